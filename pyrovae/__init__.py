@@ -1,1 +1,34 @@
-"""Variational autoencoders as Pyro model/guide pairs."""
+"""Variational autoencoders as Pyro model/guide pairs.
+
+>>> import pyrovae
+>>> digits = pyrovae.load_images("digits")
+>>> vae = pyrovae.VAE(digits.image_shape, latent_dim=2)
+>>> history = pyrovae.Trainer(epochs=1).fit(vae, digits, progress=False)
+>>> vae.posterior(torch.rand(5, 1, 8, 8)).mean.shape
+torch.Size([5, 2])
+"""
+
+from pyrovae.config import load, run_info
+from pyrovae.data import ImageSet, load_images
+from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
+from pyrovae.objectives import TraceELBO
+from pyrovae.shapes import Shapes
+from pyrovae.svi import SVI
+from pyrovae.training import History, RunFolder, Trainer
+
+__all__ = [
+    "CVAE",
+    "SVI",
+    "VAE",
+    "Autoencoder",
+    "History",
+    "ImageSet",
+    "LatentVariableModel",
+    "RunFolder",
+    "Shapes",
+    "TraceELBO",
+    "Trainer",
+    "load",
+    "load_images",
+    "run_info",
+]

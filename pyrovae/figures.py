@@ -1,0 +1,81 @@
+"""The figures that a run leaves in its folder: results computed, then drawn."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from pyrovae.data.fixed import fixed_split
+from pyrovae.data.images import ImageSet, Split
+from pyrovae.data.pixels import PixelPolicy
+from pyrovae.latent import decode_manifold, encode, reconstruct, sample_per_class, sample_prior
+from pyrovae.models import LatentVariableModel
+from pyrovae.plots import (
+    new_figure,
+    plot_codes,
+    plot_history,
+    plot_image_grid,
+    plot_manifold,
+    plot_reconstructions,
+    save_figure,
+)
+from pyrovae.training import History
+
+SHOWN_CLASSES = 10
+"""Rows of the grid of a conditional model's samples, at most."""
+
+
+def save_run_figures(
+    model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy, history: History, folder: Path
+) -> list[Path]:
+    """Draw and save every figure of a run: curves, reconstructions, samples and, for a 2-D code, the plane.
+
+    Returns:
+        The files.
+    """
+    test = fixed_split(data.split("test" if len(data.splits["test"]) else "train"), pixels)
+    figures = dict(_figures(model, data, test, history))
+    for name, figure in figures.items():
+        save_figure(figure, folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in figures]
+
+
+def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: History) -> Iterator[tuple[str, Figure]]:
+    if len(history):
+        figure, axes = new_figure(11, 3.4, columns=3)
+        plot_history(history, axes)
+        yield "loss", figure
+
+    chosen = torch.linspace(0, len(test) - 1, min(16, len(test))).long()
+    pairs = reconstruct(model, Split(test.images[chosen], test.labels[chosen]))
+    figure, (ax,) = new_figure(11, 1.9)
+    plot_reconstructions(pairs, ax).set_title("test images and their reconstructions")
+    yield "reconstructions", figure
+
+    figure, (ax,) = new_figure(6, 6.3)
+    if model.shapes.num_classes:
+        samples = sample_per_class(model, classes=torch.arange(min(model.shapes.num_classes, SHOWN_CLASSES)))
+        names = [data.class_names[k] for k in samples.labels]  # type: ignore[union-attr]
+        plot_image_grid(samples.images, ax, row_labels=names)
+        ax.set_title("samples: codes from the prior, one class a row")
+    else:
+        plot_image_grid(sample_prior(model).images, ax)
+        ax.set_title("samples: codes from the prior")
+    yield "samples", figure
+
+    if model.shapes.latent_dim == 2:
+        figure, (ax,) = new_figure(7, 6)
+        plot_codes(encode(model, test), data.class_names, ax)
+        ax.set_title(f"posterior means of {len(test):,} test images")
+        yield "codes", figure
+        yield from _manifolds(model, data)
+
+
+def _manifolds(model: LatentVariableModel, data: ImageSet) -> Iterator[tuple[str, Figure]]:
+    """The plane of a 2-D code decoded; for a conditional model with one of its classes, the last."""
+    label = min(model.shapes.num_classes, SHOWN_CLASSES) - 1 if model.shapes.num_classes else None
+    figure, (ax,) = new_figure(7, 7.2)
+    plot_manifold(decode_manifold(model, label=label), ax)
+    ax.set_title("the decoded plane" if label is None else f"the decoded plane of class {data.class_names[label]}")
+    yield "manifold", figure

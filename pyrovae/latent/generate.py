@@ -1,0 +1,92 @@
+"""Images from a model: drawn from the prior, for chosen classes, and decoded again from their own codes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data.images import Split
+from pyrovae.data.pixels import to_unit
+from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import frozen
+
+
+@dataclass(frozen=True)
+class PriorSamples:
+    """Images decoded from codes that were drawn from the prior.
+
+    Attributes:
+        images: Mean of p(x | z) for each draw, in [0, 1] or as the likelihood has it, (rows, columns, C, H, W).
+        labels: Class of each row, (rows,), or None for a model without labels.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, *, seed: int = 0) -> PriorSamples:
+    """Draw rows x columns codes from the model's own prior and decode them.
+
+    A conditional model needs classes: see `sample_per_class`.
+    """
+    images = _draw(model, rows * columns, None, seed)
+    return PriorSamples(images.unflatten(0, (rows, columns)).numpy(), None)
+
+
+def sample_per_class(
+    model: LatentVariableModel, columns: int = 10, *, classes: Tensor | None = None, seed: int = 0
+) -> PriorSamples:
+    """Draw `columns` codes from the prior of each class and decode them with its label: one row per class.
+
+    Args:
+        model: A conditional model.
+        columns: Draws for each class.
+        classes: Labels, (rows,); by default every class once.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If the model does not look at labels.
+    """
+    if not model.shapes.num_classes:
+        raise ValueError("this model does not look at labels, so it cannot draw a chosen class: use a CVAE")
+    classes = torch.arange(model.shapes.num_classes) if classes is None else classes
+    images = _draw(model, len(classes) * columns, classes.repeat_interleave(columns), seed)
+    return PriorSamples(images.unflatten(0, (len(classes), columns)).numpy(), classes.numpy())
+
+
+def _draw(model: LatentVariableModel, n: int, y: Tensor | None, seed: int) -> Tensor:
+    with frozen(model, seed) as device:
+        y = None if y is None else y.to(device)
+        p = model.prior(y)
+        z = p.expand([n]).sample()
+        return model.likelihood(z, y).mean.cpu()
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """Images beside what the model makes of them.
+
+    Attributes:
+        inputs: The pixels that went in, (images, C, H, W).
+        outputs: Mean of p(x | z) at the posterior mean of each, (images, C, H, W).
+        labels: Class of each image, (images,).
+    """
+
+    inputs: np.ndarray
+    outputs: np.ndarray
+    labels: np.ndarray
+
+
+def reconstruct(model: LatentVariableModel, split: Split) -> Reconstructions:
+    """Encode images, take the posterior mean as their code, and decode it.
+
+    Args:
+        model: The model.
+        split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split` where the model
+            was trained on binary pixels.
+    """
+    with frozen(model) as device:
+        x, y = to_unit(split.images.to(device)), split.labels.to(device)
+        outputs = model.likelihood(model.posterior(x, y).mean, y).mean
+        return Reconstructions(x.cpu().numpy(), outputs.cpu().numpy(), split.labels.numpy())

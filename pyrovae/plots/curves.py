@@ -1,0 +1,53 @@
+"""Curves over the epochs of a training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pyrovae.plots.style import spare_axes
+from pyrovae.training import History
+
+_TRAIN, _VALIDATION = "#332288", "#CC6677"
+
+
+def plot_history(history: History, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw the bound and its two parts on three axes, of the train and the validation images.
+
+    Both are the bound itself with the epoch's last weights, whatever weights the training's loss has.
+
+    Args:
+        history: What a training logged.
+        axes: Three axes.
+    """
+    total = "−ELBO" if history.score == "NLL" else f"{history.score} + KL"
+    epochs = history.column("epoch")
+    for ax, part, title in zip(
+        axes,
+        ("negative_elbo", "reconstruction", "kl"),
+        (total, f"reconstruction ({history.score})", "KL"),
+        strict=True,
+    ):
+        curves = [
+            (history.column(f"{split}_{part}"), colour, split)
+            for split, colour in (("train", _TRAIN), ("validation", _VALIDATION))
+            if f"{split}_{part}" in history
+        ]
+        for values, colour, split in curves:
+            ax.plot(epochs, values, color=colour, label=split, marker="o" if len(epochs) < 2 else None)
+        _spend_axis_on_the_end(ax, [values for values, *_ in curves])
+        ax.set(title=title, xlabel="epoch", ylabel="nats per image")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        spare_axes(ax)
+    axes[0].legend(frameon=False)
+    return axes
+
+
+def _spend_axis_on_the_end(ax: Axes, curves: Sequence[np.ndarray]) -> None:
+    """Let the first epochs, ten times worse than the rest, leave the picture instead of flattening it."""
+    values = np.concatenate(curves)
+    values = values[np.isfinite(values)]
+    if len(values) > 20:
+        low, high = values.min(), np.quantile(values, 0.98)
+        margin = 0.08 * (high - low) or 1.0
+        ax.set_ylim(low - margin, high + margin)

@@ -1,0 +1,63 @@
+"""Devices, seeds, and looking at a model without touching it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Turn a device's name into a device that exists here.
+
+    Args:
+        name: "auto" (CUDA where there is one, then Apple's MPS, then the CPU), "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        ValueError: If there is no such device on this machine.
+    """
+    found = ["cpu"]
+    if torch.backends.mps.is_available():
+        found.insert(0, "mps")
+    found[:0] = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if name == "auto":
+        return torch.device(found[0])
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in found:
+        raise ValueError(f"device {name!r} does not exist here; this machine has {', '.join(found)}")
+    return torch.device(wanted)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device that a model's parameters live on."""
+    return next(model.parameters()).device
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Draw random numbers from `seed` inside, and leave the generators outside as they were."""
+    device = torch.device(device)
+    kind = device.type if device.type != "cpu" else "cuda"
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=kind):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def frozen(model: nn.Module, seed: int = 0) -> Iterator[torch.device]:
+    """Look at a model without changing it: no gradients, evaluation mode, random numbers from `seed`.
+
+    Weights, module modes and the random number generators are bit-equal afterwards.
+
+    Yields:
+        The device of the model, on which inputs have to be.
+    """
+    device = device_of(model)
+    modes = [(module, module.training) for module in model.modules()]
+    with seeded(seed, device), torch.no_grad():
+        model.eval()
+        try:
+            yield device
+        finally:
+            for module, training in modes:
+                module.training = training

@@ -1,0 +1,71 @@
+"""What a run logged: one row of numbers for each epoch."""
+
+import csv
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pyrovae.evaluation import ElboEstimate
+from pyrovae.training.files import replace_text
+
+Row = dict[str, float]
+
+
+@dataclass
+class History:
+    """The rows that training logged, one for each finished epoch.
+
+    Columns: `epoch`, `step` (updates so far), `learning_rate`, `beta` (weight of the KL term at the last step);
+    `loss`, `loss_reconstruction`, `loss_kl`: means over the epoch's own steps of the objective and its unweighted
+    parts; `train_...` and `validation_...`: the true bound with the epoch's last weights, see `elbo_columns`;
+    `images_per_second` (of the steps alone) and `seconds` (since the run began, breaks not counted).
+    All losses are in nats per image, weighted by images.
+
+    Attributes:
+        score: What the reconstruction is: "NLL", or "cross-entropy" where it is no density.
+        rows: The rows, oldest first.
+    """
+
+    score: str = "NLL"
+    rows: list[Row] = field(default_factory=list)
+
+    def column(self, name: str) -> np.ndarray:
+        """One column, (epochs,); NaN where a row does not have it."""
+        return np.array([row.get(name, np.nan) for row in self.rows])
+
+    def __contains__(self, name: str) -> bool:
+        return any(name in row for row in self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_csv(self) -> str:
+        """All rows as comma-separated text with a header."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else ["epoch"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _number(value) for name, value in row.items()} for row in self.rows)
+        return text.getvalue()
+
+    def save(self, path: Path) -> None:
+        """Write all rows as comma-separated values with a header."""
+        replace_text(path, self.to_csv())
+
+
+def elbo_columns(prefix: str, estimate: ElboEstimate) -> Row:
+    """The columns that an estimate fills: `<prefix>_negative_elbo` and its parts, `<prefix>_kl_0` and so on."""
+    row = {
+        f"{prefix}_negative_elbo": estimate.negative_elbo,
+        f"{prefix}_reconstruction": estimate.reconstruction,
+        f"{prefix}_kl": estimate.kl,
+        f"{prefix}_active_units": float(estimate.active_units),
+    }
+    if estimate.kl_per_dim is not None:
+        row |= {f"{prefix}_kl_{j}": float(kl) for j, kl in enumerate(estimate.kl_per_dim)}
+    return row
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:.8g}"

@@ -1,0 +1,393 @@
+"""The training loop: it knows batches, clocks and files, and nothing of the model."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from pyrovae.data.fixed import fixed_split
+from pyrovae.data.images import ImageSet, Split
+from pyrovae.data.pixels import fix_pixels, pixels
+from pyrovae.evaluation import collapse_warning, estimate_elbo
+from pyrovae.models import LatentVariableModel
+from pyrovae.svi import SVI, Step
+from pyrovae.training.checkpoint import load_checkpoint, restore_rng_state, rng_state, save_checkpoint
+from pyrovae.training.history import History, Row, elbo_columns
+from pyrovae.training.interrupts import Interrupted, InterruptFlag
+from pyrovae.training.progress import Progress
+from pyrovae.training.run_folder import RunFolder, save_weights
+
+if TYPE_CHECKING:
+    from pyrovae.training.trainer import Trainer
+
+READ_EVERY = 0.2
+"""Seconds between two reads of the losses: on a GPU a read waits for all steps before it."""
+
+
+class Loop:
+    """One training, from its first step or from a checkpoint to its end.
+
+    Args:
+        trainer: The settings.
+        model: The model, trained in place.
+        data: The images.
+        device: Where to train.
+        folder: Where checkpoints go, or None.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        model: LatentVariableModel,
+        data: ImageSet,
+        device: torch.device,
+        folder: RunFolder | None,
+    ) -> None:
+        self.trainer = trainer
+        self.device = device
+        self.folder = folder
+        self.model = model.to(device)
+        self.history = History(score=getattr(model.likelihood, "score", "NLL"))
+        self._check(data)
+
+        self.images, self.labels = data.images, data.labels
+        if trainer.pixels in ("fixed", "threshold"):
+            self.images = fix_pixels(data.images, trainer.pixels)
+        if _fits(self.images, device):
+            self.images, self.labels = self.images.to(device), self.labels.to(device)
+        self.index = data.splits["train"]
+        self.evaluated = self._evaluated_splits(data)
+
+        self.epochs = trainer.total_epochs(len(self.index))
+        self.steps_per_epoch = math.ceil(len(self.index) / trainer.batch_size)
+        self.total_steps = self.epochs * self.steps_per_epoch
+
+        self.optimizer = trainer.optimizer(model.parameters())
+        self.scheduler = trainer.scheduler(self.optimizer) if trainer.scheduler else None
+        self.svi = SVI(
+            trainer.objective.weighted(model.model),
+            trainer.objective.weighted(model.guide),
+            self.optimizer,
+            loss=trainer.objective.elbo(),
+            engine=trainer.engine,
+            precision=trainer.precision,
+            prepare=self._prepare,
+            steps=self.total_steps,
+        )
+
+        # What a checkpoint holds beside weights, optimiser, schedule and random numbers.
+        self.epoch = 0
+        self.batch = 0
+        self.sums = {"loss": 0.0, "loss_reconstruction": 0.0, "loss_kl": 0.0}
+        self.best = math.inf
+        self.epochs_without_better = 0
+        self.seconds = 0.0
+        self.step_seconds = 0.0
+
+        self._best_weights: dict[str, Tensor] | None = None
+        self._warned = False
+        self._unread: list[tuple[int, Tensor]] = []
+        self._last_read = self._last_save = time.monotonic()
+
+    # -- the programs' inputs ----------------------------------------------------------------------------------------
+
+    def _prepare(self, beta: Tensor, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+        """Cut a batch and make its pixels; part of the step's graph."""
+        return beta, pixels(images[index], self.trainer.pixels), labels[index]
+
+    def _inputs(self, index: Tensor, beta: float) -> tuple[Tensor, ...]:
+        """What a step needs. A set that does not fit on the device is cut on the host, batch by batch."""
+        weight = torch.tensor(beta, device=self.device)
+        if self.images.device == self.device:
+            return weight, self.images, self.labels, index.to(self.device)
+        images, labels = self.images[index].to(self.device), self.labels[index].to(self.device)
+        return weight, images, labels, torch.arange(len(index), device=self.device)
+
+    def _update(self, index: Tensor, beta: float) -> Step:
+        try:
+            return self.svi.update(*self._inputs(index, beta))
+        except FloatingPointError as error:
+            raise ValueError(self._not_finite(str(error), self.batch + 1)) from error
+
+    def _check(self, data: ImageSet) -> None:
+        """Refuse data that the model cannot take, before anything is trained or written."""
+        shapes = self.model.shapes
+        if data.image_shape != shapes.image_shape:
+            raise ValueError(
+                f"the model takes images of {shapes.image_shape} (channels, height, width), "
+                f"{data.name} has {data.image_shape}"
+            )
+        if shapes.num_classes and data.num_classes != shapes.num_classes:
+            raise ValueError(
+                f"the model knows {shapes.num_classes} classes, {data.name} has {data.num_classes}: "
+                f"build it with num_classes={data.num_classes}"
+            )
+        if self.trainer.patience and not len(data.splits["validation"]):
+            raise ValueError("early stopping (patience) needs validation images, and there are none")
+        self._check_support(data)
+
+    def _check_support(self, data: ImageSet) -> None:
+        few = self._fixed(data, "train", 256)
+        x = (few.images.to(torch.float32) / 255).to(self.device)
+        z = torch.zeros(len(x), self.model.shapes.latent_dim, device=self.device)
+        with torch.no_grad():
+            support = self.model.likelihood(z, few.labels.to(self.device)).support
+        if not bool(support.check(x).all()):
+            likelihood = type(self.model.likelihood).__name__
+            needs = getattr(self.model.likelihood, "pixels", f"values in {support}")
+            raise ValueError(
+                f"the likelihood {likelihood} scores {needs}, which those of {data.name} with "
+                f"pixels={self.trainer.pixels} are not: binarise them (--pixels dynamic), or score grey ones by a "
+                f"cross-entropy that is no likelihood (--model.likelihood CrossEntropy)"
+            )
+
+    # -- the run -----------------------------------------------------------------------------------------------------
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the beginning of the run."""
+        return self.epoch * self.steps_per_epoch + self.batch
+
+    def run(self, progress: Progress, flag: InterruptFlag, tensorboard: bool = False) -> None:
+        """Train to the end, to early stopping, or until the flag is raised."""
+        writer = _tensorboard(self.folder, self.epoch) if tensorboard else None
+        started = time.monotonic() - self.seconds
+        while self.epoch < self.epochs and not self._stopped_early():
+            for index, beta in self._batches():
+                began = time.monotonic()
+                step = self._update(index, beta)
+                self._unread.append((len(index), _parts(step.loss, step.log_probs, len(index))))
+                self.batch += 1
+                self.step_seconds += time.monotonic() - began
+                if self._due() or flag.signal:
+                    self.seconds = time.monotonic() - started
+                    self._read(progress)
+                    self._maybe_stop(flag, progress)
+            self._read(progress)
+            self.seconds = time.monotonic() - started
+            row = self._finish_epoch(progress)
+            if writer is not None:
+                for name, value in row.items():
+                    writer.add_scalar(name, value, self.epoch)
+        self._save()
+        if writer is not None:
+            writer.close()
+        if self._stopped_early():
+            progress.say(f"stopped early: no better validation bound for {self.epochs_without_better} epochs")
+
+    def _batches(self) -> Iterator[tuple[Tensor, float]]:
+        """Indices of the epoch's remaining batches, and the KL weight at each."""
+        generator = torch.Generator().manual_seed(self.trainer.seed * 1_000_003 + self.epoch)
+        order = self.index[torch.randperm(len(self.index), generator=generator)]
+        for index in order.split(self.trainer.batch_size)[self.batch :]:
+            yield index, self._beta()
+
+    def _beta(self) -> float:
+        return self.trainer.objective.beta_at((self.steps_done + 1) / self.total_steps)
+
+    def _finish_epoch(self, progress: Progress) -> Row:
+        """Log the epoch, move the schedule, remember the best weights."""
+        row = self._row()
+        self.history.rows.append(row)
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.sums, self.step_seconds = dict.fromkeys(self.sums, 0.0), 0.0
+
+        watched = row.get("validation_negative_elbo", math.nan)
+        if watched < self.best:
+            self.best, self.epochs_without_better = watched, 0
+            self._best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        elif not math.isnan(watched):
+            self.epochs_without_better += 1
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(row["loss"] if math.isnan(watched) else watched)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+        if self.folder is not None:
+            self.history.save(self.folder.metrics)
+        self._warn_of_collapse(row, progress)
+        if time.monotonic() - self._last_save >= self.trainer.checkpoint_every:
+            self._save()
+        return row
+
+    def _row(self) -> Row:
+        n = len(self.index)
+        row: Row = {
+            "epoch": self.epoch + 1,
+            "step": self.steps_done,
+            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+            "beta": self.trainer.objective.beta_at(self.steps_done / self.total_steps),
+            **{name: value / n for name, value in self.sums.items()},
+        }
+        for name, split in self.evaluated.items():
+            row |= elbo_columns(name, estimate_elbo(self.model, split, seed=self.trainer.seed))
+        return row | {"images_per_second": n / max(self.step_seconds, 1e-9), "seconds": self.seconds}
+
+    def _stopped_early(self) -> bool:
+        return self.trainer.patience is not None and self.epochs_without_better >= self.trainer.patience
+
+    def _warn_of_collapse(self, row: Row, progress: Progress) -> None:
+        name = "validation" if "validation" in self.evaluated else "train"
+        # Early on, and while a warm-up has not reached its weight, a small KL is no verdict.
+        if self._warned or self.epoch < max(3, self.epochs // 10):
+            return
+        latent_dim = self.model.shapes.latent_dim
+        warning = collapse_warning(int(row[f"{name}_active_units"]), latent_dim, row[f"{name}_kl"])
+        if warning:
+            self._warned = True
+            progress.say(f"warning: after epoch {self.epoch} {warning}")
+
+    # -- reading losses ----------------------------------------------------------------------------------------------
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._last_read >= READ_EVERY
+
+    def _read(self, progress: Progress) -> None:
+        """Fetch the losses of the steps since the last read, and stop at the first that is not finite."""
+        if not self._unread:
+            return
+        began = time.monotonic()
+        values = torch.stack([parts for _, parts in self._unread]).double().tolist()
+        self.step_seconds += time.monotonic() - began
+        first = self.batch - len(values)
+        for i, ((n, _), (loss, reconstruction, kl)) in enumerate(zip(self._unread, values, strict=True)):
+            if not math.isfinite(loss):
+                raise ValueError(self._not_finite(f"the loss became {loss}", first + i + 1))
+            # Summed in the order of the steps, so that it does not matter to the last bit when losses are read.
+            self.sums["loss"] += n * loss
+            self.sums["loss_reconstruction"] += n * reconstruction
+            self.sums["loss_kl"] += n * kl
+        seen = min(self.batch * self.trainer.batch_size, len(self.index))
+        loss, reconstruction, kl = (value / seen for value in self.sums.values())
+        speed = seen / max(self.step_seconds, 1e-9)
+        progress.advance(
+            len(values),
+            f"epoch {self.epoch + 1}/{self.epochs}  loss {loss:.2f} = {self.history.score} {reconstruction:.2f} "
+            f"+ KL {kl:.2f} nats/image  {speed:,.0f} images/s",
+        )
+        self._unread.clear()
+        self._last_read = time.monotonic()
+
+    def _not_finite(self, what: str, step: int) -> str:
+        kept = ""
+        if self.folder is not None and self.folder.checkpoint.exists():
+            kept = f"; the last good checkpoint is {self.folder.checkpoint}"
+        return (
+            f"{what} in epoch {self.epoch + 1}, step {step} of {self.steps_per_epoch}{kept}; "
+            f"try a smaller learning rate (--optimizer.lr) or a KL warm-up (--objective.warmup 0.2)"
+        )
+
+    # -- keeping -----------------------------------------------------------------------------------------------------
+
+    def _maybe_stop(self, flag: InterruptFlag, progress: Progress) -> None:
+        if flag.signal:
+            self._save()
+            progress.say(f"stopped in epoch {self.epoch + 1} after step {self.batch} of {self.steps_per_epoch}")
+            raise Interrupted(flag.signal)
+        if time.monotonic() - self._last_save >= self.trainer.checkpoint_every:
+            self._save()
+
+    def _save(self) -> None:
+        """Write weights and checkpoint; weights that are not finite are never written over good ones."""
+        if self.folder is None:
+            return
+        weights = self.model.state_dict()
+        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+            raise ValueError(self._not_finite("a weight stopped being finite", self.batch))
+        if self._best_weights is not None:
+            save_weights(self.folder.best_weights, self._best_weights)
+            self._best_weights = None
+        save_weights(self.folder.last_weights, weights)
+        save_checkpoint(self.folder, self.state_dict())
+        self._last_save = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs to end as if it had never stopped."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "rng": rng_state(self.device),
+            "rows": self.history.rows,
+            **{name: getattr(self, name) for name in self._COUNTERS},
+        }
+
+    _COUNTERS = ("epoch", "batch", "sums", "best", "epochs_without_better", "seconds", "step_seconds")
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is damaged, or is the checkpoint of another model.
+        """
+        if self.folder is None:
+            raise ValueError("there is nothing to resume without a run folder: pass folder=RunFolder(path)")
+        state = load_checkpoint(self.folder)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict(state["scheduler"])
+            self.history.rows = state["rows"]
+            for name in self._COUNTERS:
+                setattr(self, name, state[name])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{self.folder.checkpoint} is the checkpoint of another run than config.yaml describes: {reason}"
+            ) from error
+        restore_rng_state(state["rng"], self.device)
+
+    # -- evaluation --------------------------------------------------------------------------------------------------
+
+    def _evaluated_splits(self, data: ImageSet) -> dict[str, Split]:
+        """The validation images, and as many of the training images: what each epoch is measured on."""
+        validation = len(data.splits["validation"])
+        splits = {"train": self._fixed(data, "train", validation or 5000)}
+        if validation:
+            splits["validation"] = self._fixed(data, "validation", validation)
+        return splits
+
+    def _fixed(self, data: ImageSet, name: str, at_most: int) -> Split:
+        index = data.splits[name][:at_most]
+        attributes = None if data.attributes is None else data.attributes[index]
+        return fixed_split(Split(data.images[index], data.labels[index], attributes), self.trainer.pixels)
+
+
+def _parts(loss: Tensor, log_probs: dict[str, Tensor], images: int) -> Tensor:
+    """Loss, reconstruction and KL of a step in nats per image, (3,)."""
+    zero = torch.zeros_like(loss)
+    observed, kl = zero, zero
+    for name, value in log_probs.items():
+        program, site = name.split(".", 1)
+        if program == "guide":
+            kl = kl + value
+        elif f"guide.{site}" in log_probs:
+            kl = kl - value
+        else:
+            observed = observed + value
+    return torch.stack([loss, -observed / images, kl / images])
+
+
+def _fits(images: Tensor, device: torch.device) -> bool:
+    """Whether a set of images can stay on the device, with half of its free memory left."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes < free // 2
+
+
+def _tensorboard(folder: RunFolder | None, epoch: int) -> Any:
+    if folder is None:
+        raise ValueError("TensorBoard events need a run folder")
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError("TensorBoard is not installed: pip install tensorboard, or leave --tensorboard") from error
+    return SummaryWriter(folder.path / "tensorboard", purge_step=epoch + 1)

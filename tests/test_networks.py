@@ -1,0 +1,75 @@
+"""Encoders and decoders: any size of image, with labels or without."""
+
+import pytest
+import torch
+from torch import nn
+
+from pyrovae import networks
+from pyrovae.shapes import Shapes
+
+ENCODERS = [networks.MLPEncoder, networks.ConvEncoder, networks.FourLayerConvEncoder]
+DECODERS = [networks.MLPDecoder, networks.ConvDecoder, networks.FourLayerConvDecoder]
+IMAGE_SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 9, 13), (3, 27, 16)]
+
+
+@pytest.mark.parametrize("image_shape", IMAGE_SHAPES, ids=str)
+@pytest.mark.parametrize("num_classes", [0, 4])
+@pytest.mark.parametrize("cls", ENCODERS)
+def test_encoders_take_any_image(cls: type, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    encoder = cls(Shapes(image_shape, 3, num_classes))
+    y = torch.tensor([0, 1, 2, 3, 0]) if num_classes else None
+    assert encoder(torch.rand(5, *image_shape), y).shape == (5, encoder.out_features)
+
+
+@pytest.mark.parametrize("image_shape", IMAGE_SHAPES, ids=str)
+@pytest.mark.parametrize("num_classes", [0, 4])
+@pytest.mark.parametrize("cls", DECODERS)
+def test_decoders_give_any_image(cls: type, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    decoder = cls(Shapes(image_shape, 3, num_classes), 2)
+    y = torch.tensor([0, 1, 2, 3, 0]) if num_classes else None
+    assert decoder(torch.randn(5, 3), y).shape == (5, 2, *image_shape[1:])
+    z = torch.randn(6, 5, 3)
+    assert decoder(z, y).shape == (6, 5, 2, *image_shape[1:])
+    torch.testing.assert_close(decoder(z, y)[2], decoder(z[2], y))
+
+
+@pytest.mark.parametrize("cls", ENCODERS)
+def test_the_label_changes_what_an_encoder_sees(cls: type) -> None:
+    encoder = cls(Shapes((1, 8, 8), 2, 3))
+    x = torch.rand(1, 1, 8, 8)
+    assert not torch.allclose(encoder(x, torch.tensor([0])), encoder(x, torch.tensor([1])))
+
+
+def test_published_sizes() -> None:
+    """The seeds' networks: 256 hidden units; 12,544 features of the four convolutions."""
+    shapes = Shapes((1, 28, 28), 2)
+    assert [p.shape[0] for p in networks.MLPEncoder(shapes).parameters()] == [256, 256]
+    assert networks.FourLayerConvEncoder(shapes).out_features == 12544
+
+
+@pytest.mark.parametrize("cls", [networks.ConvEncoder, networks.ConvDecoder])
+def test_images_too_small_are_refused_with_the_sizes_that_fit(cls: type) -> None:
+    arguments = () if cls is networks.ConvEncoder else (1,)
+    with pytest.raises(ValueError, match="need images of at least 8x8 pixels, got 4x9"):
+        cls(Shapes((1, 4, 9), 2), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda s: networks.MLPEncoder(s, hidden=()), "hidden must be one or more positive whole numbers"),
+        (lambda s: networks.MLPDecoder(s, 1, hidden=(8, 0)), "hidden must be one or more positive whole numbers"),
+        (lambda s: networks.ConvEncoder(s, channels=(0,)), "channels must be one or more positive"),
+        (lambda s: networks.FourLayerConvEncoder(s, channels=(8,)), "channels must be four numbers"),
+        (lambda s: networks.FourLayerConvDecoder(s, 1, hidden=(8,)), "hidden must be two numbers"),
+    ],
+)
+def test_wrong_sizes_are_refused(build: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(Shapes((1, 28, 28), 2))
+
+
+def test_depth_width_and_activation_are_free() -> None:
+    encoder = networks.MLPEncoder(Shapes((1, 4, 4), 2), hidden=(7, 6, 5), activation=nn.Tanh)
+    assert [type(m).__name__ for m in encoder.layers] == ["Linear", "Tanh"] * 3
+    assert encoder.out_features == 5
