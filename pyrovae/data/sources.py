@@ -1,0 +1,134 @@
+"""Image sets by name: where they are found, and what happens when they are not."""
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pyrovae.data.celeba import DEFAULT_ATTRIBUTE, load_celeba
+from pyrovae.data.download import DownloadError, data_folder, why_unreachable
+from pyrovae.data.folder import load_folder
+from pyrovae.data.images import VALIDATION_SHARE, ImageSet, draw_splits
+from pyrovae.data.mnist import IDX_SETS, fetch_idx_set, load_idx_set, missing_files
+
+IMAGE_SETS = ("auto", "digits", *IDX_SETS, "celeba", "celeba:ATTRIBUTE", "folder:PATH")
+
+# What "auto" asks before it fetches MNIST: the first address that torchvision would try.
+_MNIST_ADDRESS = "https://ossci-datasets.s3.amazonaws.com/mnist/train-labels-idx1-ubyte.gz"
+_ANSWER_SECONDS = 2.0
+_FETCH_SECONDS = 20.0
+
+
+def load_images(
+    name: str = "auto",
+    data_dir: str | Path | None = None,
+    *,
+    validation: float | int = VALIDATION_SHARE,
+    image_size: int | None = None,
+    download: bool = True,
+) -> ImageSet:
+    """Loads an image set by its name. What it did is in ``source``, in one line to be printed.
+
+    ``auto`` is MNIST where it is on disk or can be fetched within seconds, and otherwise ``digits``: the
+    1,797 real handwritten digits of 8×8 pixels that come with scikit-learn, their 17 grey values scaled to 0
+    to 255. Any other name is that set or an error.
+
+    Args:
+        name: One of ``IMAGE_SETS``; with ``celeba:ATTRIBUTE`` that attribute is the label ("Smiling" if left
+            out), and with ``folder:PATH`` each sub-folder is a class.
+        data_dir: The folder of the image sets, as torchvision lays it out (MNIST's files in ``MNIST/raw``
+            below it). By default $PYROVAE_DATA or, without it, the platform's cache folder. What is
+            downloaded is put there.
+        validation: Share (a float in [0, 1)) or number (an int) of the training images kept for validation;
+            not for CelebA, which has official ones.
+        image_size: Side in pixels to which the square middle of each image is scaled; for ``celeba`` (64 by
+            default) and ``folder`` (as they are by default).
+        download: Whether a set that is not on disk may be downloaded.
+
+    Returns:
+        The image set.
+
+    Raises:
+        FileNotFoundError: If the set is not on disk and could not be downloaded.
+        ValueError: If there is no such set, a file is damaged, or an argument is out of its range.
+    """
+    root = data_folder(data_dir)
+    family, _, variant = name.partition(":")
+    if image_size is not None and (family not in ("celeba", "folder") or image_size < 1):
+        raise ValueError(
+            f"image_size must be at least 1 and goes with celeba and folder:PATH only, got {image_size} for {name}"
+        )
+    if name == "auto":
+        return _load_auto(root, validation, download)
+    if name == "digits":
+        return _with_source(_load_digits(validation), ", embedded in scikit-learn")
+    if name in IDX_SETS:
+        _provide(name, root, download)
+        return _with_source(load_idx_set(name, root, validation), f" from {root / IDX_SETS[name].folder}")
+    if family == "celeba":
+        celeba = load_celeba(root, variant or DEFAULT_ATTRIBUTE, image_size or 64, download)
+        return _with_source(celeba, f" from {root / 'celeba'}")
+    if family == "folder" and variant:
+        return _with_source(load_folder(variant, validation, image_size), "")
+    variants = [known for known in IMAGE_SETS if known.startswith(f"{name.lower()}:")]
+    nearest = variants or difflib.get_close_matches(name.lower(), IMAGE_SETS, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    raise ValueError(f"data must be one of {', '.join(IMAGE_SETS)}, got {name!r}{hint}")
+
+
+def _load_auto(root: Path, validation: float | int, download: bool) -> ImageSet:
+    try:
+        if missing_files("mnist", root):
+            _fetch_quickly(root, download)
+        return load_images("mnist", root, validation=validation, download=False)
+    except DownloadError as error:
+        why = f", embedded in scikit-learn, because MNIST is not in {root} and could not be fetched ({error})"
+        return _with_source(_load_digits(validation), why)
+
+
+def _fetch_quickly(root: Path, download: bool) -> None:
+    """Fetches MNIST within seconds or raises a ``DownloadError`` that says why not."""
+    reason = why_unreachable(_MNIST_ADDRESS, _ANSWER_SECONDS) if download else "downloads are off"
+    if reason:
+        raise DownloadError(reason)
+    fetch_idx_set("mnist", root, _FETCH_SECONDS)
+
+
+def _provide(name: str, root: Path, download: bool) -> None:
+    """Sees to it that the files of a set lie below ``root``."""
+    missing = missing_files(name, root)
+    reason = "downloads are off"
+    if missing and download:
+        try:
+            fetch_idx_set(name, root)
+        except DownloadError as error:
+            reason = f"fetching it failed ({error})"
+        missing = missing_files(name, root)
+    if missing:
+        folder = IDX_SETS[name].folder
+        raise FileNotFoundError(
+            f"{name} is not to be had: {root / folder / 'raw'} lacks {', '.join(p.name for p in missing)}, "
+            f"and {reason}; put the files there, or name the folder that holds {folder}/raw (data_dir, "
+            f"--data-dir or $PYROVAE_DATA)"
+        )
+
+
+def _load_digits(validation: float | int) -> ImageSet:
+    """Loads the test set of the UCI handwritten digits, all of which is in scikit-learn."""
+    from sklearn.datasets import load_digits  # Imported here, as it takes more than a second.
+
+    digits = load_digits()
+    images = torch.from_numpy((digits.images * (255 / 16)).round().astype(np.uint8))
+    return ImageSet(
+        name="digits",
+        images=images.unsqueeze(1),
+        labels=torch.from_numpy(digits.target).long(),
+        class_names=tuple(str(c) for c in digits.target_names),
+        splits=draw_splits(len(images), validation=validation),
+    )
+
+
+def _with_source(data: ImageSet, origin: str) -> ImageSet:
+    return replace(data, source=f"data: {data.name} ({data.sizes}){origin}")
