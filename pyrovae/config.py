@@ -98,9 +98,15 @@ def training_parser(description: str | None = None) -> Parser:
     )
     parser.add_argument(
         "--validation",
-        type=float | int,
+        type=int | float,
         default=round(VALIDATION_SHARE, 4),
         help="Share (below 1) or number of the training images that are kept for validation.",
+    )
+    parser.add_argument(
+        "--image_size",
+        type=int | None,
+        default=None,
+        help="Side in pixels that images of celeba (default 64) or of a folder (default: as they are) are scaled to.",
     )
     parser.add_subclass_arguments(
         LatentVariableModel,
@@ -267,6 +273,7 @@ class RunInfo:
         pixels: How images became pixels; see `pyrovae.data.pixels`.
         data_dir: Folder of the image set as the run was told, or None.
         validation: Share or number of training images that were kept for validation.
+        image_size: Side in pixels that images were scaled to, or None.
     """
 
     data: str
@@ -274,7 +281,8 @@ class RunInfo:
     class_names: tuple[str, ...]
     pixels: str
     data_dir: str | None
-    validation: float
+    validation: float | int
+    image_size: int | None
 
 
 def create_run(config: Namespace, data: ImageSet) -> RunFolder:
@@ -338,6 +346,7 @@ def run_info(path: str | Path) -> RunInfo:
         pixels=raw["pixels"],
         data_dir=raw["data_dir"],
         validation=raw["validation"],
+        image_size=raw["image_size"],
     )
 
 

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 
-from pyrovae.data.fixed import fixed_split
-from pyrovae.data.images import ImageSet, Split
-from pyrovae.data.pixels import PixelPolicy
+from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split
 from pyrovae.latent import decode_manifold, encode, reconstruct, sample_per_class, sample_prior
 from pyrovae.models import LatentVariableModel
 from pyrovae.plots import (
+    Figure,
     new_figure,
     plot_codes,
     plot_history,

@@ -22,7 +22,9 @@ from pyrovae.training.files import replace_text
 def main() -> None:
     """Parse, build, train, look."""
     arguments = config.parse_training(description=__doc__)
-    data = load_images(arguments.data, arguments.data_dir, validation=arguments.validation)
+    data = load_images(
+        arguments.data, arguments.data_dir, validation=arguments.validation, image_size=arguments.image_size
+    )
     print(data.source, flush=True)
     settings = config.instantiate(arguments)
     trainer = config.build_trainer(settings)

@@ -58,12 +58,14 @@ def plot_reconstructions(pairs: Reconstructions, ax: Axes) -> Axes:
 def plot_manifold(manifold: Manifold, ax: Axes) -> Axes:
     """Draw the images over the plane of a two-dimensional code, with the coordinates of some on the axes."""
     rows, columns = manifold.images.shape[:2]
-    plot_image_grid(manifold.images, ax, gap=0)
     height, width = manifold.images.shape[-2:]
+    # Images of MNIST's size have a margin of their own; smaller ones run into each other without a gap.
+    gap = 0 if min(height, width) >= 16 else 1
+    plot_image_grid(manifold.images, ax, gap=gap)
     some_columns = np.linspace(0, columns - 1, min(columns, 7)).round().astype(int)
     some_rows = np.linspace(0, rows - 1, min(rows, 7)).round().astype(int)
-    ax.set_xticks((some_columns + 0.5) * width, [f"{manifold.coordinates[0, j, 0]:.2f}" for j in some_columns])
-    ax.set_yticks((some_rows + 0.5) * height, [f"{manifold.coordinates[i, 0, 1]:.2f}" for i in some_rows])
+    ax.set_xticks(gap + width / 2 + some_columns * (width + gap), [f"{manifold.coordinates[0, j, 0]:.2f}" for j in some_columns])
+    ax.set_yticks(gap + height / 2 + some_rows * (height + gap), [f"{manifold.coordinates[i, 0, 1]:.2f}" for i in some_rows])
     ax.tick_params(length=2)
     ax.set(xlabel="z[0], at quantiles of N(0, 1)", ylabel="z[1], at quantiles of N(0, 1)")
     return ax

@@ -22,13 +22,14 @@ def plot_codes(codes: Codes, class_names: Sequence[str], ax: Axes, dims: tuple[i
     styles = class_styles(len(class_names))
     # In one random order, so that no class is drawn over all others.
     order = np.random.default_rng(0).permutation(len(codes.labels))
+    size = float(np.clip(20_000 / len(order), 4, 30))
     for k, (colour, marker) in enumerate(styles):
         chosen = codes.labels[order] == k
         ax.scatter(
             *codes.means[order][chosen][:, dims].T,
             color=colour,
             marker=marker,
-            s=6,
+            s=size,
             linewidths=0,
             alpha=0.6,
             zorder=2,

@@ -112,8 +112,10 @@ class Loop:
     def _update(self, index: Tensor, beta: float) -> Step:
         try:
             return self.svi.update(*self._inputs(index, beta))
-        except FloatingPointError as error:
-            raise ValueError(self._not_finite(str(error), self.batch + 1)) from error
+        except (FloatingPointError, ValueError) as error:
+            # Pyro's own words name the site first and print whole tensors after it.
+            reason = next(line.strip() for line in str(error).splitlines() if line.strip())
+            raise ValueError(self._not_finite(reason.rstrip(":"), self.batch + 1)) from error
 
     def _check(self, data: ImageSet) -> None:
         """Refuse data that the model cannot take, before anything is trained or written."""
@@ -211,7 +213,8 @@ class Loop:
         if self.folder is not None:
             self.history.save(self.folder.metrics)
         self._warn_of_collapse(row, progress)
-        if time.monotonic() - self._last_save >= self.trainer.checkpoint_every:
+        # The first epoch is kept at once, so that a run that breaks later has something to go back to.
+        if self.epoch == 1 or time.monotonic() - self._last_save >= self.trainer.checkpoint_every:
             self._save()
         return row
 

@@ -1,0 +1,82 @@
+"""Imports run one way: a file imports only from rows above its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "pyrovae"
+ROWS = [
+    {"shapes", "runtime"},
+    {"data"},
+    {"networks"},
+    {"priors", "likelihoods", "posteriors"},
+    {"models"},
+    {"objectives"},
+    {"svi"},
+    {"latent"},
+    {"evaluation"},
+    {"inspection"},
+    {"training"},
+    {"plots"},
+    {"figures"},
+    {"config"},
+    {"__init__"},
+]
+HOMES = {
+    "matplotlib": {"plots"},
+    "arviz": {"inspection"},
+    "jsonargparse": {"config"},
+    "torch._inductor": {"svi"},
+    "torch._dynamo": {"svi"},
+    "torch.fx": {"svi"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def row_of(room: str) -> int:
+    return next(i for i, rooms in enumerate(ROWS) if room in rooms)
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            module = node.module or ""
+            found += [f"{module}.{alias.name}" for alias in node.names] if module == "pyrovae" else [module]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_imports_only_from_rows_above(path: Path) -> None:
+    room = room_of(path)
+    for name in imports_of(path):
+        if name.startswith("pyrovae."):
+            other = name.split(".")[1]
+            assert other == room or row_of(other) < row_of(room), f"{room} must not import {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_library_has_one_home(path: Path) -> None:
+    for name in imports_of(path):
+        for library, homes in HOMES.items():
+            if name == library or name.startswith(f"{library}."):
+                assert room_of(path) in homes, f"{name} belongs in {homes}"
+
+
+def test_every_room_has_a_row() -> None:
+    rooms = {room_of(path) for path in FILES}
+    assert rooms <= set().union(*ROWS)
+
+
+def test_scripts_are_thin() -> None:
+    for script in (PACKAGE.parent / "scripts").glob("*.py"):
+        assert len(script.read_text(encoding="utf-8").splitlines()) < 80, f"{script.name} has 80 lines or more"
+        assert ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))), f"{script.name} explains nothing"

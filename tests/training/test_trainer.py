@@ -1,0 +1,281 @@
+"""Training: it learns, repeats, resumes to the bit, leaves the world alone, and says what went wrong."""
+
+import copy
+import math
+import threading
+
+import pyro
+import pytest
+import torch
+
+from pyrovae import CVAE, VAE, Autoencoder, TraceELBO, Trainer
+from pyrovae.data import ImageSet
+from pyrovae.likelihoods import CrossEntropy
+from pyrovae.training import Interrupted, RunFolder
+from pyrovae.training import loop as loop_module
+
+FAST = {"engine": "pyro", "batch_size": 64}
+
+
+def fit(data: ImageSet, folder: RunFolder | None = None, resume: bool = False, model: object = None, **settings):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = model or VAE(data.image_shape, 2)
+    trainer = Trainer(**{**FAST, "epochs": 3, **settings})
+    history = trainer.fit(model, data, folder, resume=resume, progress=False)
+    return model, history
+
+
+def assert_equal_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    for name, weight in one.state_dict().items():
+        assert torch.equal(weight, other.state_dict()[name]), name
+
+
+def test_training_improves_the_bound_and_logs_its_parts(few_digits: ImageSet) -> None:
+    _model, history = fit(few_digits, epochs=15, objective=TraceELBO(beta=0.5, reconstruction_weight=2.0))
+    assert len(history) == 15
+    bound = history.column("validation_negative_elbo")
+    assert bound[-1] < bound[0] - 5
+    parts = 2.0 * history.column("loss_reconstruction") + 0.5 * history.column("loss_kl")
+    assert history.column("loss") == pytest.approx(parts, rel=1e-5)
+    for split in ("train", "validation"):
+        total = history.column(f"{split}_reconstruction") + history.column(f"{split}_kl")
+        assert history.column(f"{split}_negative_elbo") == pytest.approx(total, rel=1e-6)
+        per_dim = history.column(f"{split}_kl_0") + history.column(f"{split}_kl_1")
+        assert history.column(f"{split}_kl") == pytest.approx(per_dim, rel=1e-5)
+    assert list(history.column("epoch")) == list(range(1, 16))
+    assert list(history.column("step")) == [4 * e for e in range(1, 16)]
+
+
+def test_loss_is_weighted_by_images_not_batches(few_digits: ImageSet) -> None:
+    """With a learning rate of zero the epoch's loss is the mean over all images, whatever the batch size."""
+    still = {"optimizer": lambda p: torch.optim.SGD(p, lr=0.0), "epochs": 1, "pixels": "threshold"}
+    losses = [
+        fit(few_digits, model=Autoencoder(few_digits.image_shape, 2), batch_size=size, **still)
+        for size in (64, 199, 200)
+    ]
+    models = [model for model, _ in losses]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    values = [
+        fit(few_digits, model=model, batch_size=size, **still)[1].column("loss")[0]
+        for model, size in zip(models, (64, 199, 200), strict=True)
+    ]
+    assert values[1:] == pytest.approx(values[:1] * 2, rel=1e-5)
+
+
+def test_same_seed_same_bits_and_another_seed_others(few_digits: ImageSet) -> None:
+    (one, first), (same, second), (other, _) = (fit(few_digits, seed=seed) for seed in (1, 1, 2))
+    assert_equal_weights(one, same)
+    assert list(first.column("loss")) == list(second.column("loss"))
+    assert not torch.equal(one.posterior.head.weight, other.posterior.head.weight)
+
+
+def test_the_world_is_left_alone(few_digits: ImageSet) -> None:
+    before = torch.get_rng_state()
+    fit(few_digits)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not list(pyro.get_param_store())
+
+
+def test_two_models_train_side_by_side_and_again(few_digits: ImageSet) -> None:
+    vae, _ = fit(few_digits, epochs=1)
+    start = copy.deepcopy(vae)
+    _cvae, history = fit(few_digits, model=CVAE(few_digits.image_shape, 10, 2), epochs=2)
+    assert_equal_weights(vae, start)
+    vae, again = fit(few_digits, model=vae, epochs=8)
+    assert again.column("loss")[-1] < history.column("loss")[0]
+    assert len(history) == 2
+
+
+@pytest.mark.parametrize("engine", ["pyro", "graph"])
+def test_a_resumed_run_ends_bit_equal(few_digits: ImageSet, tmp_path, monkeypatch, engine: str) -> None:
+    """Killed in the middle of an epoch, after a checkpoint in the middle of that epoch."""
+    settings = {
+        "engine": engine,
+        "scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.7),
+        "objective": TraceELBO(warmup=0.5),
+        "checkpoint_every": 0.0,
+    }
+    monkeypatch.setattr(loop_module, "READ_EVERY", 0.0)
+    whole, expected = fit(few_digits, RunFolder.create(tmp_path / "whole"), **settings)
+
+    folder = RunFolder.create(tmp_path / "cut")
+    steps = iter(range(100))
+    update = loop_module.Loop._update
+
+    def dies_at_step_six(self, index, beta):
+        if next(steps) == 6:
+            raise MemoryError("killed")
+        return update(self, index, beta)
+
+    monkeypatch.setattr(loop_module.Loop, "_update", dies_at_step_six)
+    with pytest.raises(MemoryError):
+        fit(few_digits, folder, **settings)
+    monkeypatch.setattr(loop_module.Loop, "_update", update)
+    state = torch.load(folder.checkpoint, weights_only=True)
+    assert (state["epoch"], state["batch"]) == (1, 2)
+
+    resumed, history = fit(few_digits, folder, resume=True, **settings)
+    assert_equal_weights(whole, resumed)
+    for name in ("loss", "loss_kl", "validation_negative_elbo", "learning_rate", "beta"):
+        assert list(history.column(name)) == list(expected.column(name)), name
+    for file in ("model.safetensors", "model.best.safetensors"):
+        assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_when_losses_are_read_does_not_matter(few_digits: ImageSet, monkeypatch) -> None:
+    histories = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr(loop_module, "READ_EVERY", seconds)
+        histories.append(fit(few_digits)[1])
+    assert list(histories[0].column("loss")) == list(histories[1].column("loss"))
+
+
+def test_a_finished_run_resumed_with_more_epochs_goes_on(few_digits: ImageSet, tmp_path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    fit(few_digits, folder, epochs=2)
+    _, history = fit(few_digits, folder, resume=True, epochs=4)
+    assert list(history.column("epoch")) == [1, 2, 3, 4]
+
+
+def test_early_stopping_keeps_the_best(few_digits: ImageSet, tmp_path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    sgd = lambda p: torch.optim.SGD(p, lr=0.0)  # noqa: E731
+    _, history = fit(few_digits, folder, epochs=50, patience=3, optimizer=sgd)
+    assert len(history) == 4
+    assert folder.best_weights.exists()
+
+
+def test_plateau_schedule_follows_the_validation_bound(few_digits: ImageSet) -> None:
+    plateau = lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, factor=0.1, patience=0)  # noqa: E731
+    _, history = fit(few_digits, epochs=4, optimizer=lambda p: torch.optim.SGD(p, lr=0.0), scheduler=plateau)
+    assert len(history) == 4
+    stuck = fit(few_digits, epochs=30, optimizer=lambda p: torch.optim.Adam(p, lr=0.1), scheduler=plateau)[1]
+    assert stuck.column("learning_rate")[-1] < 0.1
+
+
+@pytest.mark.parametrize("name", ["Adam", "RMSprop", "Adamax", "SGD", "AdamW"])
+def test_any_torch_optimiser(few_digits: ImageSet, name: str) -> None:
+    _, history = fit(few_digits, epochs=3, optimizer=lambda p: getattr(torch.optim, name)(p, lr=1e-3))
+    assert history.column("loss")[-1] < history.column("loss")[0]
+
+
+def test_beta_zero_leaves_the_reconstruction_and_warmup_rises(few_digits: ImageSet) -> None:
+    _, history = fit(few_digits, objective=TraceELBO(beta=0.0))
+    assert history.column("loss") == pytest.approx(history.column("loss_reconstruction"), rel=1e-6)
+    _, history = fit(few_digits, epochs=4, objective=TraceELBO(beta=2.0, warmup=0.5))
+    assert list(history.column("beta")) == pytest.approx([1.0, 2.0, 2.0, 2.0])
+
+
+def test_cross_entropy_is_called_so(few_digits: ImageSet) -> None:
+    model = VAE(few_digits.image_shape, 2, likelihood=CrossEntropy)
+    _, history = fit(few_digits, model=model, pixels="none", epochs=1)
+    assert history.score == "cross-entropy"
+
+
+def test_no_validation_images_is_fine(digits: ImageSet) -> None:
+    data = ImageSet.from_arrays(digits.images[:200], digits.labels[:200], validation=0)
+    _, history = fit(data, epochs=1)
+    assert "validation_negative_elbo" not in history
+    assert "train_negative_elbo" in history
+    with pytest.raises(ValueError, match=r"early stopping \(patience\) needs validation images"):
+        fit(data, patience=2)
+
+
+# -- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(few_digits: ImageSet, tmp_path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    fit(few_digits, folder, epochs=1)
+    kept = folder.checkpoint.read_bytes()
+    explode = lambda p: torch.optim.SGD(p, lr=1e20)  # noqa: E731
+    with pytest.raises(ValueError, match=r"in epoch \d, step \d of 4.*smaller learning rate"):
+        fit(few_digits, folder, epochs=3, optimizer=explode, checkpoint_every=0.0)
+    assert folder.checkpoint.read_bytes() == kept
+
+
+def test_grey_pixels_under_bernoulli_are_found_before_training(few_digits: ImageSet) -> None:
+    with pytest.raises(ValueError, match=r"Bernoulli scores pixels that are 0 or 1.*CrossEntropy"):
+        fit(few_digits, pixels="none")
+
+
+def test_images_and_classes_must_suit_the_model(few_digits: ImageSet) -> None:
+    with pytest.raises(ValueError, match=r"takes images of \(1, 28, 28\).*few has \(1, 8, 8\)"):
+        fit(few_digits, model=VAE((1, 28, 28), 2))
+    with pytest.raises(ValueError, match="knows 4 classes, few has 10"):
+        fit(few_digits, model=CVAE((1, 8, 8), 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"device": "cuda:7"}, "device 'cuda:7' does not exist here; this machine has"),
+        ({"device": "tpu"}, "device 'tpu' does not exist here"),
+    ],
+)
+def test_settings_out_of_range(few_digits: ImageSet, settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(few_digits, **settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"beta": -1.0}, "beta, the weight of the KL term, must be at least 0"),
+        ({"beta": math.nan}, "beta, the weight"),
+        ({"reconstruction_weight": 0.0}, "reconstruction_weight must be positive"),
+        ({"warmup": 1.5}, "warmup must be a share of all steps, from 0 to 1, got 1.5"),
+        ({"particles": 0}, "particles must be at least 1"),
+    ],
+)
+def test_objectives_out_of_range(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TraceELBO(**arguments)
+
+
+def test_collapse_is_said(few_digits: ImageSet, capsys) -> None:
+    fit(few_digits, epochs=6, objective=TraceELBO(beta=1000.0))
+    assert "the posterior has collapsed: none of the 2 latent dimensions" in capsys.readouterr().out
+
+
+def test_a_distribution_that_pyro_refuses_is_said_in_one_line(few_digits: ImageSet) -> None:
+    with pytest.raises(ValueError, match=r"scale.*in epoch \d+, step \d of 4; try a smaller") as caught:
+        fit(few_digits, epochs=9, optimizer=lambda p: torch.optim.Adam(p, lr=3.0))
+    assert "\n" not in str(caught.value)
+
+
+def test_interrupt_writes_the_checkpoint(few_digits: ImageSet, tmp_path, monkeypatch) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    update = loop_module.Loop._update
+
+    def interrupted(self, index, beta):
+        if self.steps_done == 5:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(self, index, beta)
+
+    monkeypatch.setattr(loop_module.Loop, "_update", interrupted)
+    with pytest.raises(Interrupted):
+        fit(few_digits, folder)
+    state = torch.load(folder.checkpoint, weights_only=True)
+    assert (state["epoch"], state["batch"]) == (1, 2)
+
+
+def test_training_works_outside_of_the_main_thread(few_digits: ImageSet) -> None:
+    done = []
+    thread = threading.Thread(target=lambda: done.append(fit(few_digits, epochs=1)))
+    thread.start()
+    thread.join()
+    assert len(done) == 1
+
+
+def test_tensorboard_without_a_folder(few_digits: ImageSet) -> None:
+    with pytest.raises(ValueError, match="TensorBoard events need a run folder"):
+        Trainer(**FAST, epochs=1).fit(VAE((1, 8, 8), 2), few_digits, progress=False, tensorboard=True)
