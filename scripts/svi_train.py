@@ -8,6 +8,7 @@ python scripts/svi_train.py --resume runs/conv
 """
 
 import json
+from pathlib import Path
 
 import pyrovae
 from pyrovae import config
@@ -30,7 +31,7 @@ def main() -> None:
     trainer = config.build_trainer(settings)
     model = config.build_model(settings.model, data.image_shape, data.num_classes, trainer.seed)
     resume = arguments.resume is not None
-    folder = RunFolder(config.Path(arguments.resume)) if resume else config.create_run(arguments, data)
+    folder = RunFolder(Path(arguments.resume)) if resume else config.create_run(arguments, data)
     print(f"run: {folder.path}", flush=True)
     try:
         history = trainer.fit(

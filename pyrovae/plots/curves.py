@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from pyrovae.plots.style import spare_axes
 from pyrovae.training import History
@@ -37,7 +38,7 @@ def plot_history(history: History, axes: Sequence[Axes]) -> Sequence[Axes]:
             ax.plot(epochs, values, color=colour, label=split, marker="o" if len(epochs) < 2 else None)
         _spend_axis_on_the_end(ax, [values for values, *_ in curves])
         ax.set(title=title, xlabel="epoch", ylabel="nats per image")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         spare_axes(ax)
     axes[0].legend(frameon=False)
     return axes

@@ -26,7 +26,8 @@ def plot_codes(codes: Codes, class_names: Sequence[str], ax: Axes, dims: tuple[i
     for k, (colour, marker) in enumerate(styles):
         chosen = codes.labels[order] == k
         ax.scatter(
-            *codes.means[order][chosen][:, dims].T,
+            codes.means[order][chosen][:, dims[0]],
+            codes.means[order][chosen][:, dims[1]],
             color=colour,
             marker=marker,
             s=size,

@@ -1,0 +1,22 @@
+"""From a command line and YAML to objects: the only place where a string becomes a class."""
+
+from pyrovae.config.mistakes import fail, run_command
+from pyrovae.config.names import part_names
+from pyrovae.config.parser import build_model, build_trainer, instantiate, training_parser
+from pyrovae.config.runs import RunInfo, create_run, load, parse_training, read_config, run_info
+
+__all__ = [
+    "RunInfo",
+    "build_model",
+    "build_trainer",
+    "create_run",
+    "fail",
+    "instantiate",
+    "load",
+    "parse_training",
+    "part_names",
+    "read_config",
+    "run_command",
+    "run_info",
+    "training_parser",
+]

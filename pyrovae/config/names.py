@@ -1,0 +1,60 @@
+"""The names that a command line knows: which classes a slot takes, and which arguments a class."""
+
+import difflib
+import inspect
+from collections.abc import Sequence
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pyrovae import likelihoods, networks, posteriors, priors
+from pyrovae.models import LatentVariableModel
+
+BASES: dict[str, type] = {
+    "model": LatentVariableModel,
+    "prior": priors.Prior,
+    "likelihood": likelihoods.Likelihood,
+    "posterior": posteriors.Posterior,
+    "encoder": networks.Encoder,
+    "decoder": networks.Decoder,
+    "activation": torch.nn.Module,
+    "optimizer": Optimizer,
+    "scheduler": LRScheduler,
+}
+"""What each slot of the command line takes subclasses of."""
+
+OURS = ("pyrovae.", "torch.", "pyro.")
+"""What class paths of code that needs no trust begin with."""
+
+
+def part_names(slot: str) -> list[str]:
+    """Names of the classes that a slot of the command line takes: "prior", "model", "optimizer" and so on."""
+    return sorted({cls.__name__ for cls in part_classes(slot)})
+
+
+def part_classes(slot: str) -> list[type]:
+    """The public classes below a slot's base, in the base's own library."""
+    found: list[type] = [BASES[slot]]
+    for cls in found:
+        found += [sub for sub in cls.__subclasses__() if sub not in found]
+    home = f"{BASES[slot].__module__.partition('.')[0]}."
+    return [c for c in found[1:] if c.__module__.startswith(home) and not c.__name__.startswith("_")]
+
+
+def arguments_of(cls: type) -> list[str]:
+    """Arguments of a class that a user sets; the others are supplied by the model or the trainer."""
+    supplied = {"self", "image_shape", "num_classes"}
+    if not issubclass(cls, LatentVariableModel):
+        supplied |= {"shapes", "encoder", "decoder", "params", "optimizer"}
+    if issubclass(cls, networks.Decoder):
+        supplied.add("channels")
+    return [name for name in inspect.signature(cls).parameters if name not in supplied]
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """The known name that is most like a name, as the end of a message; nothing if none is."""
+    lower = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    close = close or [known for known in lower if name and known.startswith(name.lower())]
+    return f"; did you mean {lower[close[0]]}?" if close else ""
