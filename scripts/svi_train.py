@@ -30,6 +30,7 @@ def main() -> None:
     settings = config.instantiate(arguments)
     trainer = config.build_trainer(settings)
     model = config.build_model(settings.model, data.image_shape, data.num_classes, trainer.seed)
+    trainer.check(model, data)
     resume = arguments.resume is not None
     folder = RunFolder(Path(arguments.resume)) if resume else config.create_run(arguments, data)
     print(f"run: {folder.path}", flush=True)

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
     {"shapes", "runtime"},
     {"data"},
-    {"networks"},
+    {"networks", "distributions"},
     {"priors", "likelihoods", "posteriors"},
     {"models"},
     {"objectives"},

@@ -4,7 +4,6 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import SVI as PyroSVI
 from pyro.infer import Trace_ELBO
 from torch import nn
 
@@ -147,7 +146,7 @@ def test_a_step_equals_pyros_own() -> None:
 
         return run
 
-    reference = PyroSVI(
+    reference = pyro.infer.SVI(
         registered(objective.weighted(theirs.model)),
         registered(objective.weighted(theirs.guide)),
         pyro.optim.Adam({"lr": 1e-2}),

@@ -37,7 +37,8 @@ def part_classes(slot: str) -> list[type]:
     """The public classes below a slot's base, in the base's own library."""
     found: list[type] = [BASES[slot]]
     for cls in found:
-        found += [sub for sub in cls.__subclasses__() if sub not in found]
+        below: list[type] = cls.__subclasses__()
+        found += [sub for sub in below if sub not in found]
     home = f"{BASES[slot].__module__.partition('.')[0]}."
     return [c for c in found[1:] if c.__module__.startswith(home) and not c.__name__.startswith("_")]
 

@@ -54,7 +54,6 @@ class Loop:
         self.folder = folder
         self.model = model.to(device)
         self.history = History(score=getattr(model.likelihood, "score", "NLL"))
-        self._check(data)
 
         self.images, self.labels = data.images, data.labels
         if trainer.pixels in ("fixed", "threshold"):
@@ -116,38 +115,6 @@ class Loop:
             # Pyro's own words name the site first and print whole tensors after it.
             reason = next(line.strip() for line in str(error).splitlines() if line.strip())
             raise ValueError(self._not_finite(reason.rstrip(":"), self.batch + 1)) from error
-
-    def _check(self, data: ImageSet) -> None:
-        """Refuse data that the model cannot take, before anything is trained or written."""
-        shapes = self.model.shapes
-        if data.image_shape != shapes.image_shape:
-            raise ValueError(
-                f"the model takes images of {shapes.image_shape} (channels, height, width), "
-                f"{data.name} has {data.image_shape}"
-            )
-        if shapes.num_classes and data.num_classes != shapes.num_classes:
-            raise ValueError(
-                f"the model knows {shapes.num_classes} classes, {data.name} has {data.num_classes}: "
-                f"build it with num_classes={data.num_classes}"
-            )
-        if self.trainer.patience and not len(data.splits["validation"]):
-            raise ValueError("early stopping (patience) needs validation images, and there are none")
-        self._check_support(data)
-
-    def _check_support(self, data: ImageSet) -> None:
-        few = self._fixed(data, "train", 256)
-        x = (few.images.to(torch.float32) / 255).to(self.device)
-        z = torch.zeros(len(x), self.model.shapes.latent_dim, device=self.device)
-        with torch.no_grad():
-            support = self.model.likelihood(z, few.labels.to(self.device)).support
-        if not bool(support.check(x).all()):
-            likelihood = type(self.model.likelihood).__name__
-            needs = getattr(self.model.likelihood, "pixels", f"values in {support}")
-            raise ValueError(
-                f"the likelihood {likelihood} scores {needs}, which those of {data.name} with "
-                f"pixels={self.trainer.pixels} are not: binarise them (--pixels dynamic), or score grey ones by a "
-                f"cross-entropy that is no likelihood (--model.likelihood CrossEntropy)"
-            )
 
     # -- the run -----------------------------------------------------------------------------------------------------
 

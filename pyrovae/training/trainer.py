@@ -8,10 +8,11 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyrovae.data import ImageSet
+from pyrovae.data import ImageSet, PixelPolicy
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import TraceELBO
 from pyrovae.runtime import choose_device, seeded
+from pyrovae.training.checks import check_shapes, check_support
 from pyrovae.training.history import History
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.loop import Loop
@@ -50,7 +51,7 @@ class Trainer:
     scheduler: Callable[[Optimizer], LRScheduler] | None = None
     epochs: int | None = None
     batch_size: int = 128
-    pixels: Literal["dynamic", "fixed", "threshold", "none"] = "dynamic"
+    pixels: PixelPolicy = "dynamic"
     patience: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -70,6 +71,18 @@ class Trainer:
             return self.epochs
         steps = -(-images // self.batch_size)
         return max(MIN_EPOCHS, -(-MIN_STEPS // steps))
+
+    def check(self, model: LatentVariableModel, data: ImageSet) -> None:
+        """Find what would stop a training, without training: `fit` does so first.
+
+        Raises:
+            ValueError: If the device does not exist, or the images do not suit the model or these settings.
+        """
+        choose_device(self.device)
+        check_shapes(model, data)
+        check_support(model, data, self.pixels)
+        if self.patience and not len(data.splits["validation"]):
+            raise ValueError("early stopping (patience) needs validation images, and there are none")
 
     def fit(
         self,
@@ -101,6 +114,7 @@ class Trainer:
             OSError: If a file of the folder cannot be written.
             Interrupted: After Ctrl-C or SIGTERM, when the checkpoint is written.
         """
+        self.check(model, data)
         device = choose_device(self.device)
         with seeded(self.seed, device), InterruptFlag() as flag:
             loop = Loop(self, model, data, device, folder)
