@@ -20,9 +20,6 @@ from pyrovae.plots import (
 )
 from pyrovae.training import History
 
-SHOWN_CLASSES = 10
-"""Rows of the grid of a conditional model's samples, at most."""
-
 
 def save_run_figures(
     model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy, history: History, folder: Path
@@ -51,9 +48,9 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
     plot_reconstructions(pairs, ax).set_title("test images and their reconstructions")
     yield "reconstructions", figure
 
-    figure, (ax,) = new_figure(6, 6.3)
+    figure, (ax,) = new_figure(6, 0.6 * (model.shapes.num_classes or 10) + 0.3)
     if model.shapes.num_classes:
-        samples = sample_per_class(model, classes=torch.arange(min(model.shapes.num_classes, SHOWN_CLASSES)))
+        samples = sample_per_class(model)
         names = [data.class_names[k] for k in samples.labels]  # type: ignore[union-attr]
         plot_image_grid(samples.images, ax, row_labels=names)
         ax.set_title("samples: codes from the prior, one class a row")
@@ -72,7 +69,7 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
 
 def _manifolds(model: LatentVariableModel, data: ImageSet) -> Iterator[tuple[str, Figure]]:
     """The plane of a 2-D code decoded; for a conditional model with one of its classes, the last."""
-    label = min(model.shapes.num_classes, SHOWN_CLASSES) - 1 if model.shapes.num_classes else None
+    label = model.shapes.num_classes - 1 if model.shapes.num_classes else None
     figure, (ax,) = new_figure(7, 7.2)
     plot_manifold(decode_manifold(model, label=label), ax)
     ax.set_title("the decoded plane" if label is None else f"the decoded plane of class {data.class_names[label]}")
