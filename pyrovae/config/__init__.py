@@ -2,10 +2,11 @@
 
 from pyrovae.config.mistakes import fail, run_command
 from pyrovae.config.names import part_names
-from pyrovae.config.parser import build_model, build_trainer, instantiate, training_parser
-from pyrovae.config.runs import RunInfo, create_run, load, parse_training, read_config, run_info
+from pyrovae.config.parser import Parser, build_model, build_trainer, instantiate, training_parser
+from pyrovae.config.runs import RunInfo, create_run, load, load_data, parse_training, read_config, run_info
 
 __all__ = [
+    "Parser",
     "RunInfo",
     "build_model",
     "build_trainer",
@@ -13,6 +14,7 @@ __all__ = [
     "fail",
     "instantiate",
     "load",
+    "load_data",
     "parse_training",
     "part_names",
     "read_config",

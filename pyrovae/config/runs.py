@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pyrovae.config.mistakes import check_arguments
 from pyrovae.config.names import OURS
 from pyrovae.config.parser import add_model_arguments, build_model, training_parser, underscored
-from pyrovae.data import ImageSet
+from pyrovae.data import ImageSet, PixelPolicy, load_images
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import choose_device
 from pyrovae.shapes import ImageShape
@@ -47,7 +47,7 @@ class RunInfo:
     data: str
     image_shape: ImageShape
     class_names: tuple[str, ...]
-    pixels: str
+    pixels: PixelPolicy
     data_dir: str | None
     validation: float | int
     image_size: int | None
@@ -148,6 +148,27 @@ def run_info(path: str | Path) -> RunInfo:
         validation=raw["validation"],
         image_size=raw["image_size"],
     )
+
+
+def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
+    """Load the images that a run was trained on, cut into the same splits.
+
+    Args:
+        path: The run's folder.
+        data_dir: Folder where image sets are found; by default the one that the run was told.
+
+    Raises:
+        FileNotFoundError: If the run or its images do not exist.
+        ValueError: If the images are no longer those of the run.
+    """
+    info = run_info(path)
+    data = load_images(info.data, data_dir or info.data_dir, validation=info.validation, image_size=info.image_size)
+    if (data.image_shape, data.class_names) != (info.image_shape, info.class_names):
+        raise ValueError(
+            f"{path} was trained on images of {info.image_shape} in {len(info.class_names)} classes, and {info.data} "
+            f"now has {data.image_shape} in {data.num_classes}: give the folder of the old ones (--data_dir)"
+        )
+    return data
 
 
 def load(

@@ -55,6 +55,21 @@ def sample_per_class(
     return PriorSamples(images.unflatten(0, (len(classes), columns)).numpy(), classes.numpy())
 
 
+def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Tensor:
+    """Mean of p(x | z, y), on the CPU, without touching the model.
+
+    Args:
+        model: The model.
+        z: Codes, (N, latent_dim).
+        y: Labels, (N,), for a conditional model.
+
+    Returns:
+        Images, (N, C, H, W).
+    """
+    with frozen(model) as device:
+        return model.likelihood(z.to(device), None if y is None else y.to(device)).mean.cpu()
+
+
 def _draw(model: LatentVariableModel, n: int, y: Tensor | None, seed: int) -> Tensor:
     with frozen(model, seed) as device:
         y = None if y is None else y.to(device)

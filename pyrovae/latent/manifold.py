@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from pyrovae.latent.generate import decode
 from pyrovae.models import LatentVariableModel
-from pyrovae.runtime import frozen
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,6 @@ def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | 
         raise ValueError(f"the manifold needs a code of two dimensions, this model has {model.shapes.latent_dim}")
     quantiles = torch.special.ndtri((torch.arange(size) + 0.5) / size)
     grid = torch.stack(torch.meshgrid(quantiles.flip(0), quantiles, indexing="ij")[::-1], -1)
-    with frozen(model) as device:
-        z = grid.reshape(-1, 2).to(device)
-        y: Tensor | None = None if label is None else torch.full([len(z)], label, device=device)
-        images = model.likelihood(z, y).mean.cpu()
+    y = None if label is None else torch.full([size * size], label)
+    images = decode(model, grid.reshape(-1, 2), y)
     return Manifold(images.unflatten(0, (size, size)).numpy(), grid.numpy(), label)

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from pyrovae.plots.curves import plot_history
 from pyrovae.plots.images import plot_image_grid, plot_manifold, plot_reconstructions
-from pyrovae.plots.planes import plot_codes
+from pyrovae.plots.planes import plot_codes, plot_ellipses
 from pyrovae.plots.style import class_styles, new_figure, save_figure
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "class_styles",
     "new_figure",
     "plot_codes",
+    "plot_ellipses",
     "plot_history",
     "plot_image_grid",
     "plot_manifold",

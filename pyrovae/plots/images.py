@@ -64,8 +64,12 @@ def plot_manifold(manifold: Manifold, ax: Axes) -> Axes:
     plot_image_grid(manifold.images, ax, gap=gap)
     some_columns = np.linspace(0, columns - 1, min(columns, 7)).round().astype(int)
     some_rows = np.linspace(0, rows - 1, min(rows, 7)).round().astype(int)
-    ax.set_xticks(gap + width / 2 + some_columns * (width + gap), [f"{manifold.coordinates[0, j, 0]:.2f}" for j in some_columns])
-    ax.set_yticks(gap + height / 2 + some_rows * (height + gap), [f"{manifold.coordinates[i, 0, 1]:.2f}" for i in some_rows])
+    ax.set_xticks(
+        gap + width / 2 + some_columns * (width + gap), [f"{manifold.coordinates[0, j, 0]:.2f}" for j in some_columns]
+    )
+    ax.set_yticks(
+        gap + height / 2 + some_rows * (height + gap), [f"{manifold.coordinates[i, 0, 1]:.2f}" for i in some_rows]
+    )
     ax.tick_params(length=2)
     ax.set(xlabel="z[0], at quantiles of N(0, 1)", ylabel="z[1], at quantiles of N(0, 1)")
     return ax

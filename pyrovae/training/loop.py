@@ -16,7 +16,7 @@ from pyrovae.data.images import ImageSet, Split
 from pyrovae.data.pixels import fix_pixels, pixels
 from pyrovae.evaluation import collapse_warning, estimate_elbo
 from pyrovae.models import LatentVariableModel
-from pyrovae.svi import SVI, Step
+from pyrovae.svi import SVI, Step, UntraceableError
 from pyrovae.training.checkpoint import load_checkpoint, restore_rng_state, rng_state, save_checkpoint
 from pyrovae.training.history import History, Row, elbo_columns
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
@@ -91,6 +91,7 @@ class Loop:
 
         self._best_weights: dict[str, Tensor] | None = None
         self._warned = False
+        self._engine = ""
         self._unread: list[tuple[int, Tensor]] = []
         self._last_read = self._last_save = time.monotonic()
 
@@ -111,6 +112,8 @@ class Loop:
     def _update(self, index: Tensor, beta: float) -> Step:
         try:
             return self.svi.update(*self._inputs(index, beta))
+        except UntraceableError:
+            raise
         except (FloatingPointError, ValueError) as error:
             # Pyro's own words name the site first and print whole tensors after it.
             reason = next(line.strip() for line in str(error).splitlines() if line.strip())
@@ -131,6 +134,9 @@ class Loop:
             for index, beta in self._batches():
                 began = time.monotonic()
                 step = self._update(index, beta)
+                if self._engine != self.svi.description:
+                    self._engine = self.svi.description
+                    progress.say(self._engine)
                 self._unread.append((len(index), _parts(step.loss, step.log_probs, len(index))))
                 self.batch += 1
                 self.step_seconds += time.monotonic() - began
@@ -204,7 +210,7 @@ class Loop:
     def _warn_of_collapse(self, row: Row, progress: Progress) -> None:
         name = "validation" if "validation" in self.evaluated else "train"
         # Early on, and while a warm-up has not reached its weight, a small KL is no verdict.
-        if self._warned or self.epoch < max(3, self.epochs // 10):
+        if self._warned or self.epoch < max(3, self.epochs // 3):
             return
         latent_dim = self.model.shapes.latent_dim
         warning = collapse_warning(int(row[f"{name}_active_units"]), latent_dim, row[f"{name}_kl"])

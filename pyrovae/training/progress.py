@@ -22,6 +22,7 @@ class Progress:
         self._total = total
         self._done = done
         self._every = every
+        self._enabled = enabled
         self._lines = enabled and not _draws_bars()
         self._started = self._last_line = time.monotonic()
         with warnings.catch_warnings():
@@ -33,7 +34,7 @@ class Progress:
                 unit="step",
                 dynamic_ncols=True,
                 smoothing=0.1,
-                bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}",
+                bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
             )
 
     def advance(self, steps: int, text: str) -> None:
@@ -47,7 +48,9 @@ class Progress:
             print(f"{100 * self._done // self._total:3d}%  {now - self._started:5.0f} s  {text}", flush=True)
 
     def say(self, text: str) -> None:
-        """Print a line without breaking the bar."""
+        """Print a line without breaking the bar, if anything is shown at all."""
+        if not self._enabled:
+            return
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 

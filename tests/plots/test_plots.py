@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pyrovae.latent import Codes, Manifold, Reconstructions
+from pyrovae.latent import Codes, Manifold, Reconstructions, ellipse
 from pyrovae.plots import (
     class_styles,
     new_figure,
     plot_codes,
+    plot_ellipses,
     plot_history,
     plot_image_grid,
     plot_manifold,
@@ -60,7 +61,8 @@ def test_history_is_labelled_by_its_score_and_both_splits() -> None:
 
 
 def test_codes_have_equal_axes_and_a_legend_beside() -> None:
-    codes = Codes(np.random.default_rng(0).normal(size=(50, 3)), np.arange(50) % 5)
+    z = np.random.default_rng(0).normal(size=(50, 3))
+    codes = Codes(z, np.ones_like(z), z, np.arange(50) % 5)
     figure, (ax,) = new_figure()
     plot_codes(codes, list("abcde"), ax, dims=(2, 1))
     figure.canvas.draw()
@@ -68,6 +70,18 @@ def test_codes_have_equal_axes_and_a_legend_beside() -> None:
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("z[2]", "z[1]")
     assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
     assert sum(len(c.get_offsets()) for c in ax.collections) == 50
+
+
+def test_ellipses_are_nested_named_and_beside_the_prior() -> None:
+    nested = [ellipse(np.array([1.0, 2.0]), np.eye(2), mass) for mass in (0.5, 0.9)]
+    figure, (ax,) = new_figure()
+    plot_ellipses({3: nested}, list("abcde"), ax, prior=nested[:1], names=("u", "v"))
+    figure.canvas.draw()
+    assert [line.get_linestyle() for line in ax.lines] == ["--", "-", "-"]
+    assert [text.get_text() for text in ax.texts] == ["0.5", "d"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["d"]
+    assert ax.lines[1].get_color() == class_styles(5)[3][0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("u", "v")
 
 
 def test_a_manifolds_ticks_are_its_coordinates() -> None:

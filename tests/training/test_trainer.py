@@ -239,7 +239,8 @@ def test_objectives_out_of_range(arguments: dict, message: str) -> None:
 
 
 def test_collapse_is_said(few_digits: ImageSet, capsys) -> None:
-    fit(few_digits, epochs=6, objective=TraceELBO(beta=1000.0))
+    model = VAE(few_digits.image_shape, 2)
+    Trainer(**FAST, epochs=6, objective=TraceELBO(beta=1000.0)).fit(model, few_digits)
     assert "the posterior has collapsed: none of the 2 latent dimensions" in capsys.readouterr().out
 
 

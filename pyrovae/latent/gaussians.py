@@ -1,0 +1,228 @@
+"""Class Gaussians: each class's codes summed up by a mean and a covariance, and ellipses of equal probability.
+
+The codes of a class are a mixture, one posterior for each of its images, so the class's covariance is the average
+posterior covariance plus the covariance of the posterior means (the law of total covariance). The scatter of the means
+alone leaves out how wide each posterior is; the average of the widths alone leaves out how far apart they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from pyrovae.latent.codes import Codes
+
+MASSES = (0.5, 0.9, 0.95, 0.99)
+"""Probabilities inside the ellipses, unless others are asked for."""
+
+Estimate = Literal["aggregate", "averaged"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassGaussians:
+    """A Gaussian for each class.
+
+    Attributes:
+        estimate: "aggregate": moments of the aggregate posterior, E[Λ] + Cov[μ]; "averaged": the average of the
+            encoder's means and covariances, E[Λ] alone, as simpler studies draw it.
+        classes: Labels, (classes,).
+        counts: Number of images of each, (classes,).
+        means: (classes, latent_dim).
+        covariances: (classes, latent_dim, latent_dim).
+        mean_errors: Standard error of each mean, by bootstrap over images, (classes, latent_dim).
+        covariance_errors: The same of each covariance, (classes, latent_dim, latent_dim).
+    """
+
+    estimate: Estimate
+    classes: np.ndarray
+    counts: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+    mean_errors: np.ndarray
+    covariance_errors: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Ellipse:
+    """The smallest region of a plane in which a Gaussian has a given probability.
+
+    Attributes:
+        mass: Probability inside.
+        centre: (2,).
+        half_axes: Lengths of the half axes, longest first, (2,).
+        angle: Direction of the longest, radians from the first dimension, in (-π/2, π/2].
+        coverage: Share of the class's own posterior mass that is inside, or NaN where it was not measured. For a
+            Gaussian class it is `mass`.
+    """
+
+    mass: float
+    centre: np.ndarray
+    half_axes: np.ndarray
+    angle: float
+    coverage: float = float("nan")
+
+    def outline(self, points: int = 200) -> np.ndarray:
+        """Points on the ellipse, (points, 2)."""
+        t = np.linspace(0, 2 * np.pi, points)
+        u = np.array([np.cos(self.angle), np.sin(self.angle)])
+        v = np.array([-u[1], u[0]])
+        a, b = self.half_axes
+        return self.centre + a * np.cos(t)[:, None] * u + b * np.sin(t)[:, None] * v
+
+
+def class_gaussians(
+    codes: Codes,
+    classes: Sequence[int] | None = None,
+    *,
+    estimate: Estimate = "aggregate",
+    shrink: float = 0.0,
+    bootstrap: int = 200,
+    seed: int = 0,
+) -> ClassGaussians:
+    """Estimate a Gaussian for each class from the posteriors of its images.
+
+    Args:
+        codes: The codes.
+        classes: Labels to estimate; by default every label that occurs.
+        estimate: Which moments; see `ClassGaussians`.
+        shrink: Share, 0 to 1, by which each covariance is drawn towards a multiple of the identity with its trace,
+            for classes with few images.
+        bootstrap: Resamplings for the standard errors; 0 leaves them NaN.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        ValueError: If a class has no images, a covariance is singular, or an argument is out of its range.
+    """
+    if estimate not in ("aggregate", "averaged"):
+        raise ValueError(f"estimate must be 'aggregate' or 'averaged', got {estimate!r}")
+    if not 0 <= shrink <= 1:
+        raise ValueError(f"shrink must be a share from 0 to 1, got {shrink}")
+    there = np.unique(codes.labels)
+    chosen = there if classes is None else np.asarray(classes)
+    rng = np.random.default_rng(seed)
+    rows = []
+    for label in chosen:
+        if label not in there:
+            raise ValueError(f"class {label} has no images here; there are classes {', '.join(map(str, there))}")
+        own = codes.of_class(label)
+        mean, covariance = _moments(own, estimate)
+        covariance = _shrunk(covariance, shrink)
+        _check_regular(covariance, label, len(own))
+        rows.append((len(own), mean, covariance, *_bootstrap(own, estimate, bootstrap, rng)))
+    counts, means, covariances, mean_errors, covariance_errors = map(np.stack, zip(*rows, strict=True))
+    return ClassGaussians(estimate, chosen, counts, means, covariances, mean_errors, covariance_errors)
+
+
+def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: float) -> Ellipse:
+    """The ellipse of equal density that holds the probability `mass` of a two-dimensional Gaussian.
+
+    Its squared Mahalanobis radius is the χ² quantile with two degrees of freedom.
+
+    Args:
+        mean: (2,).
+        covariance: (2, 2).
+        mass: Probability inside, between 0 and 1.
+
+    Raises:
+        ValueError: If the mass is not inside of (0, 1), or the Gaussian is not of two dimensions.
+    """
+    if not 0 < mass < 1:
+        raise ValueError(f"the mass of an ellipse must be a probability between 0 and 1, got {mass}")
+    if np.shape(covariance) != (2, 2):
+        raise ValueError(f"an ellipse needs two dimensions, got a covariance of shape {np.shape(covariance)}")
+    variances, axes = np.linalg.eigh(covariance)
+    half_axes = np.sqrt(variances[::-1] * stats.chi2.ppf(mass, 2))
+    x, y = axes[:, 1]
+    angle = float(np.arctan2(y, x))
+    # An axis has no sign: fold its direction into (-π/2, π/2].
+    if not -np.pi / 2 < angle <= np.pi / 2:
+        angle -= np.pi * np.sign(angle)
+    return Ellipse(mass, np.asarray(mean), half_axes, angle)
+
+
+def class_ellipses(
+    codes: Codes, gaussians: ClassGaussians, masses: Sequence[float] = MASSES
+) -> dict[int, list[Ellipse]]:
+    """Nested ellipses of each class of a two-dimensional code, with the coverage that they really have.
+
+    Args:
+        codes: The codes, of two dimensions; project them first if they have more.
+        gaussians: The Gaussians of these codes' classes.
+        masses: Probabilities inside the ellipses.
+
+    Returns:
+        The ellipses by class, in the order of the masses.
+
+    Raises:
+        ValueError: If the code has not two dimensions, or a mass is not inside of (0, 1).
+    """
+    found: dict[int, list[Ellipse]] = {}
+    for label, mean, covariance in zip(gaussians.classes, gaussians.means, gaussians.covariances, strict=True):
+        squared = mahalanobis_squared(codes.of_class(label).draws, mean, covariance)
+        found[int(label)] = [
+            _covered(ellipse(mean, covariance, mass), squared <= stats.chi2.ppf(mass, 2)) for mass in masses
+        ]
+    return found
+
+
+def mahalanobis_squared(points: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Squared Mahalanobis distance of points, (N, d), from a Gaussian, (N,)."""
+    half = np.linalg.solve(np.linalg.cholesky(covariance), (points - mean).T)
+    return np.square(half).sum(0)
+
+
+def _covered(ellipse: Ellipse, inside: np.ndarray) -> Ellipse:
+    return Ellipse(ellipse.mass, ellipse.centre, ellipse.half_axes, ellipse.angle, float(inside.mean()))
+
+
+def _moments(codes: Codes, estimate: Estimate) -> tuple[np.ndarray, np.ndarray]:
+    means = codes.means.astype(np.float64)
+    covariance = codes.mean_covariance()
+    if estimate == "aggregate":
+        covariance = covariance + np.cov(means.T, bias=True).reshape(covariance.shape)
+    return means.mean(0), covariance
+
+
+def _shrunk(covariance: np.ndarray, share: float) -> np.ndarray:
+    dim = len(covariance)
+    return (1 - share) * covariance + share * np.trace(covariance) / dim * np.eye(dim)
+
+
+def _check_regular(covariance: np.ndarray, label: int, images: int) -> None:
+    variances = np.linalg.eigvalsh(covariance)
+    if variances[0] <= 1e-10 * max(variances[-1], 1e-300):
+        raise ValueError(
+            f"the covariance of class {label} is singular: it has {images} images in {len(covariance)} dimensions and "
+            f"posteriors without width; give it more images, or shrink it towards a sphere (shrink=0.1)"
+        )
+
+
+def _bootstrap(
+    codes: Codes, estimate: Estimate, resamplings: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard errors of mean and covariance: their scatter over resampled images.
+
+    Resampling images is multinomial weighting of each one's moments, so no image is copied.
+    """
+    n, dim = codes.means.shape
+    if not resamplings:
+        return np.full(dim, np.nan), np.full((dim, dim), np.nan)
+    means = codes.means.astype(np.float64)
+    rows, columns = np.triu_indices(dim)
+    second = means[:, rows] * means[:, columns] if estimate == "aggregate" else np.zeros((n, len(rows)))
+    spreads = codes.spreads.astype(np.float64)
+    if spreads.ndim == 3:
+        second = second + spreads[:, rows, columns]
+    else:
+        second[:, rows == columns] += spreads
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamplings) / n
+    mean_draws, second_draws = weights @ means, weights @ second
+    if estimate == "aggregate":
+        second_draws = second_draws - mean_draws[:, rows] * mean_draws[:, columns]
+    errors = np.zeros((dim, dim))
+    errors[rows, columns] = errors[columns, rows] = second_draws.std(0, ddof=1)
+    return mean_draws.std(0, ddof=1), errors
