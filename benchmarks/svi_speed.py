@@ -1,0 +1,181 @@
+"""Time one training step of this package beside its peers, in one run on one machine, as ratios.
+
+    python benchmarks/svi_speed.py                      # 784-256-2, batch 128: the first table
+    python benchmarks/svi_speed.py --small-batch        # 784-200-200-50, batch 20, where overhead rules
+    python benchmarks/svi_speed.py --scaling            # how the time grows with batch, width, latent size and data
+    python benchmarks/svi_speed.py --device cuda        # the GPU column
+
+Contenders take turns, round after round, so that a busy machine slows all of them; a ratio is the median over rounds
+of (contender / compiled engine) within the round. Times are milliseconds a step. Results are printed and written as
+JSON to `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from svi_contenders import Problem, Steps, contenders
+
+OURS = "pyrovae compiled"
+RESULTS = Path(__file__).parent / "results"
+SMALL_BATCH = Problem(hidden=(200, 200), latent=50, batch=20, activation="tanh")
+SCALING = {
+    "batch": (32, 128, 512, 2048, 8192),
+    "hidden": ((64,), (256,), (1024,)),
+    "latent": (2, 32, 128),
+    "size": (6_000, 60_000, 240_000),
+}
+
+
+def machine(device: str) -> dict[str, object]:
+    """Hardware and versions, for the record."""
+    versions = {name: _version(name) for name in ("torch", "pyro", "numpyro", "jax", "numpy")}
+    cpu = next((x.split(":")[1].strip() for x in _read("/proc/cpuinfo") if x.startswith("model name")), "")
+    name = torch.cuda.get_device_name() if device == "cuda" else f"{cpu or platform.processor()}"
+    return {"device": name, "threads": torch.get_num_threads(), "python": platform.python_version(), **versions}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return str(__import__(package).__version__)
+    except ImportError:
+        return None
+
+
+def _read(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def build(problem: Problem, names: list[str]) -> tuple[dict[str, Steps], dict[str, float]]:
+    """Make the contenders, and say how long each took to be ready."""
+    ready, seconds = {}, {}
+    for name, make in contenders(problem).items():
+        if names and name not in names:
+            continue
+        start = time.perf_counter()
+        ready[name] = make(problem)
+        ready[name](3)
+        seconds[name] = time.perf_counter() - start
+    if "NumPyro fori_loop" not in ready:
+        print("NumPyro is not among the contenders (pip install numpyro)")
+    return ready, seconds
+
+
+def measure(ready: dict[str, Steps], device: str, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds a step, for each contender and round."""
+    times: dict[str, list[float]] = {name: [] for name in ready}
+    for turn in range(rounds + 1):
+        for name, run in ready.items():
+            start = time.perf_counter()
+            run(steps)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if turn:  # the first round warms up, and compiles NumPyro's loop of this length
+                times[name].append((time.perf_counter() - start) / steps * 1e3)
+    return times
+
+
+def peak_memory(problem: Problem, name: str) -> float:
+    """Peak resident memory, in MiB, of a process that runs this contender alone for 20 steps."""
+    command = [sys.executable, __file__, "--memory-of", name, "--problem", json.dumps(asdict(problem))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return float(done.stdout.split()[-1]) if done.returncode == 0 else float("nan")
+
+
+def _report_memory(problem: Problem, name: str) -> None:
+    build(problem, [name])[0][name](20)
+    on_gpu = torch.cuda.max_memory_allocated() / 2**20 if problem.device == "cuda" else 0
+    print(on_gpu or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def table(problem: Problem, steps: int, rounds: int, names: list[str], memory: bool) -> dict[str, object]:
+    """Measure one problem, print its table, and return it."""
+    ready, compile_seconds = build(problem, names)
+    times = measure(ready, problem.device, steps, rounds)
+    rows = {}
+    print(
+        f"\n{problem}\n{'contender':28} {'ms/step':>8} {'min':>8} {'spread':>8} {'ratio':>7} {'ready s':>8} {'MiB':>7}"
+    )
+    for name, values in times.items():
+        ratios = [a / b for a, b in zip(values, times.get(OURS, values), strict=True)]
+        row = {
+            "median_ms": statistics.median(values),
+            "min_ms": min(values),
+            "spread_ms": _spread(values),
+            "ratio_to_ours": statistics.median(ratios),
+            "ratio_of_minima": min(values) / min(times.get(OURS, values)),
+            "ready_seconds": compile_seconds[name],
+            "peak_mib": peak_memory(problem, name) if memory else None,
+        }
+        rows[name] = row
+        peak = f"{row['peak_mib']:7.0f}" if memory else "      -"
+        print(
+            f"{name:28} {row['median_ms']:8.3f} {row['min_ms']:8.3f} {row['spread_ms']:8.3f}"
+            f" {row['ratio_to_ours']:7.2f} {row['ready_seconds']:8.1f} {peak}",
+            flush=True,
+        )
+    return {"problem": asdict(problem), "steps": steps, "rounds": rounds, "rows": rows}
+
+
+def _spread(values: list[float]) -> float:
+    """Half the distance between the quartiles."""
+    if len(values) < 4:
+        return (max(values) - min(values)) / 2
+    low, _, high = statistics.quantiles(values, n=4)
+    return (high - low) / 2
+
+
+def scaling(base: Problem, steps: int, rounds: int) -> list[dict[str, object]]:
+    """One short table for each value of each size."""
+    names = [OURS, "pyro.infer.SVI, in memory", "PyTorch eager", "NumPyro fori_loop", "matrix products alone"]
+    tables = []
+    for field, values in SCALING.items():
+        for value in values:
+            problem = replace(base, **{field: value})
+            count = max(3, steps * 128 // max(128, problem.batch))
+            tables.append(table(problem, count, rounds, names, memory=False))
+    return tables
+
+
+def main() -> None:
+    """Parse the command line, measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--small-batch", action="store_true")
+    parser.add_argument("--scaling", action="store_true")
+    parser.add_argument("--steps", type=int, default=100, help="steps in each contender's turn")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", nargs="*", default=[], help="names of contenders")
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--output", type=Path, help="JSON file; by default one named after the run")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--problem", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory_of:
+        values = json.loads(options.problem)
+        _report_memory(Problem(**{**values, "hidden": tuple(values["hidden"])}), options.memory_of)
+        return
+    problem = replace(SMALL_BATCH if options.small_batch else Problem(), device=options.device)
+    if options.scaling:
+        tables = scaling(problem, options.steps, options.rounds)
+    else:
+        tables = [table(problem, options.steps, options.rounds, options.only, not options.no_memory)]
+    kind = "scaling" if options.scaling else "small-batch" if options.small_batch else "speed"
+    output = options.output or RESULTS / f"svi-{kind}-{options.device}.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps({"machine": machine(options.device), "tables": tables}, indent=1) + "\n")
+    print(f"written to {output}")
+
+
+if __name__ == "__main__":
+    main()

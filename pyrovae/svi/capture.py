@@ -1,0 +1,120 @@
+"""From a Python function over tensors to one static graph whose every tensor is an explicit input."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A traced function.
+
+    Attributes:
+        graph: Takes the function's tensor arguments and then `lifted`, returns a flat tuple of tensors.
+        lifted: The tensors that the function reached by other ways (parameters, buffers, closures), by identity,
+            so that a change in place is seen without a new trace.
+    """
+
+    graph: fx.GraphModule
+    lifted: tuple[Tensor, ...]
+
+
+def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> Capture:
+    """Trace `function(*leaves)` once; the trace leaves no mark on tensors or on random number generators.
+
+    Args:
+        function: Any function from tensors to a flat sequence of tensors.
+        leaves: Example arguments, of the shapes that the graph will take.
+
+    Returns:
+        The graph with its closed-over tensors lifted to inputs.
+    """
+    with untouched():
+        traced = make_fx(function, tracing_mode="real")(*leaves)
+    for node in reversed(traced.graph.nodes):
+        if "profiler." in str(node.target):  # the optimizer's record_function, of no use in a graph
+            traced.graph.erase_node(node)
+    return Capture(*_lift(traced))
+
+
+def _lift(traced: fx.GraphModule) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
+    """Turn `get_attr` nodes into placeholders, one for each tensor, except for constants made inside the function."""
+    graph = traced.graph
+    lifted: list[Tensor] = []
+    placeholders: dict[int, fx.Node] = {}
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    for node in [n for n in graph.nodes if n.op == "get_attr"]:
+        tensor = getattr(traced, node.target)
+        if not isinstance(tensor, Tensor) or any("lift_fresh" in str(user.target) for user in node.users):
+            continue
+        if id(tensor) not in placeholders:
+            where = graph.inserting_after(inputs[-1]) if inputs else graph.inserting_before(None)
+            with where:
+                placeholders[id(tensor)] = graph.placeholder(f"lifted_{len(lifted)}")
+            placeholders[id(tensor)].meta["val"] = tensor.detach()  # Inductor's C++ wrapper looks here
+            inputs.append(placeholders[id(tensor)])
+            lifted.append(tensor)
+        node.replace_all_uses_with(placeholders[id(tensor)])
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+    unused = [p for p in placeholders.values() if not p.users]
+    for node in unused:
+        graph.erase_node(node)
+    kept = tuple(t for t in lifted if placeholders[id(t)] not in unused)
+    return fx.GraphModule(traced, graph), kept
+
+
+class _Untouched(TorchDispatchMode):
+    """Keeps a copy of every tensor from outside that an in-place operation is about to change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.originals: list[tuple[Tensor, Tensor]] = []
+        self._made_inside: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            for declared, value in zip(func._schema.arguments, args, strict=False):
+                if declared.alias_info is not None and declared.alias_info.is_write:
+                    self._keep(value)
+            for declared in func._schema.arguments:
+                if declared.name in kwargs and declared.alias_info is not None and declared.alias_info.is_write:
+                    self._keep(kwargs[declared.name])
+        result = func(*args, **kwargs)
+        inputs = {_storage(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        outputs = {_storage(t) for t in tree_leaves(result) if isinstance(t, Tensor)}
+        self._made_inside |= outputs - inputs
+        return result
+
+    def _keep(self, value: Any) -> None:
+        for tensor in tree_leaves(value):
+            if isinstance(tensor, Tensor) and _storage(tensor) not in self._made_inside:
+                self.originals.append((tensor.detach(), tensor.detach().clone()))
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """Inside, tensors and random number generators may be used and changed; afterwards they are as before."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    watch = _Untouched()
+    try:
+        with torch.random.fork_rng(devices=devices), watch:
+            yield
+    finally:
+        with torch.no_grad():
+            for tensor, original in reversed(watch.originals):
+                tensor.copy_(original)

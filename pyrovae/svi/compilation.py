@@ -1,0 +1,170 @@
+"""Inductor and CUDA graphs: from a traced graph to one call."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch._inductor
+from torch import Tensor, fx
+
+from pyrovae.svi.capture import Capture
+
+Call = Callable[..., Sequence[Tensor]]
+
+# Random numbers come from torch's own generators, in the order in which the programs draw them, so that a compiled
+# step draws what Pyro draws and a saved generator state resumes to the bit.
+_INDUCTOR_OPTIONS = {"fallback_random": True, "reorder_for_peak_memory": False}
+
+
+class CompilerError(RuntimeError):
+    """Compilation is impossible here, or failed; says what to do."""
+
+
+def missing_compiler(device: torch.device) -> str | None:
+    """What is lacking for compiled graphs on `device`, with the cure, or None."""
+    if device.type == "cpu":
+        candidates = [os.environ.get("CXX"), "g++", "clang++", "cl"]
+        if not any(c and shutil.which(c.split()[0]) for c in candidates):
+            cure = "apt install g++ / conda install gxx_linux-64 / xcode-select --install, or set CXX"
+            return f"no C++ compiler was found ({cure})"
+    elif device.type == "cuda":
+        try:
+            import triton  # type: ignore[import-untyped]  # noqa: F401
+        except ImportError:
+            return "Triton is not installed (pip install triton)"
+    return None
+
+
+def share_exponential(graph: fx.Graph) -> None:
+    """Write the cross-entropy of logits and their sigmoid, which is its gradient, with one exponential between them.
+
+    Inductor's own forms take three, which is most of the time that a Bernoulli likelihood costs on a CPU.
+
+    Args:
+        graph: ATen operations; changed in place. Values differ by rounding: log(1 + e) stands for log1p(e).
+    """
+    aten = torch.ops.aten
+    for loss in [n for n in graph.nodes if n.target is aten.binary_cross_entropy_with_logits.default]:
+        if len(loss.args) != 5 or loss.args[2:] != (None, None, 0):  # weighted, or reduced
+            continue
+        x, target = loss.args[:2]
+        with graph.inserting_before(loss):
+            call = graph.call_function
+            exponential = call(aten.exp.default, (call(aten.neg.default, (call(aten.abs.default, (x,)),)),))
+            one_more = call(aten.add.Tensor, (exponential, 1.0))
+            positive = call(aten.sub.Tensor, (call(aten.relu.default, (x,)), call(aten.mul.Tensor, (x, target))))
+            value = call(aten.add.Tensor, (positive, call(aten.log.default, (one_more,))))
+            larger = call(aten.reciprocal.default, (one_more,))
+            smaller = call(aten.mul.Tensor, (exponential, larger))
+            sigmoid = call(aten.where.self, (call(aten.ge.Scalar, (x, 0)), larger, smaller))
+        loss.replace_all_uses_with(value)
+        graph.erase_node(loss)
+        for node in [n for n in graph.nodes if n.target is aten.sigmoid.default and n.args[0] is x]:
+            node.replace_all_uses_with(sigmoid)
+            graph.erase_node(node)
+
+
+def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
+    """Compile a captured function with Inductor.
+
+    Args:
+        captured: The traced function.
+        leaves: Example arguments.
+
+    Returns:
+        A function of the tensor arguments followed by the lifted tensors.
+
+    Raises:
+        CompilerError: If there is no compiler, or compilation fails.
+    """
+    inputs: list[Any] = [*leaves, *captured.lifted]
+    device = inputs[0].device
+    for tensor in inputs:
+        device = tensor.device if tensor.device.type != "cpu" else device
+    lacking = missing_compiler(device)
+    if lacking:
+        raise CompilerError(f"the compiled engine cannot run: {lacking}; or choose engine='graph'")
+    if device.type == "cpu":
+        share_exponential(captured.graph.graph)
+        captured.graph.recompile()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return torch._inductor.compile(captured.graph, inputs, options=dict(_INDUCTOR_OPTIONS))
+    except Exception as error:
+        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise CompilerError(
+            f"Inductor failed to compile the step ({first[0]}); engine='graph' needs no compiler"
+        ) from error
+
+
+class Replay:
+    """A compiled function captured as a CUDA graph and replayed.
+
+    Args:
+        call: Takes the tensor arguments and then `lifted`.
+        leaves: Example arguments, on the GPU.
+        lifted: Tensors that the function reads and changes in place.
+
+    Raises:
+        CompilerError: If the capture fails.
+    """
+
+    def __init__(self, call: Call, leaves: Sequence[Tensor], lifted: Sequence[Tensor]) -> None:
+        self._static = [leaf.clone() for leaf in leaves]
+        self._graph = torch.cuda.CUDAGraph()
+        inputs = [*self._static, *lifted]
+        device = next(t.device for t in inputs if t.device.type == "cuda")
+        try:
+            with _restored(lifted, device):
+                side = torch.cuda.Stream(device)
+                side.wait_stream(torch.cuda.current_stream(device))
+                with torch.cuda.stream(side), torch.no_grad():
+                    for _ in range(3):  # lets libraries allocate and tune outside the capture
+                        call(*inputs)
+                torch.cuda.current_stream(device).wait_stream(side)
+            with torch.cuda.graph(self._graph), torch.no_grad():
+                self._outputs = list(call(*inputs))
+        except Exception as error:
+            raise CompilerError(f"the CUDA graph could not be captured ({error}); engine='graph' needs none") from error
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """Copy the arguments in, replay, and copy the results out; no host synchronisation."""
+        for static, given in zip(self._static, inputs, strict=False):
+            static.copy_(given, non_blocking=True)
+        self._graph.replay()
+        return [output.clone() for output in self._outputs]
+
+
+@contextlib.contextmanager
+def _restored(tensors: Sequence[Tensor], device: torch.device) -> Iterator[None]:
+    """Undo what compiled kernels, which no dispatch mode sees, do to tensors and to the generator."""
+    copies = [t.detach().clone() for t in tensors]
+    state = torch.cuda.get_rng_state(device)
+    try:
+        yield
+    finally:
+        torch.cuda.set_rng_state(state, device)
+        with torch.no_grad():
+            for tensor, copy in zip(tensors, copies, strict=True):
+                tensor.copy_(copy)
+
+
+@contextlib.contextmanager
+def tf32(enabled: bool) -> Iterator[None]:
+    """Allow TF32 in matrix products and convolutions on the GPU, here only."""
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    before = [b.allow_tf32 for b in backends]
+    try:
+        if enabled:
+            for backend in backends:
+                backend.allow_tf32 = True
+        yield
+    finally:
+        if enabled:
+            for backend, value in zip(backends, before, strict=True):
+                backend.allow_tf32 = value
