@@ -7,14 +7,11 @@ python scripts/latent_space.py runs/mnist-cvae-10d --plane lda
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-import pyrovae
 from pyrovae import config
-from pyrovae.data import fixed_split
 from pyrovae.latent import MASSES, class_ellipses, class_gaussians, compare_classes, encode
 from pyrovae.latent.gaussians import ellipse
 from pyrovae.latent.planes import find_plane
@@ -36,10 +33,9 @@ def main() -> None:
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
     parser.add_argument("--output", type=str | None, default=None, help="Picture; by default in the run's figures.")
     options = parser.parse_args()
-    model, data = pyrovae.load(options.run), config.load_data(options.run, options.data_dir)
-    split = fixed_split(data.split(options.split), config.run_info(options.run).pixels)
+    run = config.open_run(options.run, options.data_dir)
 
-    codes = encode(model, split)
+    codes = encode(run.model, run.split(options.split))
     whole = class_gaussians(codes, options.classes, estimate=options.estimate, shrink=options.shrink)
     comparison = compare_classes(codes, whole)
     plane = find_plane(codes, options.plane, options.dims)
@@ -49,15 +45,15 @@ def main() -> None:
     prior = [ellipse(np.zeros(2), plane.axes @ plane.axes.T, mass) for mass in options.masses]
 
     figure, (ax,) = new_figure(7.5, 6)
-    plot_ellipses(ellipses, data.class_names, ax, prior=prior, names=plane.names)
+    plot_ellipses(ellipses, run.data.class_names, ax, prior=prior, names=plane.names)
     ax.set_title(f"{options.estimate} posterior of each class, {len(codes):,} {options.split} images")
-    output = Path(options.output or Path(options.run) / "figures" / "class_ellipses.png")
+    output = config.picture(options.run, options.output, "class_ellipses")
     save_figure(figure, output)
 
     print("class   images  " + "  ".join(f"inside {mass:g}" for mass in options.masses))
     for label, count in zip(gaussians.classes, gaussians.counts, strict=True):
         inside = "  ".join(f"{e.coverage:{len(f'inside {e.mass:g}')}.3f}" for e in ellipses[int(label)])
-        print(f"{data.class_names[label]:7} {count:6}  {inside}")
+        print(f"{run.data.class_names[label]:7} {count:6}  {inside}")
     print(comparison)
     numbers = {name: np.asarray(value).tolist() for name, value in asdict(comparison).items()}
     replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")

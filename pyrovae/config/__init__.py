@@ -3,9 +3,21 @@
 from pyrovae.config.mistakes import fail, run_command
 from pyrovae.config.names import part_names
 from pyrovae.config.parser import Parser, build_model, build_trainer, instantiate, training_parser
-from pyrovae.config.runs import RunInfo, create_run, load, load_data, parse_training, read_config, run_info
+from pyrovae.config.runs import (
+    OpenRun,
+    RunInfo,
+    create_run,
+    load,
+    load_data,
+    open_run,
+    parse_training,
+    picture,
+    read_config,
+    run_info,
+)
 
 __all__ = [
+    "OpenRun",
     "Parser",
     "RunInfo",
     "build_model",
@@ -15,8 +27,10 @@ __all__ = [
     "instantiate",
     "load",
     "load_data",
+    "open_run",
     "parse_training",
     "part_names",
+    "picture",
     "read_config",
     "run_command",
     "run_info",

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pyrovae.config.mistakes import check_arguments
 from pyrovae.config.names import OURS
 from pyrovae.config.parser import add_model_arguments, build_model, training_parser, underscored
-from pyrovae.data import ImageSet, PixelPolicy, load_images
+from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import choose_device
 from pyrovae.shapes import ImageShape
@@ -169,6 +169,38 @@ def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
             f"now has {data.image_shape} in {data.num_classes}: give the folder of the old ones (--data_dir)"
         )
     return data
+
+
+@dataclass(frozen=True, eq=False)
+class OpenRun:
+    """A run as the scripts look at it.
+
+    Attributes:
+        path: Its folder.
+        model: Its model, the best weights.
+        data: Its images.
+        pixels: How its images became pixels.
+    """
+
+    path: Path
+    model: LatentVariableModel
+    data: ImageSet
+    pixels: PixelPolicy
+
+    def split(self, name: str) -> Split:
+        """Images of a split, binarised once as the run was trained."""
+        return fixed_split(self.data.split(name), self.pixels)
+
+
+def picture(run: str | Path, output: str | None, name: str) -> Path:
+    """Where a script's picture goes: as the user says, or into the run's figures."""
+    return Path(output) if output else RunFolder(Path(run)).figures / f"{name}.png"
+
+
+def open_run(path: str | Path, data_dir: str | None = None, *, allow_code: bool = True) -> OpenRun:
+    """Load a run's model and its images; on a command line the user has said which run, so its code is allowed."""
+    model = load(path, allow_code=allow_code)
+    return OpenRun(Path(path), model, load_data(path, data_dir), run_info(path).pixels)
 
 
 def load(

@@ -49,6 +49,19 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, numbers: Sequence[int]) -> "Split":
+        """Cuts some images out, by their numbers in the split.
+
+        Raises:
+            ValueError: If there is no image of such a number.
+        """
+        wrong = [number for number in numbers if not 0 <= number < len(self)]
+        if wrong:
+            raise ValueError(f"this split has images 0 to {len(self) - 1}, got {wrong[0]}")
+        index = torch.as_tensor(numbers, dtype=torch.int64)
+        attributes = None if self.attributes is None else self.attributes[index]
+        return Split(self.images[index], self.labels[index], attributes)
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:

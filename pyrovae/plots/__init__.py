@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from pyrovae.plots.curves import plot_history
-from pyrovae.plots.images import plot_image_grid, plot_manifold, plot_reconstructions
+from pyrovae.plots.images import plot_image_grid, plot_manifold, plot_reconstructions, plot_walk
 from pyrovae.plots.planes import plot_codes, plot_ellipses
 from pyrovae.plots.style import class_styles, new_figure, save_figure
 
@@ -17,5 +17,6 @@ __all__ = [
     "plot_image_grid",
     "plot_manifold",
     "plot_reconstructions",
+    "plot_walk",
     "save_figure",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pyrovae.latent import Manifold, Reconstructions
+from pyrovae.latent import Manifold, Reconstructions, Walk
 
 
 def plot_image_grid(
@@ -72,4 +72,34 @@ def plot_manifold(manifold: Manifold, ax: Axes) -> Axes:
     )
     ax.tick_params(length=2)
     ax.set(xlabel="z[0], at quantiles of N(0, 1)", ylabel="z[1], at quantiles of N(0, 1)")
+    return ax
+
+
+def plot_walk(
+    walk: Walk,
+    ax: Axes,
+    *,
+    dims: Sequence[int] = (0, 1),
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+) -> Axes:
+    """Draw decoded codes with their coordinates on the upper left of each picture.
+
+    Args:
+        walk: The walk.
+        ax: The axes to draw on.
+        dims: The dimensions whose coordinates are written; none for pictures alone.
+        row_labels: A label left of each row.
+        column_labels: A label above each column.
+    """
+    height, width = walk.images.shape[-2:]
+    gap = max(2, height // 4) if len(dims) else 1
+    plot_image_grid(walk.images, ax, row_labels=row_labels, column_labels=column_labels, gap=gap)
+    ax.set_facecolor("white")
+    if len(dims):
+        for i, row in enumerate(walk.coordinates):
+            for j, code in enumerate(row):
+                text = ", ".join(f"{code[d]:.1f}" for d in dims)
+                left, top = j * (width + gap) + gap, i * (height + gap) + gap
+                ax.text(left, top - 1, text, fontsize=5, va="bottom", color="#555555")
     return ax
