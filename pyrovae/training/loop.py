@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +26,12 @@ if TYPE_CHECKING:
     from pyrovae.training.trainer import Trainer
 
 READ_EVERY = 0.2
-"""Seconds between two reads of the losses: on a GPU a read waits for all steps before it."""
+"""Seconds of steps between two reads of their losses: on a GPU a read waits for all steps before it."""
+MAX_CHUNK = 2000
+"""Steps between two reads, at most."""
+
+Batch = tuple[Tensor, float]
+"""Indices of a batch's images, and the weight of the KL term."""
 
 
 class Loop:
@@ -92,8 +96,9 @@ class Loop:
         self._best_weights: dict[str, Tensor] | None = None
         self._warned = False
         self._engine = ""
-        self._unread: list[tuple[int, Tensor]] = []
-        self._last_read = self._last_save = time.monotonic()
+        self._order: Tensor | None = None
+        self._chunk = 1
+        self._last_save = time.monotonic()
 
     # -- the programs' inputs ----------------------------------------------------------------------------------------
 
@@ -105,19 +110,20 @@ class Loop:
         """What a step needs. A set that does not fit on the device is cut on the host, batch by batch."""
         weight = torch.tensor(beta, device=self.device)
         if self.images.device == self.device:
-            return weight, self.images, self.labels, index.to(self.device)
+            return weight, self.images, self.labels, index
         images, labels = self.images[index].to(self.device), self.labels[index].to(self.device)
         return weight, images, labels, torch.arange(len(index), device=self.device)
 
-    def _update(self, index: Tensor, beta: float) -> Step:
+    def _update(self, chunk: list[Batch]) -> Step:
+        """A few steps, without a look at what they give."""
         try:
-            return self.svi.update(*self._inputs(index, beta))
+            return self.svi.run([self._inputs(*batch) for batch in chunk])
         except UntraceableError:
             raise
         except (FloatingPointError, ValueError) as error:
             # Pyro's own words name the site first and print whole tensors after it.
             reason = next(line.strip() for line in str(error).splitlines() if line.strip())
-            raise ValueError(self._not_finite(reason.rstrip(":"), self.batch + 1)) from error
+            raise ValueError(self._broken(reason.rstrip(":"), self.batch + 1)) from error
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -131,21 +137,13 @@ class Loop:
         writer = _tensorboard(self.folder, self.epoch) if tensorboard else None
         started = time.monotonic() - self.seconds
         while self.epoch < self.epochs and not self._stopped_early():
-            for index, beta in self._batches():
+            while self.batch < self.steps_per_epoch:
+                chunk = self._next_batches()
                 began = time.monotonic()
-                step = self._update(index, beta)
-                if self._engine != self.svi.description:
-                    self._engine = self.svi.description
-                    progress.say(self._engine)
-                self._unread.append((len(index), _parts(step.loss, step.log_probs, len(index))))
-                self.batch += 1
-                self.step_seconds += time.monotonic() - began
-                if self._due() or flag.signal:
-                    self.seconds = time.monotonic() - started
-                    self._read(progress)
-                    self._maybe_stop(flag, progress)
-            self._read(progress)
-            self.seconds = time.monotonic() - started
+                step = self._update(chunk)
+                self._read(chunk, step, began, progress)
+                self.seconds = time.monotonic() - started
+                self._maybe_stop(flag, progress)
             row = self._finish_epoch(progress)
             if writer is not None:
                 for name, value in row.items():
@@ -156,21 +154,23 @@ class Loop:
         if self._stopped_early():
             progress.say(f"stopped early: no better validation bound for {self.epochs_without_better} epochs")
 
-    def _batches(self) -> Iterator[tuple[Tensor, float]]:
-        """Indices of the epoch's remaining batches, and the KL weight at each."""
-        generator = torch.Generator().manual_seed(self.trainer.seed * 1_000_003 + self.epoch)
-        order = self.index[torch.randperm(len(self.index), generator=generator)]
-        for index in order.split(self.trainer.batch_size)[self.batch :]:
-            yield index, self._beta()
-
-    def _beta(self) -> float:
-        return self.trainer.objective.beta_at((self.steps_done + 1) / self.total_steps)
+    def _next_batches(self) -> list[Batch]:
+        """The epoch's next batches, as many as are run before their losses are read."""
+        if self._order is None:
+            generator = torch.Generator().manual_seed(self.trainer.seed * 1_000_003 + self.epoch)
+            self._order = self.index[torch.randperm(len(self.index), generator=generator)].to(self.images.device)
+        size = self.trainer.batch_size
+        chunk = self._order[self.batch * size : (self.batch + self._chunk) * size]
+        return [
+            (index, self.trainer.objective.beta_at((self.steps_done + 1 + i) / self.total_steps))
+            for i, index in enumerate(chunk.split(size))
+        ]
 
     def _finish_epoch(self, progress: Progress) -> Row:
         """Log the epoch, move the schedule, remember the best weights."""
         row = self._row()
         self.history.rows.append(row)
-        self.epoch, self.batch = self.epoch + 1, 0
+        self.epoch, self.batch, self._order = self.epoch + 1, 0, None
         self.sums, self.step_seconds = dict.fromkeys(self.sums, 0.0), 0.0
 
         watched = row.get("validation_negative_elbo", math.nan)
@@ -220,41 +220,40 @@ class Loop:
 
     # -- reading losses ----------------------------------------------------------------------------------------------
 
-    def _due(self) -> bool:
-        return time.monotonic() - self._last_read >= READ_EVERY
-
-    def _read(self, progress: Progress) -> None:
-        """Fetch the losses of the steps since the last read, and stop at the first that is not finite."""
-        if not self._unread:
-            return
-        began = time.monotonic()
-        values = torch.stack([parts for _, parts in self._unread]).double().tolist()
-        self.step_seconds += time.monotonic() - began
-        first = self.batch - len(values)
-        for i, ((n, _), (loss, reconstruction, kl)) in enumerate(zip(self._unread, values, strict=True)):
+    def _read(self, chunk: list[Batch], step: Step, began: float, progress: Progress) -> None:
+        """Fetch the losses of a chunk of steps, and stop at the first that is not finite."""
+        if self._engine != self.svi.description:
+            self._engine = self.svi.description
+            progress.say(self._engine)
+        sizes = [len(index) for index, _ in chunk]
+        values = _parts(step, torch.tensor(sizes, device=step.loss.device)).tolist()
+        for i, (n, (loss, reconstruction, kl)) in enumerate(zip(sizes, values, strict=True)):
             if not math.isfinite(loss):
-                raise ValueError(self._not_finite(f"the loss became {loss}", first + i + 1))
+                raise ValueError(self._broken(self.svi.diagnose(*self._inputs(*chunk[i])), self.batch + i + 1))
             # Summed in the order of the steps, so that it does not matter to the last bit when losses are read.
             self.sums["loss"] += n * loss
             self.sums["loss_reconstruction"] += n * reconstruction
             self.sums["loss_kl"] += n * kl
+        self.batch += len(chunk)
+        took = time.monotonic() - began
+        self.step_seconds += took
+        # The first steps make the graph and say nothing of the speed, so a chunk grows by ten at most.
+        self._chunk = int(min(max(READ_EVERY * len(chunk) / took, 1), 10 * len(chunk), MAX_CHUNK))
+
         seen = min(self.batch * self.trainer.batch_size, len(self.index))
         loss, reconstruction, kl = (value / seen for value in self.sums.values())
-        speed = seen / max(self.step_seconds, 1e-9)
         progress.advance(
-            len(values),
+            len(chunk),
             f"epoch {self.epoch + 1}/{self.epochs}  loss {loss:.2f} = {self.history.score} {reconstruction:.2f} "
-            f"+ KL {kl:.2f} nats/image  {speed:,.0f} images/s",
+            f"+ KL {kl:.2f} nats/image  {seen / self.step_seconds:,.0f} images/s",
         )
-        self._unread.clear()
-        self._last_read = time.monotonic()
 
-    def _not_finite(self, what: str, step: int) -> str:
+    def _broken(self, what: str, step: int) -> str:
         kept = ""
         if self.folder is not None and self.folder.checkpoint.exists():
             kept = f"; the last good checkpoint is {self.folder.checkpoint}"
         return (
-            f"{what} in epoch {self.epoch + 1}, step {step} of {self.steps_per_epoch}{kept}; "
+            f"training broke in epoch {self.epoch + 1}, step {step} of {self.steps_per_epoch}: {what}{kept}; "
             f"try a smaller learning rate (--optimizer.lr) or a KL warm-up (--objective.warmup 0.2)"
         )
 
@@ -274,7 +273,7 @@ class Loop:
             return
         weights = self.model.state_dict()
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-            raise ValueError(self._not_finite("a weight stopped being finite", self.batch))
+            raise ValueError(self._broken("a weight stopped being finite", self.batch))
         if self._best_weights is not None:
             save_weights(self.folder.best_weights, self._best_weights)
             self._best_weights = None
@@ -336,19 +335,18 @@ class Loop:
         return fixed_split(Split(data.images[index], data.labels[index], attributes), self.trainer.pixels)
 
 
-def _parts(loss: Tensor, log_probs: dict[str, Tensor], images: int) -> Tensor:
-    """Loss, reconstruction and KL of a step in nats per image, (3,)."""
-    zero = torch.zeros_like(loss)
-    observed, kl = zero, zero
-    for name, value in log_probs.items():
+def _parts(step: Step, images: Tensor) -> Tensor:
+    """Loss, reconstruction and KL of each step in nats per image, (steps, 3), float64."""
+    observed = kl = torch.zeros_like(step.loss)
+    for name, value in step.log_probs.items():
         program, site = name.split(".", 1)
         if program == "guide":
             kl = kl + value
-        elif f"guide.{site}" in log_probs:
+        elif f"guide.{site}" in step.log_probs:
             kl = kl - value
         else:
             observed = observed + value
-    return torch.stack([loss, -observed / images, kl / images])
+    return torch.stack([step.loss, -observed / images, kl / images], 1).double()
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:
