@@ -10,11 +10,16 @@ evaluation and latent-space analysis use nothing of a model but the five names `
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
 
 import pyro
+import torch
 from torch import Tensor, nn
+from torch.distributions import constraints, transform_to
 
 from pyrovae import likelihoods, networks, posteriors, priors
+from pyrovae.runtime import frozen
 from pyrovae.shapes import ImageShape, Shapes
 
 EncoderFactory = Callable[[Shapes], networks.Encoder]
@@ -69,7 +74,8 @@ class VAE(LatentVariableModel):
         posterior: The guide's distribution of the code given an image, q(z | x).
 
     Raises:
-        ValueError: If a size is out of its range, or a network cannot take images of this size.
+        ValueError: If a size is out of its range, a network cannot take images of this size, or parts do not go
+            together.
     """
 
     def __init__(
@@ -105,7 +111,8 @@ class CVAE(LatentVariableModel):
         posterior: The guide's distribution of the code given an image and its label, q(z | x, y).
 
     Raises:
-        ValueError: If a size is out of its range, or a network cannot take images of this size.
+        ValueError: If a size is out of its range, a network cannot take images of this size, or parts do not go
+            together.
     """
 
     def __init__(
@@ -163,13 +170,72 @@ def _build(
     likelihood: LikelihoodFactory,
     posterior: PosteriorFactory,
 ) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """The three parts: finished modules as they are, the others from their factories."""
+    """The three parts: finished modules as they are, the others from their factories.
+
+    Raises:
+        ValueError: If the parts do not go together.
+    """
     if not isinstance(posterior, nn.Module):
-        posterior = posterior(shapes, encoder if isinstance(encoder, nn.Module) else encoder(shapes))
-    if not isinstance(likelihood, nn.Module):
-        network = decoder
-        finished = isinstance(network, nn.Module)
-        likelihood = likelihood(shapes, lambda channels: network if finished else network(shapes, channels))
+        network = cast(networks.Encoder, encoder) if isinstance(encoder, nn.Module) else encoder(shapes)
+        posterior = posterior(shapes, network)
     if not isinstance(prior, nn.Module):
         prior = prior(shapes)
+    attach = getattr(prior, "attach", None)
+    if attach is not None:  # such as that of a VampPrior, which is made of the posterior
+        attach(posterior)
+    _check_parts(shapes, prior, posterior)
+    if not isinstance(likelihood, nn.Module):
+        likelihood = likelihood(shapes, _decoder_factory(shapes, decoder, getattr(posterior, "periodic", False)))
     return prior, likelihood, posterior
+
+
+def _decoder_factory(shapes: Shapes, decoder: DecoderFactory, periodic: bool) -> likelihoods.DecoderFactory:
+    """What a likelihood makes its decoder with; one of angles is given their cosines and sines."""
+    inputs = replace(shapes, latent_dim=2 * shapes.latent_dim) if periodic else shapes
+    finished = decoder if isinstance(decoder, nn.Module) else None
+
+    def build(channels: int) -> nn.Module:
+        network = finished or decoder(inputs, channels)
+        return networks.OnTorus(network) if periodic else network
+
+    return build
+
+
+def _check_parts(shapes: Shapes, prior: nn.Module, posterior: nn.Module) -> None:
+    """Refuse a posterior that puts codes where the prior has no density, or that has none itself."""
+    p, q = type(prior).__name__, type(posterior).__name__
+    if isinstance(prior, priors.Unscored):
+        return
+    if not getattr(posterior, "has_density", True):
+        raise ValueError(
+            f"the posterior {q} is a point without a density, so there is no KL term from it to the prior {p}: "
+            f"use the model Autoencoder, or another posterior"
+        )
+    periodic = getattr(prior, "periodic", False)
+    if periodic != getattr(posterior, "periodic", False):
+        angles, other = (f"prior {p}", f"posterior {q}") if periodic else (f"posterior {q}", f"prior {p}")
+        raise ValueError(
+            f"the {angles} has codes that are angles and the {other} has not: use the prior VonMises and the posterior "
+            f"WrappedNormal together"
+        )
+    parts = nn.ModuleList([posterior, prior])
+    with frozen(parts) as device:
+        x = torch.zeros(2, *shapes.image_shape, device=device)
+        y = torch.zeros(2, dtype=torch.int64, device=device) if shapes.num_classes else None
+        codes = _codes_all_over(posterior(x, y).support, shapes.latent_dim, device)
+        inside = codes is None or bool(prior(y).support.check(codes).all())
+    if not inside:
+        raise ValueError(
+            f"the posterior {q} reaches codes at which the prior {p} has no density, so their KL is infinite: use a "
+            f"posterior that stays inside (for the prior Uniform the posterior Beta with the same low and high), or "
+            f"another prior"
+        )
+
+
+def _codes_all_over(support: constraints.Constraint, latent_dim: int, device: torch.device) -> Tensor | None:
+    """Codes at the ends and in the middle of a support, (5, 1, latent_dim); None where torch cannot map to it."""
+    anywhere = torch.tensor([-1e4, -3.0, 0.0, 3.0, 1e4], device=device).reshape(-1, 1, 1).expand(-1, 1, latent_dim)
+    try:
+        return transform_to(support)(anywhere)
+    except NotImplementedError:
+        return None

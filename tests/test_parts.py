@@ -34,6 +34,7 @@ class Row:
         has_density: Whether log_prob is a density or probability.
         labels: Whether it needs a model with labels.
         span: Codes: half the side of the square around zero that holds the mass, for quadrature.
+        nodes: Codes: nodes of that quadrature along a side.
         tolerance: Error of that quadrature; larger for kinks and heavy tails.
         exact_moments: Whether its mean and variance are exact.
         values: Likelihoods: every value of a pixel, or nodes of a quadrature over them, and their weights.
@@ -44,14 +45,11 @@ class Row:
     refused: dict[str, dict[str, object]] = field(default_factory=dict)
     has_density: bool = True
     labels: bool = False
-    span: float = 12.0
+    span: float = 10.0
+    nodes: int = 200
     tolerance: float = 1e-5
     exact_moments: bool = True
     values: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def kind(self) -> str:
-        return self.part.__mro__[-3 if issubclass(self.part, priors.Prior) else -1].__module__.split(".")[1]
 
     def __repr__(self) -> str:
         listed = ",".join(f"{k}={v}" for k, v in self.arguments.items() if not isinstance(v, tuple))
@@ -93,14 +91,15 @@ PRIORS = [
     Row(priors.StandardNormal),
     Row(priors.Normal, refused={"use a CVAE": {"per_class": True}}),
     Row(priors.Normal, {"per_class": True}, labels=True),
-    Row(priors.Laplace, refused={"must be positive, got 0": {"scale": 0.0}}, tolerance=1e-2),
+    Row(priors.Laplace, refused={"must be positive, got 0": {"scale": 0.0}}, tolerance=1e-2, nodes=800),
     Row(
         priors.StudentT,
         refused={"df of a Student prior must be positive": {"df": 0.0}, "scale of a Student": {"scale": -1.0}},
         span=60.0,
+        nodes=1200,
         tolerance=2e-3,
     ),
-    Row(priors.StudentT, {"df": 8.0, "learn_df": True}, span=30.0, tolerance=1e-3),
+    Row(priors.StudentT, {"df": 8.0, "learn_df": True}, span=30.0, nodes=600, tolerance=1e-3),
     Row(priors.Uniform, refused={"finite low below a finite high": {"low": 1.0}}, span=1.0),
     Row(priors.VonMises, refused={"must be positive, got 0": {"concentration": 0.0}}, span=math.pi),
     Row(priors.GaussianMixture, {"components": 4}, refused={"must be at least 1, got 0": {"components": 0}}),
@@ -136,7 +135,7 @@ LIKELIHOODS = [
     ),
     Row(likelihoods.Laplace, {"scale": 0.3, "noise": "learned"}, values=grid(-20, 20)),
     Row(likelihoods.Beta, refused={"must be at least 0, got -1": {"margin": -1.0}}, values=grid(0, 1)),
-    Row(likelihoods.Beta, {"margin": 0.01}, values=grid(-0.01, 1.01)),
+    Row(likelihoods.Beta, {"margin": 1 / 128}, values=grid(-1 / 128, 1 + 1 / 128)),
     Row(likelihoods.Categorical, refused={"levels must be at least 1": {"levels": 0}}, values=whole(255, 255)),
     Row(
         likelihoods.DiscretizedLogistic,
@@ -156,8 +155,8 @@ POSTERIORS = [
     Row(posteriors.DiagonalNormal),
     Row(posteriors.FullNormal),
     Row(posteriors.LowRankNormal, refused={"from 1 to latent_dim, 2, got 3": {"rank": 3}}),
-    Row(posteriors.Laplace, tolerance=1e-2),
-    Row(posteriors.StudentT, refused={"must be above 2, got 2": {"df": 2.0}}, span=60.0, tolerance=2e-3),
+    Row(posteriors.Laplace, tolerance=1e-2, nodes=800),
+    Row(posteriors.StudentT, refused={"must be above 2, got 2": {"df": 2.0}}, span=60.0, nodes=1200, tolerance=2e-3),
     Row(posteriors.Beta, refused={"finite low below a finite high": {"low": 2.0}}, span=1.0, tolerance=5e-3),
     Row(posteriors.WrappedNormal, span=math.pi),
     Row(posteriors.Flow, {"kind": "iaf"}, refused={"context must be": {"context": 0}}, exact_moments=False),
@@ -280,9 +279,9 @@ def test_rsample_is_differentiable(row: Row) -> None:
     assert torch.autograd.gradcheck(draw, list(part.parameters()), fast_mode=True)
 
 
-def plane(row: Row, n: int) -> tuple[Tensor, Tensor, float]:
+def plane(row: Row) -> tuple[Tensor, Tensor, float]:
     """Midpoints of a square: one axis, (n,), all points, (n * n, 2), and the area of a cell."""
-    step = 2 * row.span / n
+    n, step = row.nodes, 2 * row.span / row.nodes
     axis = -row.span + step * (torch.arange(n, dtype=torch.float64) + 0.5)
     return axis, torch.cartesian_prod(axis, axis), step**2
 
@@ -298,11 +297,11 @@ def test_gradients_through_draws_are_those_of_the_expectation(row: Row) -> None:
     def f(z: Tensor) -> Tensor:  # as periodic as angles are
         return torch.cos(z[..., 0] + 2 * z[..., 1]) + 0.5 * torch.sin(z[..., 1])
 
-    _, points, area = plane(row, 600)
+    _, points, area = plane(row)
     expectation = (d.log_prob(points.unsqueeze(1)).exp().squeeze(1) * f(points)).sum() * area
     (exact,) = torch.autograd.grad(expectation, part.head.bias, retain_graph=True)
     estimates = torch.stack(
-        [torch.autograd.grad(f(d.rsample([500])).mean(), part.head.bias, retain_graph=True)[0] for _ in range(60)]
+        [torch.autograd.grad(f(d.rsample([400])).mean(), part.head.bias, retain_graph=True)[0] for _ in range(40)]
     )
     error = estimates.std(0) / math.sqrt(len(estimates))
     # A twentieth of the quadrature's tolerance is what its gradient is off by.
@@ -313,7 +312,7 @@ def test_gradients_through_draws_are_those_of_the_expectation(row: Row) -> None:
 def test_density_integrates_to_one(row: Row, num_classes: int) -> None:
     """By quadrature over the plane."""
     d = distribution_of(row, shapes_of(num_classes), torch.float64).expand([BATCH])
-    _, points, area = plane(row, 400)
+    _, points, area = plane(row)
     with torch.no_grad():
         mass = d.log_prob(points.unsqueeze(1).expand(-1, BATCH, -1)).exp().sum(0) * area
     torch.testing.assert_close(mass, torch.ones_like(mass), atol=row.tolerance, rtol=0)
@@ -332,11 +331,11 @@ def test_density_integrates_to_one_in_five_dimensions(row: Row) -> None:
     else:
         # Half of it wide, and heavy-tailed so that no weight is without bound.
         proposal = dist.MultivariateStudentT(torch.tensor(3.0), torch.zeros(5), 1.5 * torch.eye(5))
-    z = proposal.sample([20_000]).double().unsqueeze(1).expand(-1, BATCH, -1)
+    z = proposal.sample([8_000]).double().unsqueeze(1).expand(-1, BATCH, -1)
     with torch.no_grad():
         weights = (d.log_prob(z) - proposal.log_prob(z.float()).double()).exp()
     error = weights.std(0) / math.sqrt(len(weights))
-    assert (error < 0.1).all()
+    assert (error < 0.2).all()
     assert ((weights.mean(0) - 1).abs() < 5 * error + 1e-6).all()
 
 
@@ -385,8 +384,8 @@ def test_samples_follow_the_density(row: Row) -> None:
             for i in range(BATCH):
                 assert farthest(draws[:, i, 0, 0, 0], ends + 1e-9, mass[:, i]) < 2.3
             return
-        axis, points, area = plane(row, 400)
-        mass = d.log_prob(points.unsqueeze(1).expand(-1, BATCH, -1)).exp().unflatten(0, (400, 400)) * area
+        axis, points, area = plane(row)
+        mass = d.log_prob(points.unsqueeze(1).expand(-1, BATCH, -1)).exp().unflatten(0, (row.nodes, row.nodes)) * area
         for i in range(BATCH):
             for dim in range(2):
                 marginal = mass[..., i].sum(1 - dim)

@@ -206,7 +206,7 @@ def _bootstrap(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standard errors of mean and covariance: their scatter over resampled images.
 
-    Resampling images is multinomial weighting of each one's moments, so no image is copied.
+    Resampling images is weighting each one's moments by how often it is drawn, so no image is copied.
     """
     n, dim = codes.means.shape
     if not resamplings:
@@ -219,7 +219,7 @@ def _bootstrap(
         second = second + spreads[:, rows, columns]
     else:
         second[:, rows == columns] += spreads
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamplings) / n
+    weights = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamplings)]) / n
     mean_draws, second_draws = weights @ means, weights @ second
     if estimate == "aggregate":
         second_draws = second_draws - mean_draws[:, rows] * mean_draws[:, columns]

@@ -213,6 +213,10 @@ class SVI:
         """Make the functions that will be traced; nothing is traced yet."""
         common: dict[str, Any] = {"watched": self._watched, "rehearsal": self._rehearse, "tf32": self._tf32}
         engine = "compiled" if self.engine == "compiled" else "graph"
+        # A step from empty state makes the state, which no graph can; plain gradient descent has none to make.
+        self._stateless = isinstance(self.optimizer, torch.optim.SGD) and not any(
+            group["momentum"] for group in self.optimizer.param_groups
+        )
         self._outside = why_not_capturable(self.optimizer) if engine == "compiled" else "the engine is not compiled"
         if engine == "compiled" and self._outside:
             self.description += f"; the update runs outside the graph: {self._outside}"
@@ -277,7 +281,7 @@ class SVI:
     def _update_by(self, args: tuple, kwargs: dict) -> Step:
         if self.engine == "pyro":
             return self._pyro_update(args, kwargs)
-        if self._outside or not self.optimizer.state:
+        if self._outside or not (self.optimizer.state or self._stateless):
             loss, log_probs, gradients = self._gradients(*args, **kwargs)
             for index, gradient in gradients.items():
                 self._parameters[index].grad = gradient

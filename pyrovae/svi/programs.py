@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import CodeType, FrameType
 from typing import Any
 
 import pyro
@@ -93,7 +94,7 @@ class _LossCode(TorchFunctionMode):
         if func is torch._is_all_true:
             return True
         if func is Tensor.__bool__:
-            code = sys._getframe(1).f_code
+            code = _asking_code()
             if code in _NAN_WARNINGS:
                 return False
             if code.co_filename == _VALIDATION_FILE:
@@ -114,6 +115,14 @@ class _LossCode(TorchFunctionMode):
             yield
         finally:
             self.program_depth -= 1
+
+
+def _asking_code() -> CodeType:
+    """The code that called a tensor's method, behind the modes that passed the call on."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name == "__torch_function__":
+        frame = frame.f_back
+    return frame.f_code if frame is not None else sys._getframe(0).f_code
 
 
 class _SiteTracker(Messenger):
