@@ -1,0 +1,367 @@
+"""Distributions that torch, Pyro and zuko do not have, or have without what a part needs of them."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.contrib.zuko import ZukoToPyro
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+from torch.distributions.transforms import Transform
+from torch.nn.functional import logsigmoid
+
+
+class OpenInterval(constraints.Constraint):
+    """Values above `low` and below `high`, both bounds excluded."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each value lies inside."""
+        return (value > self.low) & (value < self.high)
+
+
+class _Lattice(constraints.Constraint):
+    """Values k / levels whose whole number k lies in another constraint."""
+
+    is_discrete = True
+
+    def __init__(self, levels: int, whole: Any) -> None:
+        self.levels, self.whole = levels, whole
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each value is a level."""
+        scaled = value * self.levels
+        # k / 255 * 255 is off by some 1e-5 in float32.
+        return ((scaled - scaled.round()).abs() < 1e-3) & self.whole.check(scaled.round())
+
+
+class Levels(dist.TorchDistribution):
+    """Values k / levels, where the whole number k has a given distribution: grey pixels as the levels they are.
+
+    Args:
+        base: Distribution of k, with empty event shape.
+        levels: What a whole number is divided by: 255 for grey pixels in [0, 1], 1 for counts as they are.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - torch's own form
+
+    def __init__(self, base: Distribution, levels: int) -> None:
+        self.base, self.levels = base, levels
+        super().__init__(base.batch_shape, validate_args=False)
+        self._validate_args = base._validate_args
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The levels."""
+        return _Lattice(self.levels, self.base.support)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[k] / levels."""
+        return self.base.mean / self.levels
+
+    @property
+    def variance(self) -> Tensor:
+        """Var[k] / levels^2."""
+        return self.base.variance / self.levels**2
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "Levels":
+        """Return the same with another batch shape."""
+        return Levels(self.base.expand(batch_shape), self.levels)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - torch's own form
+        """Draw levels."""
+        return self.base.sample(sample_shape) / self.levels
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of a level."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return self.base.log_prob((value * self.levels).round())
+
+
+class WholeCategorical(dist.Categorical):
+    """A Categorical over 0, 1, ..., read as numbers, so that it has a mean."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Sum of k p_k."""
+        return (self.probs * self._values).sum(-1)
+
+    @property
+    def variance(self) -> Tensor:
+        """Sum of k^2 p_k, minus the mean squared."""
+        return (self.probs * self._values**2).sum(-1) - self.mean**2
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - torch's own form
+        """Draw numbers, of the probabilities' type."""
+        return super().sample(sample_shape).to(self.probs.dtype)
+
+    @property
+    def _values(self) -> Tensor:
+        return torch.arange(self._num_events, dtype=self.probs.dtype, device=self.probs.device)
+
+
+class DiscretizedLogistic(dist.TorchDistribution):
+    """A logistic variable rounded to the nearest whole number and clipped to 0 ... top.
+
+    P(k) = F((k + 1/2 - loc) / scale) - F((k - 1/2 - loc) / scale) with F the logistic function, and the tails
+    added to the first and the last number.
+
+    References:
+        T. Salimans et al., PixelCNN++ (2017), arXiv:1701.05517, section 2.1.
+
+    Args:
+        loc: Location, in levels.
+        scale: Scale, in levels, positive.
+        top: The largest number.
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 - torch's own form
+
+    def __init__(self, loc: Tensor, scale: Tensor, top: int, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        self.top = top
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """0 to top."""
+        return constraints.integer_interval(0, self.top)
+
+    @property
+    def mean(self) -> Tensor:
+        """Sum of P(K >= k) over k from 1 to top."""
+        return self._tail_sum(lambda k: 1.0)
+
+    @property
+    def variance(self) -> Tensor:
+        """Sum of (2 k - 1) P(K >= k), which is E[K^2], minus the mean squared."""
+        return self._tail_sum(lambda k: 2.0 * k - 1.0) - self.mean**2
+
+    def _tail_sum(self, weight: Any) -> Tensor:
+        # One level at a time: all 255 at once would be the largest tensor of the whole program.
+        total = torch.zeros_like(self.loc)
+        for k in range(1, self.top + 1):
+            total = total + weight(k) * torch.sigmoid((self.loc - (k - 0.5)) / self.scale)
+        return total
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "DiscretizedLogistic":
+        """Return the same with another batch shape."""
+        new = DiscretizedLogistic(
+            self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.top, validate_args=False
+        )
+        new._validate_args = self._validate_args
+        return new
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - torch's own form
+        """Draw whole numbers."""
+        with torch.no_grad():
+            u = torch.rand(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
+            return (self.loc + self.scale * torch.logit(u, eps=1e-6)).round().clamp(0, self.top)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of a whole number."""
+        if self._validate_args:
+            self._validate_sample(value)
+        above = (value + 0.5 - self.loc) / self.scale
+        below = (value - 0.5 - self.loc) / self.scale
+        # F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): nothing cancels, however far from the location.
+        inside = logsigmoid(above) + logsigmoid(-below) + torch.log(-torch.expm1(-1 / self.scale))
+        return torch.where(
+            value < 0.5, logsigmoid(above), torch.where(value > self.top - 0.5, logsigmoid(-below), inside)
+        )
+
+
+class VonMises(dist.VonMises):
+    """torch's von Mises distribution, which knows that it lives on the circle [-pi, pi]."""
+
+    support = constraints.interval(-math.pi, math.pi)
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "VonMises":
+        """Return the same with another batch shape."""
+        return VonMises(self.loc.expand(batch_shape), self.concentration.expand(batch_shape), validate_args=False)
+
+
+class WrappedNormal(dist.TorchDistribution):
+    """A Normal wound around the circle, q(z) = sum_k N(z + 2 pi k; loc, scale^2), z in [-pi, pi).
+
+    Seven windings, k = -3 ... 3: for |loc| and scale of at most pi, what they leave out is below 1e-8 of the mass.
+    The draw is the wrapped draw of a Normal, so that gradients pass through it; the libraries' von Mises is drawn by
+    rejection, through which they do not.
+
+    Args:
+        loc: Direction, in [-pi, pi].
+        scale: Standard deviation before wrapping, above 0, at most pi.
+    """
+
+    has_rsample = True
+    arg_constraints = {  # noqa: RUF012 - torch's own form
+        "loc": constraints.interval(-math.pi, math.pi),
+        "scale": constraints.interval(0.0, math.pi),
+    }
+    support = constraints.interval(-math.pi, math.pi)
+
+    def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        """The circular mean, a direction."""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """The circular variance, 1 - exp(-scale^2 / 2)."""
+        return -torch.expm1(-0.5 * self.scale**2)
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "WrappedNormal":
+        """Return the same with another batch shape."""
+        new = WrappedNormal(self.loc.expand(batch_shape), self.scale.expand(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - torch's own form
+        """Draw angles, differentiably."""
+        shape = self._extended_shape(sample_shape)
+        z = self.loc + self.scale * torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        wrapped = z - 2 * math.pi * torch.floor((z.detach() + math.pi) / (2 * math.pi))
+        return wrapped.clamp(-math.pi, math.pi)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of an angle."""
+        if self._validate_args:
+            self._validate_sample(value)
+        turns = 2 * math.pi * torch.arange(-3, 4, dtype=self.loc.dtype, device=self.loc.device)
+        unwrapped = (value.unsqueeze(-1) + turns - self.loc.unsqueeze(-1)) / self.scale.unsqueeze(-1)
+        normal = -0.5 * unwrapped**2 - self.scale.log().unsqueeze(-1) - 0.5 * math.log(2 * math.pi)
+        return normal.logsumexp(-1)
+
+
+class DiagNormalMixture(dist.MixtureOfDiagNormals):
+    """Pyro's mixture of diagonal Normals with pathwise gradients, and with its moments."""
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "DiagNormalMixture":
+        """Return the same with another batch shape."""
+        return super().expand(batch_shape, self._get_checked_instance(DiagNormalMixture, _instance))
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - torch's own form
+        """Draw differentiably."""
+        return super().rsample(torch.Size(sample_shape))
+
+    @property
+    def mean(self) -> Tensor:
+        """Weighted mean of the components' locations."""
+        return (self.probs.unsqueeze(-1) * self.locs).sum(-2)
+
+    @property
+    def variance(self) -> Tensor:
+        """Weighted second moments, minus the mean squared."""
+        second = self.coord_scale**2 + self.locs**2
+        return (self.probs.unsqueeze(-1) * second).sum(-2) - self.mean**2
+
+
+class Flow(ZukoToPyro):
+    """A zuko flow in Pyro (`pyro.contrib.zuko`), with what Pyro's adapter leaves out: support, draws and moments."""
+
+    support = constraints.real_vector
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "Flow":
+        """Return the same with another batch shape."""
+        return Flow(self.dist.expand(torch.Size(batch_shape)))
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - torch's own form
+        """Draw differentiably."""
+        return self.dist.rsample(torch.Size(sample_shape))
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - torch's own form
+        """Draw."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean by quasi-Monte-Carlo over 256 fixed points: deterministic, and off by some 1e-2 scales."""
+        return self._points().mean(0)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance over the same points."""
+        return self._points().var(0)
+
+    def _points(self) -> Tensor:
+        base = self.dist.base
+        uniform = torch.quasirandom.SobolEngine(base.event_shape[0], scramble=True, seed=0).draw(128)
+        half = torch.special.ndtri(uniform.double().clamp(1e-6, 1 - 1e-6)).to(base.mean)
+        normal = torch.cat([half, -half])
+        normal = normal.reshape(len(normal), *[1] * len(base.batch_shape), -1)
+        return self.dist.transform.inv(base.mean + base.stddev * normal)
+
+
+def zuko() -> Any:
+    """The package zuko, imported when a flow is built, and without its side effect.
+
+    zuko switches the validation of every torch distribution off when it is imported; grey pixels under a Bernoulli
+    would then pass unseen.
+    """
+    validate = Distribution._validate_args
+    with warnings.catch_warnings():
+        import zuko as package
+        import zuko.flows
+    Distribution.set_default_validate_args(validate)
+    return package
+
+
+def flow(transform: Transform, base: Distribution) -> Flow:
+    """The distribution of the values that a transform carries to a base."""
+    return Flow(zuko().distributions.NormalizingFlow(transform, base))
+
+
+def flow_transform(
+    features: int,
+    context: int,
+    *,
+    transforms: int,
+    hidden: Sequence[int],
+    coupling: bool = False,
+    spline: bool = False,
+    fast_draws: bool = False,
+) -> nn.Module:
+    """Zuko's transform from values to the base: a module from a context to a transform.
+
+    Args:
+        features: Dimensions of a value.
+        context: Dimensions of the context; 0 for none.
+        transforms: How many transforms follow each other, the order of the dimensions turned round each time.
+        hidden: Units of the hidden layers of each transform's network.
+        coupling: Whether half of the dimensions depend on the other half, so that draws and densities take two passes
+            each; otherwise each depends on those before it, and one of the two takes as many passes as dimensions.
+        spline: Whether one dimension is carried by a rational-quadratic spline of 8 bins on [-5, 5], instead of a
+            scale and a shift.
+        fast_draws: Whether it is the draw, instead of the density, that takes one pass.
+
+    Raises:
+        ValueError: If there are no transforms.
+    """
+    if transforms < 1:
+        raise ValueError(f"transforms must be at least 1, got {transforms}: a flow of none is its base")
+    package = zuko()
+    settings: dict[str, Any] = {"hidden_features": tuple(hidden), "passes": 2 if coupling else None}
+    if spline:
+        settings |= {"univariate": package.transforms.MonotonicRQSTransform, "shapes": [(8,), (8,), (7,)]}
+    order = torch.arange(features)
+    layers = [
+        package.flows.MaskedAutoregressiveTransform(
+            features, context, order=order.flip(0) if i % 2 else order, **settings
+        )
+        for i in range(transforms)
+    ]
+    return package.lazy.LazyComposedTransform(*[layer.inv if fast_draws else layer for layer in layers])

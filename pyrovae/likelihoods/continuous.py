@@ -1,0 +1,196 @@
+"""Likelihoods of grey pixels as real numbers: densities, whose logarithms may well be positive."""
+
+import math
+from typing import Any, ClassVar, Literal
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.nn.functional import softplus
+
+from pyrovae.distributions import OpenInterval
+from pyrovae.likelihoods.base import DecoderFactory, Likelihood
+from pyrovae.shapes import Shapes
+
+Noise = Literal["fixed", "learned", "per_pixel", "decoder"]
+
+
+class _LocationScale(Likelihood):
+    """A family of a location, which is the decoder's output, and a scale, which is one of four things.
+
+    A learned scale is min_scale + softplus(parameter) and starts at `scale`.
+    """
+
+    family: ClassVar[type]
+    pixels: ClassVar[str] = "any real pixels"
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        decoder: DecoderFactory,
+        scale: float = 1.0,
+        noise: Noise = "fixed",
+        min_scale: float = 1 / 255,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if not 0 < scale < math.inf:
+            raise ValueError(f"the scale of a {name} likelihood must be positive, got {scale}")
+        if not min_scale > 0:
+            raise ValueError(f"the min_scale of a {name} likelihood must be positive, got {min_scale}")
+        if noise != "fixed" and scale <= min_scale:
+            raise ValueError(f"a learned scale must start above min_scale, got scale={scale}, min_scale={min_scale}")
+        channels = shapes.image_shape[0]
+        self.decoder = decoder(2 * channels if noise == "decoder" else channels)
+        self.noise, self.min_scale = noise, min_scale
+        if noise == "fixed":
+            self.register_buffer("scale", torch.tensor(float(scale)), persistent=False)
+            return
+        start = torch.tensor(math.log(math.expm1(scale - min_scale)))
+        if noise == "decoder":
+            self.register_buffer("start", start, persistent=False)
+        else:
+            size = shapes.image_shape if noise == "per_pixel" else ()
+            self.raw_scale = nn.Parameter(start.expand(size).clone())
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Pixels given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
+        outputs = self.decoder(z, y)
+        if self.noise == "fixed":
+            return self.family(outputs, self.scale).to_event(3)
+        if self.noise == "decoder":
+            outputs, raw = outputs.chunk(2, -3)
+            raw = raw + self.start
+        else:
+            raw = self.raw_scale
+        return self.family(outputs, self.min_scale + softplus(raw)).to_event(3)
+
+
+class Normal(_LocationScale):
+    """Pixels with independent Gaussian noise, p(x | z) = N(x; loc(z), diag scale^2).
+
+    With a fixed scale s the loss is the summed squared error over 2 s^2, plus a constant: a VAE with this likelihood
+    and weight 1 on the KL term has the optimum of "squared error + beta KL" with beta = 2 s^2, and s = sqrt(beta / 2)
+    is the scale that a beta stands for. A learned scale finds that weight itself.
+
+    References:
+        D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes (2014), arXiv:1312.6114, appendix C.2; O. Rybkin,
+        K. Daniilidis and S. Levine, Simple and Effective VAE Training with Calibrated Decoders (2021),
+        arXiv:2006.13202, for the learned scale.
+
+    Args:
+        shapes: Sizes of the model.
+        decoder: Function from a number of channels to a decoder.
+        scale: Standard deviation of the noise, in units of the pixel range; of a learned one the start.
+        noise: Whose scale: fixed, learned (one for all pixels), per_pixel (one learned for each) or decoder (a
+            function of the code).
+        min_scale: Smallest learned scale; without one a pixel that is always black has a density without bound. One
+            grey level by default, since below it the data's own rounding would be scored.
+
+    Raises:
+        ValueError: If a scale is not positive, or a learned one starts below the smallest.
+    """
+
+    family: ClassVar[type] = dist.Normal
+
+
+class Laplace(_LocationScale):
+    """Pixels with independent Laplace noise, p(x | z) = prod_i exp(-|x_i - loc_i(z)| / scale) / (2 scale).
+
+    With a fixed scale the loss is the summed absolute error over it, which blurs edges less than squares do.
+
+    References:
+        A. B. L. Larsen et al., Autoencoding beyond pixels using a learned similarity metric (2016), arXiv:1512.09300,
+        for what is wrong with squares; the density is Laplace's, 1774.
+
+    Args:
+        shapes: Sizes of the model.
+        decoder: Function from a number of channels to a decoder.
+        scale: Mean absolute deviation of the noise, in units of the pixel range; of a learned one the start.
+        noise: Whose scale: fixed, learned (one for all pixels), per_pixel (one learned for each) or decoder (a
+            function of the code).
+        min_scale: Smallest learned scale, one grey level by default.
+
+    Raises:
+        ValueError: If a scale is not positive, or a learned one starts below the smallest.
+    """
+
+    family: ClassVar[type] = dist.Laplace
+
+
+class ContinuousBernoulli(Likelihood):
+    """Grey pixels in [0, 1], p(x | z) = prod_i C(p_i) p_i^x_i (1 - p_i)^(1 - x_i), p = sigmoid(logits(z)).
+
+    The cross-entropy with the constant C(p) = 2 artanh(1 - 2 p) / (1 - 2 p) that makes a density of it.
+
+    References:
+        G. Loaiza-Ganem and J. Cunningham, The continuous Bernoulli (2019), arXiv:1907.06845.
+
+    Args:
+        shapes: Sizes of the model.
+        decoder: Function from a number of channels to a decoder.
+    """
+
+    pixels: ClassVar[str] = "pixels between 0 and 1"
+
+    def __init__(self, shapes: Shapes, decoder: DecoderFactory) -> None:
+        super().__init__()
+        self.decoder = decoder(shapes.image_shape[0])
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Pixels given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
+        # Around 1/2 torch uses a series; on its narrower range the closed form has lost half of its digits in float32.
+        return dist.ContinuousBernoulli(logits=self.decoder(z, y), lims=(0.45, 0.55)).to_event(3)
+
+
+class OpenAffineBeta(dist.AffineBeta):
+    """A Beta on (loc, loc + scale) whose support leaves out the two ends, where its density is 0 or infinite."""
+
+    @constraints.dependent_property
+    def support(self) -> constraints.Constraint:
+        """The open interval."""
+        return OpenInterval(self.low, self.high)
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "OpenAffineBeta":
+        """Return the same with another batch shape."""
+        return super().expand(batch_shape, self._get_checked_instance(OpenAffineBeta, _instance))
+
+
+class Beta(Likelihood):
+    """Grey pixels strictly between 0 and 1, p(x | z) = prod_i Beta(x_i; a_i(z), b_i(z)).
+
+    A Beta's density is zero or infinite at 0 and 1 themselves, which scanned images are full of: such pixels are
+    refused, unless a margin stretches the Beta over (-margin, 1 + margin), in which they lie.
+
+    References:
+        M. Smithson and J. Verkuilen, A better lemon squeezer? (2006), Psychological Methods 11, for the margin, there
+        applied to the data.
+
+    Args:
+        shapes: Sizes of the model.
+        decoder: Function from a number of channels to a decoder.
+        margin: How far the support reaches beyond 0 and 1, in units of the pixel range; 0.01 will do.
+
+    Raises:
+        ValueError: If the margin is negative.
+    """
+
+    pixels: ClassVar[str] = "pixels above 0 and below 1"
+    cure: ClassVar[str] = (
+        "give the Beta a margin in which they lie (--model.likelihood.margin 0.01), or choose a density that takes "
+        "them (--model.likelihood ContinuousBernoulli)"
+    )
+
+    def __init__(self, shapes: Shapes, decoder: DecoderFactory, margin: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= margin < math.inf:
+            raise ValueError(f"the margin of a Beta likelihood must be at least 0, got {margin}")
+        self.decoder = decoder(2 * shapes.image_shape[0])
+        self.register_buffer("low", torch.tensor(-float(margin)), persistent=False)
+        self.register_buffer("width", torch.tensor(1 + 2 * float(margin)), persistent=False)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Pixels given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
+        a, b = (1e-3 + softplus(self.decoder(z, y))).chunk(2, -3)
+        return OpenAffineBeta(a, b, self.low, self.width).to_event(3)

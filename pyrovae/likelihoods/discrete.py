@@ -1,0 +1,159 @@
+"""Likelihoods of whole numbers: grey levels x * 255, or counts. All are probabilities, and comparable as such."""
+
+from typing import ClassVar
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from pyrovae.distributions import DiscretizedLogistic as DiscretizedLogisticDistribution
+from pyrovae.distributions import Levels, WholeCategorical
+from pyrovae.likelihoods.base import DecoderFactory, Likelihood
+from pyrovae.shapes import Shapes
+
+
+def _check_levels(levels: int) -> int:
+    if levels < 1:
+        raise ValueError(f"levels must be at least 1 (255 for 8-bit pixels in [0, 1]), got {levels}")
+    return levels
+
+
+def _mean(outputs: Tensor, levels: int) -> Tensor:
+    """A positive number of counts from any number."""
+    return levels * softplus(outputs) + 1e-6
+
+
+class Categorical(Likelihood):
+    """Grey levels k = x * levels with a probability each, p(x | z) = prod_i softmax(logits_i(z))[k_i].
+
+    References:
+        A. van den Oord, N. Kalchbrenner and K. Kavukcuoglu, Pixel Recurrent Neural Networks (2016),
+        arXiv:1601.06759, section 3.4.
+
+    Args:
+        shapes: Sizes of the model.
+        decoder: Function from a number of channels to a decoder.
+        levels: The highest level: 255 for 8-bit pixels.
+
+    Raises:
+        ValueError: If there is no level above 0.
+    """
+
+    pixels: ClassVar[str] = "pixels that are whole multiples of 1 / levels, from 0 to 1"
+
+    def __init__(self, shapes: Shapes, decoder: DecoderFactory, levels: int = 255) -> None:
+        super().__init__()
+        self.levels = _check_levels(levels)
+        self.decoder = decoder((levels + 1) * shapes.image_shape[0])
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Pixels given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
+        logits = self.decoder(z, y).unflatten(-3, (self.levels + 1, -1)).movedim(-4, -1)
+        return Levels(WholeCategorical(logits=logits), self.levels).to_event(3)
+
+
+class DiscretizedLogistic(Likelihood):
+    """Grey levels k = x * levels from a mixture of logistic variables, rounded and clipped.
+
+    p(x | z) = prod_i sum_j weight_ij [F((k_i + 1/2 - loc_ij) / scale_ij) - F((k_i - 1/2 - loc_ij) / scale_ij)] with F
+    the logistic function, weights, locations and scales functions of the code, and the tails in the end levels.
+
+    References:
+        T. Salimans et al., PixelCNN++ (2017), arXiv:1701.05517, section 2.1; D. P. Kingma et al., Improving
+        Variational Inference with Inverse Autoregressive Flow (2016), arXiv:1606.04934, for one component.
+
+    Args:
+        shapes: Sizes of the model.
+        decoder: Function from a number of channels to a decoder.
+        components: Logistic variables mixed for each pixel.
+        levels: The highest level: 255 for 8-bit pixels.
+
+    Raises:
+        ValueError: If there is no component, or no level above 0.
+    """
+
+    pixels: ClassVar[str] = "pixels that are whole multiples of 1 / levels, from 0 to 1"
+    spread: Tensor
+
+    def __init__(self, shapes: Shapes, decoder: DecoderFactory, components: int = 5, levels: int = 255) -> None:
+        super().__init__()
+        if components < 1:
+            raise ValueError(f"components must be at least 1, got {components}")
+        self.levels, self.components = _check_levels(levels), components
+        self.decoder = decoder(3 * components * shapes.image_shape[0])
+        # The components start apart, over the range of levels.
+        self.register_buffer("spread", torch.linspace(0, 1, components + 2)[1:-1], persistent=False)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Pixels given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
+        outputs = self.decoder(z, y).unflatten(-3, (3, self.components, -1)).movedim(-4, -1)
+        logits, loc, scale = outputs.unbind(-5)
+        loc = self.levels * (self.spread + 0.5 * loc)
+        # A fifth of the range at first, and never so narrow that one level takes all.
+        scale = self.levels * (0.2 * softplus(scale) + 1e-4)
+        components = DiscretizedLogisticDistribution(loc, scale, self.levels)
+        return Levels(dist.MixtureSameFamily(dist.Categorical(logits=logits), components), self.levels).to_event(3)
+
+
+class Poisson(Likelihood):
+    """Counts k = x * levels, p(x | z) = prod_i rate_i(z)^k_i exp(-rate_i(z)) / k_i!.
+
+    The rate is levels * softplus of the decoder's output, so that it grows no faster than that output. For any
+    non-negative whole numbers, not only pixels: with levels = 1 the array holds the counts themselves.
+
+    References:
+        C. H. Grønbech et al., scVAE: variational auto-encoders for single-cell gene expression data (2020),
+        Bioinformatics 36.
+
+    Args:
+        shapes: Sizes of the model.
+        decoder: Function from a number of channels to a decoder.
+        levels: Counts in a pixel of value 1: 255 for 8-bit pixels, 1 for arrays of counts.
+
+    Raises:
+        ValueError: If levels is below 1.
+    """
+
+    pixels: ClassVar[str] = "counts: whole multiples of 1 / levels, from 0"
+
+    def __init__(self, shapes: Shapes, decoder: DecoderFactory, levels: int = 255) -> None:
+        super().__init__()
+        self.levels = _check_levels(levels)
+        self.decoder = decoder(shapes.image_shape[0])
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Counts given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
+        return Levels(dist.Poisson(_mean(self.decoder(z, y), self.levels)), self.levels).to_event(3)
+
+
+class NegativeBinomial(Likelihood):
+    """Counts k = x * levels that vary more than a Poisson's: mean m_i(z), variance m_i + m_i^2 / r_i.
+
+    p(x | z) = prod_i Gamma(k + r) / (k! Gamma(r)) (r / (r + m))^r (m / (r + m))^k, with a learned r for each pixel. The
+    mean is levels * softplus of the decoder's output.
+
+    References:
+        R. Lopez et al., Deep generative modeling for single-cell transcriptomics (2018), Nature Methods 15.
+
+    Args:
+        shapes: Sizes of the model.
+        decoder: Function from a number of channels to a decoder.
+        levels: Counts in a pixel of value 1: 255 for 8-bit pixels, 1 for arrays of counts.
+
+    Raises:
+        ValueError: If levels is below 1.
+    """
+
+    pixels: ClassVar[str] = "counts: whole multiples of 1 / levels, from 0"
+
+    def __init__(self, shapes: Shapes, decoder: DecoderFactory, levels: int = 255) -> None:
+        super().__init__()
+        self.levels = _check_levels(levels)
+        self.decoder = decoder(shapes.image_shape[0])
+        self.log_r = nn.Parameter(torch.zeros(shapes.image_shape))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Counts given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
+        logits = _mean(self.decoder(z, y), self.levels).log() - self.log_r
+        return Levels(dist.NegativeBinomial(self.log_r.exp(), logits=logits), self.levels).to_event(3)

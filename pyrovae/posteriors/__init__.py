@@ -1,0 +1,24 @@
+"""Posteriors q(z | x, y), the guides' part: modules whose forward returns a distribution over codes.
+
+    posterior(x, y) -> q(z | x, y)    batch_shape (B,), event_shape (latent_dim,)
+
+Each is built from the model's shapes and an encoder, whose features it turns into parameters.
+"""
+
+from pyrovae.posteriors.base import Posterior
+from pyrovae.posteriors.correlated import Flow, FullNormal, LowRankNormal, Mixture
+from pyrovae.posteriors.factorised import Beta, Delta, DiagonalNormal, Laplace, StudentT, WrappedNormal
+
+__all__ = [
+    "Beta",
+    "Delta",
+    "DiagonalNormal",
+    "Flow",
+    "FullNormal",
+    "Laplace",
+    "LowRankNormal",
+    "Mixture",
+    "Posterior",
+    "StudentT",
+    "WrappedNormal",
+]

@@ -1,0 +1,44 @@
+"""What a posterior is."""
+
+from torch import Tensor, nn
+
+
+class Posterior(nn.Module):
+    """Base of the built-in posteriors: a module that maps images and labels to q(z | x, y).
+
+    Attributes:
+        has_density: Whether log q(z | x) exists; a point mass has none, and so no ELBO.
+        periodic: Whether codes are angles, so that -pi and pi are the same; the prior must agree, and the decoder is
+            given their cosines and sines.
+    """
+
+    has_density: bool = True
+    periodic: bool = False
+
+
+class _Headed(Posterior):
+    """Base of those whose parameters are one linear layer of the encoder's features.
+
+    Args:
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+        outputs: How many numbers the family needs for each image.
+    """
+
+    def __init__(self, encoder: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(_out_features(encoder), outputs)
+
+    def outputs(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """The numbers of each image, (B, outputs)."""
+        return self.head(self.encoder(x, y))
+
+
+def _out_features(encoder: nn.Module) -> int:
+    out_features = getattr(encoder, "out_features", None)
+    if not isinstance(out_features, int):
+        raise ValueError(
+            f"an encoder must say how many features it returns in its attribute out_features (a whole number); "
+            f"{type(encoder).__name__} has {out_features!r}"
+        )
+    return out_features

@@ -1,0 +1,161 @@
+"""Posteriors whose dimensions depend on each other given the image."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.distributions import DiagNormalMixture, flow, flow_transform
+from pyrovae.posteriors.base import _Headed
+from pyrovae.shapes import Shapes
+
+
+class FullNormal(_Headed):
+    """A Normal with any covariance, q(z | x) = N(z; loc(x), L(x) L(x)^T), L lower triangular.
+
+    The encoder gives the Cholesky factor L: the exponential of its output on the diagonal, the output itself below.
+
+    References:
+        D. P. Kingma and M. Welling, An Introduction to Variational Autoencoders (2019), arXiv:1906.02691,
+        section 2.5.1.
+
+    Args:
+        shapes: Sizes of the model.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
+        n = shapes.latent_dim
+        super().__init__(encoder, n + n * (n + 1) // 2)
+        self.latent_dim = n
+        rows, columns = torch.tril_indices(n, n, -1)
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        n = self.latent_dim
+        loc, log_diagonal, below = self.outputs(x, y).split([n, n, n * (n - 1) // 2], -1)
+        scale_tril = torch.diag_embed(log_diagonal.exp())
+        scale_tril[..., self.rows, self.columns] = below
+        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+
+
+class LowRankNormal(_Headed):
+    """A Normal with a covariance of low rank plus a diagonal, q(z | x) = N(z; loc(x), W(x) W(x)^T + diag scale(x)^2).
+
+    References:
+        D. J. Rezende, S. Mohamed and D. Wierstra, Stochastic Backpropagation (2014), arXiv:1401.4082, section 4.3.
+
+    Args:
+        shapes: Sizes of the model.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+        rank: Columns of W, from 1 to latent_dim.
+
+    Raises:
+        ValueError: If the rank is not in its range.
+    """
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module, rank: int = 1) -> None:
+        n = shapes.latent_dim
+        if not 1 <= rank <= n:
+            raise ValueError(f"rank must be from 1 to latent_dim, {n}, got {rank}")
+        super().__init__(encoder, (2 + rank) * n)
+        self.latent_dim, self.rank = n, rank
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        n = self.latent_dim
+        loc, log_scale, factor = self.outputs(x, y).split([n, n, n * self.rank], -1)
+        return dist.LowRankMultivariateNormal(loc, factor.unflatten(-1, (n, self.rank)), (2 * log_scale).exp())
+
+
+class Flow(_Headed):
+    """A diagonal Normal carried by transforms of the image: z = f(u; x), u ~ N(loc(x), diag scale(x)^2).
+
+    q(z | x) = N(u) |det df/du|^-1, f a chain of zuko's transforms that see the image through `context` numbers. Its
+    mean, which images are encoded to, is an average over 256 fixed points.
+
+    References:
+        D. P. Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow (2016),
+        arXiv:1606.04934; C. Durkan et al., Neural Spline Flows (2019), arXiv:1906.04032; L. Dinh et al., Density
+        estimation using Real NVP (2017), arXiv:1605.08803.
+
+    Args:
+        shapes: Sizes of the model.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+        kind: iaf (affine, autoregressive), nsf (the same with rational-quadratic splines on [-5, 5]) or realnvp
+            (affine coupling). A draw of the first two takes one pass, the density of a given code latent_dim passes.
+        transforms: How many transforms follow each other.
+        hidden: Units of the hidden layers of each transform's network.
+        context: How many numbers of an image the transforms see.
+
+    Raises:
+        ValueError: If there are no transforms, or there is no context.
+    """
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        encoder: nn.Module,
+        kind: Literal["iaf", "nsf", "realnvp"] = "iaf",
+        transforms: int = 2,
+        hidden: Sequence[int] = (64, 64),
+        context: int = 32,
+    ) -> None:
+        if context < 1:
+            raise ValueError(f"context must be at least 1, got {context}: the transforms must see the image")
+        super().__init__(encoder, 2 * shapes.latent_dim + context)
+        self.sizes = [shapes.latent_dim, shapes.latent_dim, context]
+        self.transform = flow_transform(
+            shapes.latent_dim,
+            context,
+            transforms=transforms,
+            hidden=hidden,
+            coupling=kind == "realnvp",
+            spline=kind == "nsf",
+            fast_draws=True,
+        )
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        loc, log_scale, context = self.outputs(x, y).split(self.sizes, -1)
+        return flow(self.transform(context), dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+class Mixture(_Headed):
+    """A mixture of diagonal Normals, q(z | x) = sum_k weight_k(x) N(z; loc_k(x), diag scale_k(x)^2).
+
+    Gradients pass through its draws, those of the weights too, although a draw comes from one component: Pyro follows
+    the flow of probability between the components (pathwise derivatives), so there is no relaxation and no bias.
+
+    References:
+        M. Jankowiak and T. Karaletsos, Pathwise Derivatives for Multivariate Distributions (2019), arXiv:1806.01856.
+
+    Args:
+        shapes: Sizes of the model; latent_dim at least 2, for which the derivatives are known.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+        components: Number of components, K.
+
+    Raises:
+        ValueError: If there are fewer than two components, or the code has one dimension.
+    """
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module, components: int = 3) -> None:
+        if components < 2:
+            raise ValueError(f"components must be at least 2, got {components}: one is a DiagonalNormal")
+        if shapes.latent_dim < 2:
+            raise ValueError("a Mixture posterior needs a latent_dim of at least 2: its gradients are not known for 1")
+        super().__init__(encoder, components * (1 + 2 * shapes.latent_dim))
+        self.components = components
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        outputs = self.outputs(x, y).unflatten(-1, (self.components, -1))
+        loc, log_scale = outputs[..., 1:].chunk(2, -1)
+        return DiagNormalMixture(loc, log_scale.exp(), outputs[..., 0])

@@ -1,0 +1,168 @@
+"""Posteriors whose dimensions are independent given the image."""
+
+import math
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from pyrovae.distributions import WrappedNormal as WrappedNormalDistribution
+from pyrovae.posteriors.base import _Headed
+from pyrovae.shapes import Shapes
+
+
+class DiagonalNormal(_Headed):
+    """A Normal with independent dimensions, q(z | x) = N(z; loc(x), diag scale(x)^2).
+
+    The scale is the exponential of the encoder's output, so that it is positive.
+
+    References:
+        D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes (2014), arXiv:1312.6114, appendix C.2.
+
+    Args:
+        shapes: Sizes of the model.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+    """
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
+        super().__init__(encoder, 2 * shapes.latent_dim)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        loc, log_scale = self.outputs(x, y).chunk(2, -1)
+        return dist.Normal(loc, log_scale.exp()).to_event(1)
+
+
+class Laplace(_Headed):
+    """Independent Laplace variables, q(z | x) = prod_j Laplace(z_j; loc_j(x), scale_j(x)), to match a Laplace prior.
+
+    References:
+        A. Barello, A. Charles and J. Pillow, Sparse-Coding Variational Auto-Encoders (2018), bioRxiv 399246.
+
+    Args:
+        shapes: Sizes of the model.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+    """
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
+        super().__init__(encoder, 2 * shapes.latent_dim)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        loc, log_scale = self.outputs(x, y).chunk(2, -1)
+        return dist.Laplace(loc, log_scale.exp()).to_event(1)
+
+
+class StudentT(_Headed):
+    """Independent Student variables, q(z | x) = prod_j t(z_j; df, loc_j(x), scale_j(x)), to match a Student prior.
+
+    References:
+        N. Abiri and M. Ohlsson, Variational auto-encoders with Student's t-prior (2019), arXiv:2004.02581.
+
+    Args:
+        shapes: Sizes of the model.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+        df: Degrees of freedom, the same for every image; above 2, so that there is a variance, without which the KL to
+            a Normal prior would be infinite.
+
+    Raises:
+        ValueError: If there is no variance.
+    """
+
+    df: Tensor
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module, df: float = 5.0) -> None:
+        super().__init__(encoder, 2 * shapes.latent_dim)
+        if not 2 < df < math.inf:
+            raise ValueError(f"the df of a Student posterior must be above 2, got {df}: up to it there is no variance")
+        self.register_buffer("df", torch.tensor(float(df)), persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        loc, log_scale = self.outputs(x, y).chunk(2, -1)
+        return dist.StudentT(self.df, loc, log_scale.exp()).to_event(1)
+
+
+class Beta(_Headed):
+    """Independent Beta variables on a box, q(z | x) = prod_j Beta(z_j; a_j(x), b_j(x)) stretched over [low, high].
+
+    The posterior for a uniform prior on the same box, which is its own special case a = b = 1.
+
+    References:
+        M. Figurnov, S. Mohamed and A. Mnih, Implicit Reparameterization Gradients (2018), arXiv:1805.08498, for the
+        gradients through its draws.
+
+    Args:
+        shapes: Sizes of the model.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+        low: Lower bound of every dimension.
+        high: Upper bound of every dimension.
+
+    Raises:
+        ValueError: If the bounds are not finite and in order.
+    """
+
+    low: Tensor
+    width: Tensor
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module, low: float = -1.0, high: float = 1.0) -> None:
+        super().__init__(encoder, 2 * shapes.latent_dim)
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"the box must have a finite low below a finite high, got low={low}, high={high}")
+        self.register_buffer("low", torch.tensor(float(low)), persistent=False)
+        self.register_buffer("width", torch.tensor(float(high) - float(low)), persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        a, b = (1e-2 + softplus(self.outputs(x, y) + _UNIFORM)).chunk(2, -1)
+        return dist.AffineBeta(a, b, self.low, self.width).to_event(1)
+
+
+_UNIFORM = math.log(math.expm1(1 - 1e-2))
+"""What softplus turns into a concentration of 1: at first every posterior is about uniform."""
+
+
+class WrappedNormal(_Headed):
+    """Independent angles, q(z | x) = prod_j sum_k N(z_j + 2 pi k; loc_j(x), scale_j(x)^2): Normals wound up on a torus.
+
+    The posterior for a prior of angles, `priors.VonMises`, and close to a von Mises in shape. It stands in for one
+    because gradients pass through its draws, which no library has for the von Mises.
+
+    References:
+        K. Mardia and P. Jupp, Directional Statistics (2000), section 3.5.7.
+
+    Args:
+        shapes: Sizes of the model.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+    """
+
+    periodic = True
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
+        super().__init__(encoder, 3 * shapes.latent_dim)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        sine, cosine, scale = self.outputs(x, y).chunk(3, -1)
+        # Two numbers for an angle, so that nothing jumps where it passes pi.
+        scale = 1e-3 + (math.pi - 2e-3) * torch.sigmoid(scale)
+        return WrappedNormalDistribution(torch.atan2(sine, cosine), scale).to_event(1)
+
+
+class Delta(_Headed):
+    """A point mass at the encoder's output: the guide of an autoencoder, without width or density.
+
+    Args:
+        shapes: Sizes of the model.
+        encoder: Module from images and labels to features, (B, encoder.out_features).
+    """
+
+    has_density = False
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
+        super().__init__(encoder, shapes.latent_dim)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The code of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        return dist.Delta(self.outputs(x, y), event_dim=1)

@@ -1,0 +1,25 @@
+"""Priors p(z | y): modules whose forward returns a distribution over codes.
+
+    prior(y) -> p(z | y)    batch_shape () or (B,), event_shape (latent_dim,)
+
+A prior that does not look at the label has an empty batch shape, which the images' plate expands.
+"""
+
+from pyrovae.priors.base import Prior, Unscored
+from pyrovae.priors.factorised import Laplace, Normal, StandardNormal, StudentT, Uniform, VonMises
+from pyrovae.priors.flow import Flow
+from pyrovae.priors.mixtures import GaussianMixture, VampPrior
+
+__all__ = [
+    "Flow",
+    "GaussianMixture",
+    "Laplace",
+    "Normal",
+    "Prior",
+    "StandardNormal",
+    "StudentT",
+    "Uniform",
+    "Unscored",
+    "VampPrior",
+    "VonMises",
+]

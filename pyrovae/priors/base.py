@@ -1,0 +1,63 @@
+"""What a prior is, and the one that adds nothing to the loss."""
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from pyrovae.shapes import Shapes
+
+
+class Prior(nn.Module):
+    """Base of the built-in priors: a module that maps labels y, (B,) or None, to p(z | y).
+
+    A prior that is made of other parts of the model may have a method `attach(posterior)`, which the model calls with
+    its finished posterior once; and one whose start depends on data a method `start_from(images, labels)`, which a
+    training calls before its first step.
+
+    Attributes:
+        periodic: Whether codes are angles, so that -pi and pi are the same; the posterior must agree.
+    """
+
+    periodic: bool = False
+
+
+class Unscored(Prior):
+    """A prior to draw codes from that adds nothing to the loss: its log-density counts as zero.
+
+    This is what an autoencoder has: no prior term, and N(0, I) where somebody wants samples all the same.
+
+    Args:
+        prior: The prior that codes are drawn from.
+    """
+
+    def __init__(self, prior: nn.Module) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The wrapped prior with its log-density masked."""
+        return self.prior(y).mask(False)
+
+
+def by_label(shapes: Shapes, name: str) -> int:
+    """Number of classes of a prior that has something for each of them.
+
+    Raises:
+        ValueError: If the model does not look at labels.
+    """
+    if not shapes.num_classes:
+        raise ValueError(f"{name} with one distribution per class needs a model that looks at labels: use a CVAE")
+    return shapes.num_classes
+
+
+def label(y: Tensor | None, num_classes: int) -> Tensor:
+    """The labels that a conditional prior needs.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if y is None:
+        raise ValueError(
+            f"this prior is conditional on a label: pass y, an int64 tensor of shape (B,) "
+            f"with values from 0 to {num_classes - 1}"
+        )
+    return y

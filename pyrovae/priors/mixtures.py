@@ -1,0 +1,132 @@
+"""Priors that are mixtures: of learned Normals, or of the posteriors of learned pseudo-inputs.
+
+A component is a distribution over the whole code, so the mixture is over codes and not over each dimension apart.
+"""
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.priors.base import Prior, label
+from pyrovae.shapes import Shapes
+
+
+class GaussianMixture(Prior):
+    """A learned mixture of diagonal Normals, p(z) = sum_k weight_k N(z; loc_k, diag scale_k^2).
+
+    With `labels` component k is class k: p(z | y) is the component of the label, and without a label p(z) is their
+    mixture in equal parts. It does so in a VAE too, whose encoder and decoder see no labels.
+
+    References:
+        N. Dilokthanakul et al., Deep Unsupervised Clustering with Gaussian Mixture VAEs (2016), arXiv:1611.02648;
+        Z. Jiang et al., Variational Deep Embedding (2017), arXiv:1611.05148.
+
+    Args:
+        shapes: Sizes of the model.
+        components: Number of components, K.
+        labels: Whether the components are the classes; K must then be their number.
+        spread: Standard deviation of the components' first locations.
+
+    Raises:
+        ValueError: If there is no component, or there are not as many as classes where they are the classes.
+    """
+
+    def __init__(self, shapes: Shapes, components: int = 10, labels: bool = False, spread: float = 1.0) -> None:
+        super().__init__()
+        if components < 1:
+            raise ValueError(f"components must be at least 1, got {components}")
+        if labels and shapes.num_classes and components != shapes.num_classes:
+            raise ValueError(
+                f"with labels as components there must be as many components as classes, "
+                f"got {components} and {shapes.num_classes}"
+            )
+        self.labels = labels
+        self.loc = nn.Parameter(spread * torch.randn(components, shapes.latent_dim))
+        self.log_scale = nn.Parameter(torch.zeros(components, shapes.latent_dim))
+        # The classes' own shares say nothing about p(z | y), so there is nothing to learn them from.
+        self.logits = nn.Parameter(torch.zeros(components), requires_grad=not labels)
+
+    def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The prior: batch_shape (), or (B,) with labels; event_shape (latent_dim,)."""
+        if self.labels and y is not None:
+            return dist.Normal(self.loc[y], self.log_scale[y].exp()).to_event(1)
+        components = dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
+
+
+class VampPrior(Prior):
+    """The variational mixture of posteriors, p(z) = 1/K sum_k q(z | u_k), with learned pseudo-inputs u_k.
+
+    It is made of the model's own posterior, whatever that is, so encoder and prior are trained together. In a model
+    with labels the pseudo-inputs are dealt out to the classes in turn, and p(z | y) is the mixture of those of y.
+
+    References:
+        J. Tomczak and M. Welling, VAE with a VampPrior (2018), arXiv:1705.07120; there K = 500.
+
+    Args:
+        shapes: Sizes of the model.
+        components: Number of pseudo-inputs, K; each is encoded at every step.
+
+    Raises:
+        ValueError: If there are no pseudo-inputs, or fewer than classes.
+    """
+
+    def __init__(self, shapes: Shapes, components: int = 100) -> None:
+        super().__init__()
+        if components < max(1, shapes.num_classes):
+            raise ValueError(f"components must be at least {max(1, shapes.num_classes)}, got {components}")
+        self.num_classes = shapes.num_classes
+        self.pseudo_inputs = nn.Parameter(torch.rand(components, *shapes.image_shape))
+        labels = torch.arange(components) % max(1, shapes.num_classes)
+        self.register_buffer("labels", labels, persistent=False)
+        # In a tuple, so that the posterior's weights are the model's and not saved twice as the prior's.
+        self._posterior: tuple[nn.Module, ...] = ()
+
+    labels: Tensor
+
+    def attach(self, posterior: nn.Module) -> None:
+        """Make the mixture of this posterior; the model calls it once, with its own.
+
+        Raises:
+            ValueError: If the posterior has no density to mix.
+        """
+        if not getattr(posterior, "has_density", True):
+            raise ValueError(f"a VampPrior mixes densities, and the posterior {type(posterior).__name__} has none")
+        self._posterior = (posterior,)
+        self.periodic = getattr(posterior, "periodic", False)
+
+    @torch.no_grad()
+    def start_from(self, images: Tensor, labels: Tensor | None = None) -> None:
+        """Start the pseudo-inputs at images of the training set, evenly spaced over it and each of its own class.
+
+        Args:
+            images: Training images x, (N, C, H, W), N at least the number of pseudo-inputs of the largest share.
+            labels: Their classes, (N,); needed by a model with labels.
+
+        Raises:
+            ValueError: If labels are missing or a class has no image.
+        """
+        classes = (
+            torch.zeros(len(images), dtype=torch.int64) if not self.num_classes else label(labels, self.num_classes)
+        )
+        for value in self.labels.unique().tolist():
+            mine = (self.labels == value).nonzero().flatten()
+            found = (classes.to("cpu") == value).nonzero().flatten()
+            if not len(found):
+                raise ValueError(f"there is no image of class {value} to start the VampPrior's pseudo-inputs from")
+            chosen = found[torch.linspace(0, len(found) - 1, len(mine)).long()]
+            self.pseudo_inputs[mine] = images[chosen.to(images.device)].to(self.pseudo_inputs)
+
+    def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The prior: batch_shape (), or (B,) in a model with labels; event_shape (latent_dim,)."""
+        if not self._posterior:
+            raise ValueError("a VampPrior has no posterior yet: build it with a model, or call attach(posterior)")
+        (posterior,) = self._posterior
+        logits = torch.zeros_like(self.labels, dtype=self.pseudo_inputs.dtype)
+        if not self.num_classes:
+            return dist.MixtureSameFamily(dist.Categorical(logits=logits), posterior(self.pseudo_inputs))
+        y = label(y, self.num_classes)
+        components = posterior(self.pseudo_inputs, self.labels)
+        # Others' components get no weight; a mixture of the own ones alone would need a distribution to be indexed.
+        logits = torch.where(self.labels == y.unsqueeze(-1), logits, -torch.inf)
+        return dist.MixtureSameFamily(dist.Categorical(logits=logits), components.expand(logits.shape))

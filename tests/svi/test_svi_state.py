@@ -1,0 +1,286 @@
+"""What lives where: optimizers, schedules, resumed runs, short batches, stale graphs, buffers, two engines at once."""
+
+import copy
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from pyrovae.svi import SVI, compile_function
+
+SLOW = pytest.mark.slow
+GRAPHS = ["graph", pytest.param("compiled", marks=SLOW)]
+
+
+def adam(pair, lr=1e-2):
+    return torch.optim.Adam(pair.parameters(), lr=lr)
+
+
+def run(pair, engine, batches, optimizer=None, schedule=None):
+    optimizer = optimizer or adam(pair)
+    svi = SVI(pair.model, pair.guide, optimizer, engine=engine)
+    scheduler = schedule(optimizer) if schedule else None
+    torch.manual_seed(0)
+    losses = []
+    for batch in batches:
+        losses.append(svi.step(*batch))
+        if scheduler:
+            scheduler.step()
+    return svi, losses
+
+
+@pytest.mark.parametrize("engine", GRAPHS)
+def test_schedule_beta_and_a_short_last_batch(engine, make_pair, images):
+    """All that changes in a real run; one graph for each batch size, and Pyro's numbers."""
+    sizes = [16, 16, 8] * 3
+    batches = [(images[:size], torch.tensor(0.1 * i + 0.1)) for i, size in enumerate(sizes)]
+
+    def schedule(optimizer):
+        return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+
+    results = {}
+    for name in ("pyro", engine):
+        pair = make_pair()
+        svi, losses = run(pair, name, batches, schedule=schedule)
+        results[name] = losses, [p.detach() for p in pair.parameters()]
+    assert_close(torch.tensor(results[engine][0]), torch.tensor(results["pyro"][0]), rtol=1e-5, atol=1e-3)
+    for ours, theirs in zip(results[engine][1], results["pyro"][1], strict=True):
+        assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert len((svi._whole if engine == "compiled" else svi._gradients)._plans) == 2
+
+
+@pytest.mark.parametrize("engine", ["pyro", *GRAPHS])
+def test_resumed_run_is_equal_to_the_bit(engine, make_pair, images):
+    whole = make_pair()
+    _, expected = run(whole, engine, [(images,)] * 6)
+
+    first = make_pair()
+    svi, losses = run(first, engine, [(images,)] * 3)
+    saved = copy.deepcopy((first.state_dict(), svi.optimizer.state_dict(), torch.get_rng_state()))
+
+    second = make_pair()
+    optimizer = adam(second)
+    second.load_state_dict(saved[0])
+    optimizer.load_state_dict(saved[1])
+    again = SVI(second.model, second.guide, optimizer, engine=engine)
+    torch.manual_seed(99)
+    again.evaluate_loss(images)  # evaluation before the first step changes nothing but the random state
+    torch.set_rng_state(saved[2])
+    losses += [again.step(images) for _ in range(3)]
+    assert losses == expected
+    for ours, theirs in zip(second.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("engine", GRAPHS)
+def test_state_loaded_in_the_middle_is_used(engine, make_pair, images):
+    pair = make_pair()
+    svi, _ = run(pair, engine, [(images,)] * 3)
+    saved = copy.deepcopy((pair.state_dict(), svi.optimizer.state_dict()))
+    random = torch.get_rng_state()
+    expected = [svi.step(images) for _ in range(2)]
+    pair.load_state_dict(saved[0])
+    svi.optimizer.load_state_dict(saved[1])
+    torch.set_rng_state(random)
+    assert [svi.step(images) for _ in range(2)] == expected
+
+
+OPTIMIZERS = {
+    "AdamW": lambda ps: torch.optim.AdamW(ps, lr=1e-2),
+    "momentum": lambda ps: torch.optim.SGD(ps, lr=1e-4, momentum=0.9, weight_decay=1e-3),
+    "RMSprop": lambda ps: torch.optim.RMSprop(ps, lr=1e-3),
+    "Adagrad": lambda ps: torch.optim.Adagrad(ps, lr=1e-2),
+    "two groups": lambda ps: torch.optim.Adam([{"params": ps[:2], "lr": 1e-3}, {"params": ps[2:]}], lr=1e-2),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_in_one_graph(name, make_pair, images, monkeypatch):
+    """The optimizer's update as it is traced for compilation, run without a compiler."""
+    monkeypatch.setattr("pyrovae.svi.functions.compiled", lambda captured, leaves: captured.graph)
+    results = {}
+    for engine in ("pyro", "compiled"):
+        pair = make_pair()
+        svi, losses = run(pair, engine, [(images,)] * 4, OPTIMIZERS[name](list(pair.parameters())))
+        results[engine] = losses, [p.detach() for p in pair.parameters()]
+    assert svi._whole._plans
+    assert_close(torch.tensor(results["compiled"][0]), torch.tensor(results["pyro"][0]), rtol=1e-5, atol=1e-3)
+    for ours, theirs in zip(results["compiled"][1], results["pyro"][1], strict=True):
+        assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_optimizer_with_hooks_updates_outside_the_graph(make_pair, images, monkeypatch):
+    monkeypatch.setattr("pyrovae.svi.functions.compiled", lambda captured, leaves: captured.graph)
+    pair, calls = make_pair(), []
+    optimizer = adam(pair)
+    optimizer.register_step_post_hook(lambda *_: calls.append(1))
+    svi, _ = run(pair, "compiled", [(images,)] * 3, optimizer)
+    assert len(calls) == 3
+    assert "outside the graph" in svi.description
+
+
+def test_swapped_part_edited_buffer_and_mode_are_noticed(images):
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(12, 4), nn.Dropout(0.5))
+            self.register_buffer("shift", torch.zeros(()))
+            self.factor = 1.0
+
+        def model(self, x):
+            with pyro.plate("images", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 4), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(z.sum(-1) + self.shift * self.factor, 1.0), obs=x.sum(-1))
+
+        def guide(self, x):
+            with pyro.plate("images", len(x)):
+                pyro.sample("z", dist.Normal(self.net(x), 1.0).to_event(1))
+
+    pair = Shifted()
+    svi = SVI(pair.model, pair.guide, torch.optim.SGD(pair.parameters(), lr=0.0), engine="graph")
+
+    def loss():
+        torch.manual_seed(0)
+        return svi.step(images)
+
+    def by_pyro():
+        torch.manual_seed(0)
+        return SVI(pair.model, pair.guide, svi.optimizer, engine="pyro").step(images)
+
+    def edit_in_place():
+        pair.shift += 1.0
+
+    def replace_buffer():
+        pair.shift = torch.tensor(3.0)
+
+    def swap():
+        pair.net[0] = copy.deepcopy(pair.net[0])
+        nn.init.zeros_(pair.net[0].weight)
+
+    def change_number():
+        pair.factor = 2.0
+
+    seen = [loss()]
+    for change in (edit_in_place, replace_buffer, swap, change_number, pair.eval):
+        change()
+        seen.append(loss())
+        assert seen[-1] == pytest.approx(by_pyro(), rel=1e-5)
+    assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize("engine", GRAPHS)
+def test_buffers_changed_by_the_programs_are_written_back(engine, images):
+    def make():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(12, 4), nn.BatchNorm1d(4))
+
+    finals = {}
+    for name in ("pyro", engine):
+        net = make()
+
+        def model(x):
+            with pyro.plate("images", len(x)):
+                pyro.sample("z", dist.Normal(torch.zeros(len(x), 4), 1.0).to_event(1))
+
+        def guide(x, net=net):
+            with pyro.plate("images", len(x)):
+                pyro.sample("z", dist.Normal(net(x), 1.0).to_event(1))
+
+        svi = SVI(model, guide, torch.optim.SGD(net.parameters(), lr=1e-3), engine=name)
+        for _ in range(3):
+            svi.step(images)
+        finals[name] = net.state_dict()
+    assert finals[engine]["1.num_batches_tracked"] == 3
+    for key, value in finals["pyro"].items():
+        assert_close(finals[engine][key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_two_engines_side_by_side(make_pair, images):
+    alone = make_pair()
+    _, expected = run(alone, "graph", [(images,)] * 3)
+    one, two = make_pair(), make_pair("full")
+    svis = [SVI(p.model, p.guide, adam(p), engine="graph") for p in (one, two)]
+    svis[1].step(images)
+    torch.manual_seed(0)
+    losses = []
+    for _ in range(3):
+        losses.append(svis[0].step(images))
+        state = torch.get_rng_state()
+        svis[1].step(images)
+        torch.set_rng_state(state)
+    assert losses == expected
+    assert not pyro.get_param_store()
+
+
+def test_prepare_runs_inside_the_graph(make_pair):
+    levels = torch.randint(0, 256, (100, 12), dtype=torch.uint8)
+    results = {}
+    for engine in ("pyro", "graph"):
+        pair = make_pair()
+
+        def prepare(index, beta):
+            return (levels[index].float() / 255).bernoulli(), beta
+
+        svi = SVI(pair.model, pair.guide, adam(pair), engine=engine, prepare=prepare)
+        torch.manual_seed(0)
+        results[engine] = [svi.step(torch.arange(i, i + 10), torch.tensor(0.5)) for i in range(3)]
+    assert results["graph"] == pytest.approx(results["pyro"], rel=1e-5)
+
+
+def test_run_takes_many_steps(make_pair, images):
+    one, two = make_pair(), make_pair()
+    _, expected = run(one, "graph", [(images[:10],), (images[10:20],), (images[20:30],)])
+    svi = SVI(two.model, two.guide, adam(two), engine="graph")
+    torch.manual_seed(0)
+    steps = svi.run([(images[:10],), (images[10:20],), (images[20:30],)])
+    assert steps.loss.tolist() == pytest.approx(expected)
+    assert steps.log_probs["model.x"].shape == (3,)
+
+
+@pytest.mark.parametrize("engine", GRAPHS)
+def test_evaluation_moves_nothing(engine, make_pair, images):
+    pair = make_pair()
+    svi, _ = run(pair, engine, [(images,)] * 2)
+    before = copy.deepcopy((pair.state_dict(), svi.optimizer.state_dict()["state"]))
+    torch.manual_seed(4)
+    ours = svi.evaluate_loss(images)
+    torch.manual_seed(4)
+    assert ours == pytest.approx(pyro.infer.Trace_ELBO().loss(pair.model, pair.guide, images), rel=1e-5)
+    assert all(torch.equal(v, before[0][k]) for k, v in pair.state_dict().items())
+    after = svi.optimizer.state_dict()["state"]
+    assert all(torch.equal(after[i][k], v) for i, s in before[1].items() for k, v in s.items())
+
+
+@pytest.mark.parametrize("engine", GRAPHS)
+def test_compile_function(engine, make_pair, images):
+    pair = make_pair()
+
+    def encode(x, scale=1.0):
+        return {"loc": pair.encoder(x)[:, :3] * scale, "noise": torch.randn(2)}
+
+    fast = compile_function(encode, engine)
+    torch.manual_seed(0)
+    result = fast(images, scale=2.0)
+    torch.manual_seed(0)
+    expected = encode(images, 2.0)
+    assert_close(result, expected, check_stride=False)
+    with torch.no_grad():
+        pair.encoder[0].weight.mul_(2.0)
+    assert_close(fast(images, scale=2.0)["loc"], encode(images, 2.0)["loc"])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("engine", ["graph", "compiled"])
+def test_gpu_gives_the_numbers_of_pyro(engine, make_pair, images):
+    results = {}
+    for name in ("pyro", engine):
+        pair = make_pair().cuda()
+        optimizer = torch.optim.Adam(pair.parameters(), lr=1e-3)
+        svi = SVI(pair.model, pair.guide, optimizer, engine=name)
+        torch.manual_seed(0)
+        results[name] = [svi.step(images.cuda()) for _ in range(6)]
+    assert results[engine] == pytest.approx(results["pyro"], rel=1e-4)

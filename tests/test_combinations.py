@@ -1,0 +1,163 @@
+"""Every prior with every likelihood, posterior, objective and model: trained, or refused with the reason.
+
+All combinations of parts are built. Of those that can be, every prior and posterior meets every objective, and every
+likelihood every prior and every posterior, in a few real steps.
+"""
+
+import itertools
+import math
+from functools import partial
+
+import pytest
+import torch
+from test_parts import CLASSES, LIKELIHOODS, POSTERIORS, PRIORS, Row
+from torch import Tensor
+
+from pyrovae import CVAE, VAE, LatentVariableModel, likelihoods, networks, posteriors, priors
+from pyrovae.data import ImageSet
+from pyrovae.objectives import (
+    FreeBits,
+    ImportanceWeighted,
+    Objective,
+    Renyi,
+    TraceELBO,
+    TraceMeanField,
+    kl_per_dimension,
+)
+from pyrovae.svi import SVI
+
+IMAGE_SHAPE = (1, 8, 8)
+OBJECTIVES: list[Objective] = [
+    TraceELBO(beta=0.5, warmup=0.2, schedule="cyclical"),
+    TraceELBO(particles=3),
+    TraceMeanField(),
+    FreeBits(nats=0.1),
+    FreeBits(nats=0.5, per="code"),
+    ImportanceWeighted(particles=3),
+    ImportanceWeighted(particles=3, gradient="stl"),
+    ImportanceWeighted(particles=3, gradient="dreg"),
+    Renyi(alpha=0.5, particles=3),
+]
+MODELS = [VAE, CVAE]
+
+
+def build(cls: type, prior: Row, likelihood: Row, posterior: Row) -> LatentVariableModel:
+    torch.manual_seed(0)
+    return cls(
+        IMAGE_SHAPE,
+        **({"num_classes": CLASSES} if cls is CVAE else {}),
+        latent_dim=2,
+        encoder=partial(networks.MLPEncoder, hidden=(4,)),
+        decoder=partial(networks.MLPDecoder, hidden=(4,)),
+        prior=prior.factory(),
+        likelihood=likelihood.factory(),
+        posterior=posterior.factory(),
+    )
+
+
+def reason_against(cls: type, prior: Row, posterior: Row) -> str | None:
+    """The rule, said once more: why these do not go together, or None."""
+    if prior.labels and cls is VAE:
+        return "looks at labels"
+    if posterior.part is posteriors.Delta:
+        return "density|densities"
+    vamp = prior.part is priors.VampPrior
+    if not vamp and (prior.part is priors.VonMises) != (posterior.part is posteriors.WrappedNormal):
+        return "angles"
+    if prior.part is priors.Uniform and posterior.part is not posteriors.Beta:
+        return "no density"
+    return None
+
+
+PAIRS = list(itertools.product(MODELS, PRIORS, POSTERIORS))
+ALLOWED = [pair for pair in PAIRS if reason_against(*pair) is None]
+
+
+def test_every_combination_is_built_or_refused() -> None:
+    """Whether prior and posterior go together is no matter of the likelihood; each pair is built with two in turn."""
+    for i, (cls, prior, posterior) in enumerate(PAIRS):
+        reason = reason_against(cls, prior, posterior)
+        for likelihood in (LIKELIHOODS[i % len(LIKELIHOODS)], LIKELIHOODS[(7 * i + 3) % len(LIKELIHOODS)]):
+            if reason is None:
+                assert type(build(cls, prior, likelihood, posterior).prior) is prior.part
+                continue
+            with pytest.raises(ValueError, match=reason) as caught:
+                build(cls, prior, likelihood, posterior)
+            assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
+@pytest.mark.parametrize("cls", MODELS)
+def test_every_likelihood_is_built_with_every_posterior(cls: type, likelihood: Row) -> None:
+    for posterior in POSTERIORS[:-1]:
+        (prior, *_) = [row for row in PRIORS if reason_against(cls, row, posterior) is None]
+        assert type(build(cls, prior, likelihood, posterior).likelihood) is likelihood.part
+
+
+def batch(digits: ImageSet, likelihood: Row) -> tuple[Tensor, Tensor]:
+    """Digits of the kind of pixels that the likelihood scores, with labels."""
+    x = digits.images[:32].float() / 255
+    if likelihood.part is likelihoods.Bernoulli:
+        x = x.round()
+    elif likelihood.part is likelihoods.Beta and not likelihood.arguments:
+        x = 0.05 + 0.9 * x
+    elif likelihood.arguments.get("levels") == 1:
+        x = (16 * x).round()
+    return x, digits.labels[:32] % CLASSES
+
+
+def train(
+    model: LatentVariableModel, objective: Objective, x: Tensor, y: Tensor, steps: int, engine: str
+) -> list[float]:
+    objective.notice(model)
+    svi = SVI(
+        objective.weighted(model.model),
+        objective.weighted(model.guide),
+        torch.optim.Adam(model.parameters(), 0.01),
+        loss=objective.elbo(),
+        engine=engine,
+    )
+    torch.manual_seed(1)
+    return [float(svi.update(torch.tensor(1.0), x, y).loss) for _ in range(steps)]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+def test_every_objective_meets_every_prior_and_posterior(objective: Objective, digits: ImageSet) -> None:
+    """One step with a third of the pairs that go together, the thirds taking turns over the objectives."""
+    (bernoulli,) = [row for row in LIKELIHOODS if row.part is likelihoods.Bernoulli]
+    x, y = batch(digits, bernoulli)
+    for cls, prior, posterior in ALLOWED[OBJECTIVES.index(objective) % 3 :: 3]:
+        model = build(cls, prior, bernoulli, posterior)
+        if needs_another_allowance(objective, model):
+            continue
+        (loss,) = train(model, objective, x, y, 1, "pyro")
+        assert math.isfinite(loss), (cls, prior, posterior)
+        assert loss > 10
+
+
+def needs_another_allowance(objective: Objective, model: LatentVariableModel) -> bool:
+    """Whether free bits for each dimension are refused, as they are where its KL has no closed form."""
+    shapes = model.shapes
+    y = torch.zeros(2, dtype=torch.int64)
+    q, p = model.posterior(torch.zeros(2, *shapes.image_shape), y), model.prior(y if shapes.num_classes else None)
+    if not isinstance(objective, FreeBits) or objective.per == "code" or kl_per_dimension(q, p) is not None:
+        return False
+    with pytest.raises(ValueError, match="give the allowance to the whole code"):
+        objective.notice(model)
+    return True
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
+def test_training_lowers_the_loss(likelihood: Row, digits: ImageSet) -> None:
+    """Each likelihood with some of the pairs and every second objective, on Pyro and as a traced graph in turn."""
+    x, y = batch(digits, likelihood)
+    first = LIKELIHOODS.index(likelihood)
+    pairs = ALLOWED[first :: len(LIKELIHOODS)]
+    for i, (cls, prior, posterior) in enumerate(pairs[:8]):
+        objective = OBJECTIVES[(first + i) % len(OBJECTIVES)]
+        model = build(cls, prior, likelihood, posterior)
+        if needs_another_allowance(objective, model):
+            continue
+        losses = train(model, objective, x, y, 25, ("pyro", "graph")[i % 2])
+        assert all(map(math.isfinite, losses)), (cls, prior, posterior, objective)
+        assert sum(losses[-5:]) < sum(losses[:5]), (cls, prior, posterior, objective)
