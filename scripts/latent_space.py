@@ -23,7 +23,7 @@ def main() -> None:
     """Encode, estimate, draw, print."""
     parser = config.Parser(description=__doc__)
     parser.add_argument("run", type=str, help="Run folder, such as runs/NAME.")
-    parser.add_argument("--split", type=Literal["train", "validation", "test"], default="test", help="Which images.")
+    parser.add_argument("--split", type=config.SplitName, default="test", help="Which images.")
     parser.add_argument("--masses", type=list[float], default=list(MASSES), help="Probabilities inside the ellipses.")
     parser.add_argument("--classes", type=list[int] | None, default=None, help="Labels to draw; by default all.")
     parser.add_argument("--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Which moments.")

@@ -4,8 +4,6 @@ python scripts/reconstruct.py runs/mnist-vae-2d --images [0,1,2,3]
 python scripts/reconstruct.py runs/mnist-vae-2d --split train --output pairs.svg
 """
 
-from typing import Literal
-
 from pyrovae import config
 from pyrovae.latent import reconstruct
 from pyrovae.plots import new_figure, plot_reconstructions, save_figure
@@ -15,7 +13,7 @@ def main() -> None:
     """Encode, decode, save."""
     parser = config.Parser(description=__doc__)
     parser.add_argument("run", type=str, help="Run folder, such as runs/NAME.")
-    parser.add_argument("--split", type=Literal["train", "validation", "test"], default="test", help="Which images.")
+    parser.add_argument("--split", type=config.SplitName, default="test", help="Which images.")
     parser.add_argument("--images", type=list[int], default=list(range(16)), help="Numbers of images in the split.")
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
     parser.add_argument("--output", type=str | None, default=None, help="Picture; by default in the run's figures.")

@@ -1,7 +1,7 @@
 """From a command line and YAML to objects: the only place where a string becomes a class."""
 
 from pyrovae.config.mistakes import fail, run_command
-from pyrovae.config.names import part_names
+from pyrovae.config.names import GraphEngine, SplitName, part_names
 from pyrovae.config.parser import Parser, build_model, build_trainer, instantiate, training_parser
 from pyrovae.config.runs import (
     OpenRun,
@@ -17,9 +17,11 @@ from pyrovae.config.runs import (
 )
 
 __all__ = [
+    "GraphEngine",
     "OpenRun",
     "Parser",
     "RunInfo",
+    "SplitName",
     "build_model",
     "build_trainer",
     "create_run",

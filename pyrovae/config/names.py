@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch.optim import Optimizer
@@ -23,6 +24,9 @@ BASES: dict[str, type] = {
     "scheduler": LRScheduler,
 }
 """What each slot of the command line takes subclasses of."""
+
+SplitName = Literal["train", "validation", "test"]
+GraphEngine = Literal["compiled", "graph"]
 
 OURS = ("pyrovae.", "torch.", "pyro.")
 """What class paths of code that needs no trust begin with."""

@@ -9,9 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._decomp.decompositions import native_batch_norm_decomposition
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+# Batch norm changes its running statistics behind a schema that does not say so; this form of it says so.
+_SECRETIVE = (torch.ops.aten.native_batch_norm.default, torch.ops.aten.cudnn_batch_norm.default)
+_HONEST = {torch.ops.aten.native_batch_norm.default: native_batch_norm_decomposition}
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor])
     Returns:
         The graph with its closed-over tensors lifted to inputs.
     """
-    with untouched():
-        traced = make_fx(function, tracing_mode="real")(*leaves)
+    with untouched(), torch.backends.cudnn.flags(enabled=False):  # cuDNN's own batch norm hides what it changes
+        traced = make_fx(function, decomposition_table=_HONEST, tracing_mode="real")(*leaves)
     for node in reversed(traced.graph.nodes):
         if "profiler." in str(node.target):  # the optimizer's record_function, of no use in a graph
             traced.graph.erase_node(node)
@@ -83,6 +88,8 @@ class _Untouched(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
+        if func in _SECRETIVE:
+            self._keep(args[3:5])
         if func._schema.is_mutable:
             for declared, value in zip(func._schema.arguments, args, strict=False):
                 if declared.alias_info is not None and declared.alias_info.is_write:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch._inductor
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from pyrovae.svi.capture import Capture
 
@@ -64,7 +66,8 @@ def share_exponential(graph: fx.Graph) -> None:
             sigmoid = call(aten.where.self, (call(aten.ge.Scalar, (x, 0)), larger, smaller))
         loss.replace_all_uses_with(value)
         graph.erase_node(loss)
-        for node in [n for n in graph.nodes if n.target is aten.sigmoid.default and n.args[0] is x]:
+        nodes = list(graph.nodes)
+        for node in [n for n in nodes[nodes.index(sigmoid) :] if n.target is aten.sigmoid.default and n.args[0] is x]:
             node.replace_all_uses_with(sigmoid)
             graph.erase_node(node)
 
@@ -82,7 +85,7 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
     Raises:
         CompilerError: If there is no compiler, or compilation fails.
     """
-    inputs: list[Any] = [*leaves, *captured.lifted]
+    inputs = [*leaves, *captured.lifted]
     device = inputs[0].device
     for tensor in inputs:
         device = tensor.device if tensor.device.type != "cpu" else device
@@ -94,7 +97,10 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
         captured.graph.recompile()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return torch._inductor.compile(captured.graph, inputs, options=dict(_INDUCTOR_OPTIONS))
+            # Inductor's cache of whole graphs asks for a shape environment, though every shape here is static.
+            mode = FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True)
+            fakes: list[Any] = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
+            return torch._inductor.compile(captured.graph, fakes, options=dict(_INDUCTOR_OPTIONS))
     except Exception as error:
         first = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise CompilerError(

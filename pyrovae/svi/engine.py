@@ -15,7 +15,14 @@ from torch import Tensor
 from pyrovae.svi.capture import untouched
 from pyrovae.svi.compilation import CompilerError, missing_compiler, tf32
 from pyrovae.svi.functions import GraphFunction, TooManyGraphsError
-from pyrovae.svi.optimizers import LearningRates, StateWatch, capturable_step, realized, why_not_capturable
+from pyrovae.svi.optimizers import (
+    LearningRates,
+    StateWatch,
+    UncapturableError,
+    capturable_step,
+    realized,
+    why_not_capturable,
+)
 from pyrovae.svi.programs import Objective, UntraceableError
 from pyrovae.svi.watching import named_parameters
 
@@ -107,6 +114,7 @@ class SVI:
         self.engine: str | None = None if engine == "auto" else engine
         self.description = f"engine {engine}" + (", not yet chosen" if engine == "auto" else ", as asked")
         self._ready = False
+        self._warned = False
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -209,7 +217,7 @@ class SVI:
         self._build()
         self._ready = True
 
-    def _build(self) -> None:
+    def _build(self, uncapturable: str | None = None) -> None:
         """Make the functions that will be traced; nothing is traced yet."""
         common: dict[str, Any] = {"watched": self._watched, "rehearsal": self._rehearse, "tf32": self._tf32}
         engine = "compiled" if self.engine == "compiled" else "graph"
@@ -217,7 +225,7 @@ class SVI:
         self._stateless = isinstance(self.optimizer, torch.optim.SGD) and not any(
             group["momentum"] for group in self.optimizer.param_groups
         )
-        self._outside = why_not_capturable(self.optimizer) if engine == "compiled" else "the engine is not compiled"
+        self._outside = uncapturable or why_not_capturable(self.optimizer)
         if engine == "compiled" and self._outside:
             self.description += f"; the update runs outside the graph: {self._outside}"
         self._gradients = GraphFunction(self._loss_and_gradients, engine if self._outside else "graph", **common)
@@ -258,12 +266,18 @@ class SVI:
         for state in self.optimizer.state.values():
             state.update({k: v.to(device) for k, v in state.items() if isinstance(v, Tensor) and not v.is_cuda})
 
-    def _guarded(self, action: Callable[[tuple, dict], Step], args: tuple, kwargs: dict) -> Step:
+    def _guarded(self, action: Callable[[str, tuple, dict], Step], args: tuple, kwargs: dict) -> Step:
         """Run, and when a graph is impossible and the engine was not named, go on with the next engine."""
+        assert self.engine is not None
         try:
-            return action(args, kwargs)
+            return action(self.engine, args, kwargs)
         except TooManyGraphsError as error:
-            self._fall_back("pyro", str(error))
+            if not self._warned:
+                logger.warning("%s; Pyro runs what has no graph yet", error)
+            self._warned = True
+            return action("pyro", args, kwargs)
+        except UncapturableError as error:
+            self._build(str(error))
         except (UntraceableError, CompilerError) as error:
             if self._asked != "auto":
                 raise
@@ -278,10 +292,10 @@ class SVI:
 
     # ---- the engines
 
-    def _update_by(self, args: tuple, kwargs: dict) -> Step:
-        if self.engine == "pyro":
+    def _update_by(self, engine: str, args: tuple, kwargs: dict) -> Step:
+        if engine == "pyro":
             return self._pyro_update(args, kwargs)
-        if self._outside or not (self.optimizer.state or self._stateless):
+        if engine != "compiled" or self._outside or not (self.optimizer.state or self._stateless):
             loss, log_probs, gradients = self._gradients(*args, **kwargs)
             for index, gradient in gradients.items():
                 self._parameters[index].grad = gradient
@@ -290,8 +304,8 @@ class SVI:
         loss, log_probs = self._whole(*args, **kwargs)
         return Step(loss, log_probs)
 
-    def _evaluate_by(self, args: tuple, kwargs: dict) -> Step:
-        if self.engine == "pyro":
+    def _evaluate_by(self, engine: str, args: tuple, kwargs: dict) -> Step:
+        if engine == "pyro":
             with tf32(self._tf32):
                 loss, log_probs = self._objective.value(args, kwargs)
             return Step(torch.tensor(loss), log_probs)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from pyrovae.svi.capture import Capture, capture
+from pyrovae.svi.capture import Capture, capture, untouched
 from pyrovae.svi.compilation import Replay, compiled, tf32
-from pyrovae.svi.programs import UntraceableError
+from pyrovae.svi.programs import UntraceableError, Unvalidated
 from pyrovae.svi.watching import Watch
 
 logger = logging.getLogger(__name__)
@@ -188,7 +188,16 @@ def compile_function(
     """
     if engine not in ("compiled", "graph"):
         raise ValueError(f"engine must be compiled or graph, got {engine!r}")
-    return GraphFunction(function, engine, tf32=allow_tf32)
+
+    def unvalidated(*args: Any, **kwargs: Any) -> Any:
+        with Unvalidated():
+            return function(*args, **kwargs)
+
+    def rehearsal(*args: Any, **kwargs: Any) -> None:
+        with untouched(), torch.no_grad():
+            function(*args, **kwargs)
+
+    return GraphFunction(unvalidated, engine, watched=(function,), rehearsal=rehearsal, tf32=allow_tf32)
 
 
 def _arguments(leaves: list[Any], structure: TreeSpec | None) -> tuple[tuple, dict[str, Any]]:

@@ -20,7 +20,16 @@ except (ImportError, AttributeError):  # a torch without the operator: correct, 
     _realize = None
 
 _DIVISIONS = (Tensor.__truediv__, Tensor.div, torch.div, torch.true_divide)
+_WITH_FACTOR: dict[Any, Callable[..., Tensor]] = {
+    Tensor.add_: lambda other: other,
+    Tensor.addcdiv_: torch.div,
+    Tensor.addcmul_: torch.mul,
+}
 _OUTSIDE = ("params", "lr")
+
+
+class UncapturableError(RuntimeError):
+    """An optimizer whose step cannot be part of a graph."""
 
 
 class LearningRates:
@@ -84,21 +93,39 @@ def realized(tensor: Tensor) -> Tensor:
     return tensor if _realize is None else _realize(tensor)
 
 
-class _RealizedScalars(TorchFunctionMode):
-    """Have Inductor compute a 0-d operand of a large operation once, not once for every vector of elements.
+class _TensorScalars(TorchFunctionMode):
+    """Let an optimizer that is written for numbers compute with 0-d tensors.
 
-    Without it, the bias corrections of Adam (two powers of the step count) are inlined into the loop over the weights,
-    where the C++ compiler cannot hoist them for fear of aliasing; they then cost more than the matrix products.
-    Division by such an operand becomes a product, because vector division is several times slower.
+    Factors given as `alpha=` or `value=`, which must be numbers, become products. With `realize`, Inductor computes a
+    0-d operand of a large operation once, not once for every vector of elements: otherwise the bias corrections of Adam
+    (two powers of the step count) are inlined into the loop over the weights, where the C++ compiler cannot hoist them
+    for fear of aliasing, and cost more than the matrix products. Division by such an operand becomes a product too,
+    because vector division is several times slower.
+
+    Args:
+        realize: Whether to do so; of use on the CPU.
     """
 
+    def __init__(self, realize: bool) -> None:
+        super().__init__()
+        self._realize = realize
+
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping | None = None) -> Any:
-        tensors = [a for a in args if isinstance(a, Tensor)]
-        if any(t.dim() for t in tensors) and any(not t.dim() for t in tensors):
-            if func in _DIVISIONS and isinstance(args[1], Tensor) and not args[1].dim():
-                func, args = Tensor.mul, (args[0], args[1].reciprocal())
+        options = dict(kwargs or {})
+        factor = next((options.pop(k) for k in ("alpha", "value") if isinstance(options.get(k), Tensor)), None)
+        if factor is not None and func in _WITH_FACTOR:
+            func, args = Tensor.add_, (args[0], _WITH_FACTOR[func](*args[1:]) * factor)
+        elif func in _DIVISIONS and _mixed(args[:2]) and isinstance(args[1], Tensor) and not args[1].dim():
+            func, args = Tensor.mul, (args[0], args[1].reciprocal())
+        if self._realize and _mixed(args):
             args = tuple(realized(a) if isinstance(a, Tensor) and not a.dim() else a for a in args)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **options)
+
+
+def _mixed(args: tuple) -> bool:
+    """Whether large tensors meet 0-d ones."""
+    large = [bool(a.dim()) for a in args if isinstance(a, Tensor)]
+    return any(large) and not all(large)
 
 
 def capturable_step(optimizer: Optimizer, rates: list[Tensor], gradients: list[tuple[Tensor, Tensor]]) -> None:
@@ -108,16 +135,21 @@ def capturable_step(optimizer: Optimizer, rates: list[Tensor], gradients: list[t
         optimizer: An optimizer whose state exists.
         rates: The learning rate of each group, 0-d.
         gradients: Pairs of parameter and gradient.
+
+    Raises:
+        UncapturableError: If the step needs values on the host.
     """
     device = rates[0].device
     with _tensor_options(optimizer, rates, foreach=device.type != "cpu"), torch.no_grad():
         for parameter, gradient in gradients:
             parameter.grad = gradient
         # Optimizers ask this before they refuse `capturable` on the CPU, where torch.compile has no such limit.
-        scalars = _RealizedScalars() if device.type == "cpu" else contextlib.nullcontext()
+        scalars = _TensorScalars(realize=device.type == "cpu")
         with mock.patch("torch.compiler.is_compiling", return_value=True), scalars:
             try:
                 optimizer.step()
+            except (RuntimeError, TypeError) as error:
+                raise UncapturableError(f"{type(optimizer).__name__}.step() reads values") from error
             finally:
                 for parameter, _ in gradients:
                     parameter.grad = None

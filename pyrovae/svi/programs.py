@@ -77,12 +77,23 @@ class BFloat16Products(TorchFunctionMode):
         return func(*map(low, args), **{k: low(v) for k, v in kwargs.items()}).float()
 
 
-class _LossCode(TorchFunctionMode):
-    """Let Pyro's `loss_and_grads` run on tensors that have no value yet.
+class Unvalidated(TorchFunctionMode):
+    """Let distributions be used on tensors that have no value yet: their validation, which asks for values, passes.
 
-    Outside model and guide, `item()` detaches and `backward()` puts the surrogate aside; warnings about NaN and the
-    validation of distributions, which ask for values, pass (the first call on real values has made them). Inside model
-    and guide both methods keep their meaning, so that control flow that depends on data is found, not hidden.
+    Whoever traces under this mode makes a first call on real values, and that one validates.
+    """
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping | None = None) -> Any:
+        if func is torch._is_all_true or (func is Tensor.__bool__ and _asking_code().co_filename == _VALIDATION_FILE):
+            return True
+        return func(*args, **(kwargs or {}))
+
+
+class _LossCode(TorchFunctionMode):
+    """Let Pyro's `loss_and_grads` run on tensors that have no value yet, under `Unvalidated`.
+
+    Outside model and guide, `item()` detaches, `backward()` puts the surrogate aside, and warnings about NaN pass. In
+    model and guide the methods keep their meaning, so that control flow that depends on data is found, not hidden.
     """
 
     def __init__(self) -> None:
@@ -91,14 +102,8 @@ class _LossCode(TorchFunctionMode):
         self.program_depth = 0
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping | None = None) -> Any:
-        if func is torch._is_all_true:
-            return True
-        if func is Tensor.__bool__:
-            code = _asking_code()
-            if code in _NAN_WARNINGS:
-                return False
-            if code.co_filename == _VALIDATION_FILE:
-                return True
+        if func is Tensor.__bool__ and _asking_code() in _NAN_WARNINGS:
+            return False
         if not self.program_depth:
             if func is Tensor.item:
                 return args[0].detach()
@@ -160,7 +165,7 @@ class Objective:
     def traced(self, args: tuple, kwargs: dict) -> Terms:
         """One pass in which nothing reads a value: every result is a tensor, and no gradient is taken yet."""
         mode = _LossCode()
-        with _VALIDATION_OFF, pyro.validation_enabled(False), mode:
+        with _VALIDATION_OFF, Unvalidated(), pyro.validation_enabled(False), mode:
             loss = self._run(self._loss.loss_and_grads, args, kwargs, mode.user_program)
         surrogate = sum(mode.surrogates) if mode.surrogates else None
         loss = torch.as_tensor(loss).detach()
@@ -180,7 +185,7 @@ class Objective:
     def traced_value(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Pyro's own loss as a tensor, without gradients."""
         mode = _LossCode()
-        with _VALIDATION_OFF, pyro.validation_enabled(False), torch.no_grad(), mode:
+        with _VALIDATION_OFF, Unvalidated(), pyro.validation_enabled(False), torch.no_grad(), mode:
             loss = self._run(self._loss.loss, args, kwargs, mode.user_program)
         return torch.as_tensor(loss).detach(), self._log_probs
 

@@ -84,6 +84,20 @@ def test_the_numbers_of_the_ellipses_are_kept(runs: dict[str, str], monkeypatch,
     assert 0 <= numbers["bayes_accuracy"] <= 1
 
 
+def test_an_evaluation_is_printed_and_kept(runs: dict[str, str], monkeypatch, capsys) -> None:
+    argv = ["--images", "20", "--samples", "50", "--points", "20"]
+    for _ in range(2):
+        run_script("evaluate.py", runs["vae"], *argv, monkeypatch=monkeypatch)
+    first, second = capsys.readouterr().out.strip().split("digits, split test, pixels dynamic, seed 0\n")[1:]
+    assert first.strip() == second.strip()
+    assert "importance-weighted, k = 50, 20 images" in first
+    assert "quadrature, 20 x 20 points" in first
+    kept = json.loads((Path(runs["vae"]) / "evaluation-test.json").read_text())
+    assert [e["images"] for e in kept["likelihood"]] == [20, 20]
+    run_script("evaluate.py", runs["autoencoder"], monkeypatch=monkeypatch)
+    assert "no log p(x): an autoencoder has no density of codes" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("script", "run", "argv", "message"),
     [
