@@ -4,6 +4,7 @@
     python benchmarks/svi_speed.py --small-batch        # 784-200-200-50, batch 20, where overhead rules
     python benchmarks/svi_speed.py --scaling            # how the time grows with batch, width, latent size and data
     python benchmarks/svi_speed.py --device cuda        # the GPU column
+    python benchmarks/svi_speed.py --one-thread         # processor time of one thread: for a machine that others use
 
 Contenders take turns, round after round, so that a busy machine slows all of them; a ratio is the median over rounds
 of (contender / compiled engine) within the round. Times are milliseconds a step. Results are printed and written as
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import statistics
@@ -71,17 +73,24 @@ def build(problem: Problem, names: list[str]) -> tuple[dict[str, Steps], dict[st
     return ready, seconds
 
 
-def measure(ready: dict[str, Steps], device: str, steps: int, rounds: int) -> dict[str, list[float]]:
+def use_one_thread() -> None:
+    """Restrict torch and XLA to one thread each; before either starts its own."""
+    torch.set_num_threads(1)
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+def measure(ready: dict[str, Steps], device: str, steps: int, rounds: int, one_thread: bool) -> dict[str, list[float]]:
     """Milliseconds a step, for each contender and round."""
     times: dict[str, list[float]] = {name: [] for name in ready}
+    clock = time.process_time if one_thread else time.perf_counter
     for turn in range(rounds + 1):
         for name, run in ready.items():
-            start = time.perf_counter()
+            start = clock()
             run(steps)
             if device == "cuda":
                 torch.cuda.synchronize()
             if turn:  # the first round warms up, and compiles NumPyro's loop of this length
-                times[name].append((time.perf_counter() - start) / steps * 1e3)
+                times[name].append((clock() - start) / steps * 1e3)
     return times
 
 
@@ -98,10 +107,12 @@ def _report_memory(problem: Problem, name: str) -> None:
     print(on_gpu or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def table(problem: Problem, steps: int, rounds: int, names: list[str], memory: bool) -> dict[str, object]:
+def table(
+    problem: Problem, steps: int, rounds: int, names: list[str], memory: bool, one_thread: bool
+) -> dict[str, object]:
     """Measure one problem, print its table, and return it."""
     ready, compile_seconds = build(problem, names)
-    times = measure(ready, problem.device, steps, rounds)
+    times = measure(ready, problem.device, steps, rounds, one_thread)
     rows = {}
     print(
         f"\n{problem}\n{'contender':28} {'ms/step':>8} {'min':>8} {'spread':>8} {'ratio':>7} {'ready s':>8} {'MiB':>7}"
@@ -135,7 +146,7 @@ def _spread(values: list[float]) -> float:
     return (high - low) / 2
 
 
-def scaling(base: Problem, steps: int, rounds: int) -> list[dict[str, object]]:
+def scaling(base: Problem, steps: int, rounds: int, one_thread: bool) -> list[dict[str, object]]:
     """One short table for each value of each size."""
     names = [OURS, "pyro.infer.SVI, in memory", "PyTorch eager", "NumPyro fori_loop", "matrix products alone"]
     tables = []
@@ -143,7 +154,7 @@ def scaling(base: Problem, steps: int, rounds: int) -> list[dict[str, object]]:
         for value in values:
             problem = replace(base, **{field: value})
             count = max(3, steps * 128 // max(128, problem.batch))
-            tables.append(table(problem, count, rounds, names, memory=False))
+            tables.append(table(problem, count, rounds, names, memory=False, one_thread=one_thread))
     return tables
 
 
@@ -156,6 +167,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="steps in each contender's turn")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", nargs="*", default=[], help="names of contenders")
+    parser.add_argument("--one-thread", action="store_true", help="one thread each, and its processor time")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--output", type=Path, help="JSON file; by default one named after the run")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
@@ -165,15 +177,20 @@ def main() -> None:
         values = json.loads(options.problem)
         _report_memory(Problem(**{**values, "hidden": tuple(values["hidden"])}), options.memory_of)
         return
+    if options.one_thread:
+        use_one_thread()
     problem = replace(SMALL_BATCH if options.small_batch else Problem(), device=options.device)
     if options.scaling:
-        tables = scaling(problem, options.steps, options.rounds)
+        tables = scaling(problem, options.steps, options.rounds, options.one_thread)
     else:
-        tables = [table(problem, options.steps, options.rounds, options.only, not options.no_memory)]
+        memory = not options.no_memory
+        tables = [table(problem, options.steps, options.rounds, options.only, memory, options.one_thread)]
     kind = "scaling" if options.scaling else "small-batch" if options.small_batch else "speed"
-    output = options.output or RESULTS / f"svi-{kind}-{options.device}.json"
+    output = options.output or RESULTS / f"svi-{kind}-{options.device}{'-one-thread' * options.one_thread}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps({"machine": machine(options.device), "tables": tables}, indent=1) + "\n")
+    output.write_text(
+        json.dumps({"machine": machine(options.device), "load": os.getloadavg(), "tables": tables}, indent=1) + "\n"
+    )
     print(f"written to {output}")
 
 

@@ -11,7 +11,7 @@ torch.Size([5, 2])
 from pyrovae.config import load, run_info
 from pyrovae.data import ImageSet, load_images
 from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
-from pyrovae.objectives import TraceELBO
+from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
 from pyrovae.shapes import Shapes
 from pyrovae.svi import SVI
 from pyrovae.training import History, RunFolder, Trainer
@@ -21,12 +21,16 @@ __all__ = [
     "SVI",
     "VAE",
     "Autoencoder",
+    "FreeBits",
     "History",
     "ImageSet",
+    "ImportanceWeighted",
     "LatentVariableModel",
+    "Renyi",
     "RunFolder",
     "Shapes",
     "TraceELBO",
+    "TraceMeanField",
     "Trainer",
     "load",
     "load_images",

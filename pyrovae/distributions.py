@@ -246,27 +246,38 @@ class WrappedNormal(dist.TorchDistribution):
         return normal.logsumexp(-1)
 
 
-class DiagNormalMixture(dist.MixtureOfDiagNormals):
-    """Pyro's mixture of diagonal Normals with pathwise gradients, and with its moments."""
+class DiagNormalMixture(dist.MixtureSameFamily):
+    """A mixture of diagonal Normals whose draws are differentiable, the weights included.
 
-    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "DiagNormalMixture":
-        """Return the same with another batch shape."""
-        return super().expand(batch_shape, self._get_checked_instance(DiagNormalMixture, _instance))
+    A draw from one of the components is given the gradient dz_j = -dF_j / p_j, dimension by dimension, where F_j is the
+    distribution function of z_j given those before it and p_j its density: the implicit derivative of F_j(z_j) = u.
+    Pyro's MixtureOfDiagNormals has pathwise derivatives as well, but in Pyro 1.9 those of its logits are off by a
+    third.
+
+    References:
+        A. Graves, Stochastic Backpropagation through Mixture Density Distributions (2016), arXiv:1607.05690;
+        M. Figurnov, S. Mohamed and A. Mnih, Implicit Reparameterization Gradients (2018), arXiv:1805.08498.
+    """
+
+    has_rsample = True
+    support = constraints.real_vector
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - torch's own form
         """Draw differentiably."""
-        return super().rsample(torch.Size(sample_shape))
-
-    @property
-    def mean(self) -> Tensor:
-        """Weighted mean of the components' locations."""
-        return (self.probs.unsqueeze(-1) * self.locs).sum(-2)
-
-    @property
-    def variance(self) -> Tensor:
-        """Weighted second moments, minus the mean squared."""
-        second = self.coord_scale**2 + self.locs**2
-        return (self.probs.unsqueeze(-1) * second).sum(-2) - self.mean**2
+        z = self.sample(torch.Size(sample_shape))
+        normal = self.component_distribution.base_dist
+        log_weights = self.mixture_distribution.logits  # of the components, given the dimensions so far
+        tiny = torch.finfo(z.dtype).tiny
+        draws: list[Tensor] = []
+        for value, loc, scale in zip(z.unbind(-1), normal.loc.unbind(-1), normal.scale.unbind(-1), strict=True):
+            weights = log_weights.softmax(-1)
+            away = (value.unsqueeze(-1) - loc) / scale
+            below = (weights * torch.special.ndtr(away)).sum(-1)
+            density = (weights * torch.exp(-0.5 * away**2) / scale).sum(-1) / math.sqrt(2 * math.pi)
+            draws.append(value - (below - below.detach()) / density.detach().clamp(min=tiny))
+            away = (draws[-1].unsqueeze(-1) - loc) / scale
+            log_weights = log_weights - 0.5 * away**2 - scale.log()
+        return torch.stack(draws, -1)
 
 
 class Flow(ZukoToPyro):

@@ -33,10 +33,10 @@ OBJECTIVES: list[Objective] = [
     TraceMeanField(),
     FreeBits(nats=0.1),
     FreeBits(nats=0.5, per="code"),
-    ImportanceWeighted(particles=3),
-    ImportanceWeighted(particles=3, gradient="stl"),
-    ImportanceWeighted(particles=3, gradient="dreg"),
-    Renyi(alpha=0.5, particles=3),
+    ImportanceWeighted(k=3),
+    ImportanceWeighted(k=3, gradient="stl"),
+    ImportanceWeighted(k=3, gradient="dreg"),
+    Renyi(alpha=0.5, k=3),
 ]
 MODELS = [VAE, CVAE]
 
@@ -123,10 +123,10 @@ def train(
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
 def test_every_objective_meets_every_prior_and_posterior(objective: Objective, digits: ImageSet) -> None:
-    """One step with a third of the pairs that go together, the thirds taking turns over the objectives."""
+    """One step with a quarter of the pairs that go together, the quarters taking turns over the objectives."""
     (bernoulli,) = [row for row in LIKELIHOODS if row.part is likelihoods.Bernoulli]
     x, y = batch(digits, bernoulli)
-    for cls, prior, posterior in ALLOWED[OBJECTIVES.index(objective) % 3 :: 3]:
+    for cls, prior, posterior in ALLOWED[OBJECTIVES.index(objective) % 4 :: 4]:
         model = build(cls, prior, bernoulli, posterior)
         if needs_another_allowance(objective, model):
             continue
@@ -153,11 +153,11 @@ def test_training_lowers_the_loss(likelihood: Row, digits: ImageSet) -> None:
     x, y = batch(digits, likelihood)
     first = LIKELIHOODS.index(likelihood)
     pairs = ALLOWED[first :: len(LIKELIHOODS)]
-    for i, (cls, prior, posterior) in enumerate(pairs[:8]):
+    for i, (cls, prior, posterior) in enumerate(pairs[:3]):
         objective = OBJECTIVES[(first + i) % len(OBJECTIVES)]
         model = build(cls, prior, likelihood, posterior)
         if needs_another_allowance(objective, model):
             continue
-        losses = train(model, objective, x, y, 25, ("pyro", "graph")[i % 2])
+        losses = train(model, objective, x, y, 12, ("pyro", "graph")[i % 2])
         assert all(map(math.isfinite, losses)), (cls, prior, posterior, objective)
-        assert sum(losses[-5:]) < sum(losses[:5]), (cls, prior, posterior, objective)
+        assert sum(losses[-3:]) < sum(losses[:3]), (cls, prior, posterior, objective)

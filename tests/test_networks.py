@@ -7,8 +7,20 @@ from torch import nn
 from pyrovae import networks
 from pyrovae.shapes import Shapes
 
-ENCODERS = [networks.MLPEncoder, networks.ConvEncoder, networks.FourLayerConvEncoder]
-DECODERS = [networks.MLPDecoder, networks.ConvDecoder, networks.FourLayerConvDecoder]
+ENCODERS = [
+    networks.MLPEncoder,
+    networks.GatedMLPEncoder,
+    networks.ResidualMLPEncoder,
+    networks.ConvEncoder,
+    networks.FourLayerConvEncoder,
+]
+DECODERS = [
+    networks.MLPDecoder,
+    networks.GatedMLPDecoder,
+    networks.ResidualMLPDecoder,
+    networks.ConvDecoder,
+    networks.FourLayerConvDecoder,
+]
 IMAGE_SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 9, 13), (3, 27, 16)]
 
 
@@ -45,6 +57,9 @@ def test_published_sizes() -> None:
     shapes = Shapes((1, 28, 28), 2)
     assert [p.shape[0] for p in networks.MLPEncoder(shapes).parameters()] == [256, 256]
     assert networks.FourLayerConvEncoder(shapes).out_features == 12544
+    gated = networks.GatedMLPEncoder(shapes)
+    assert [tuple(p.shape) for p in gated.parameters() if p.ndim == 2] == [(600, 784), (600, 300)]
+    assert gated.out_features == 300
 
 
 @pytest.mark.parametrize("cls", [networks.ConvEncoder, networks.ConvDecoder])
@@ -59,6 +74,10 @@ def test_images_too_small_are_refused_with_the_sizes_that_fit(cls: type) -> None
     [
         (lambda s: networks.MLPEncoder(s, hidden=()), "hidden must be one or more positive whole numbers"),
         (lambda s: networks.MLPDecoder(s, 1, hidden=(8, 0)), "hidden must be one or more positive whole numbers"),
+        (lambda s: networks.GatedMLPEncoder(s, hidden=()), "hidden must be one or more positive whole numbers"),
+        (lambda s: networks.GatedMLPDecoder(s, 1, hidden=(0,)), "hidden must be one or more positive whole numbers"),
+        (lambda s: networks.ResidualMLPEncoder(s, width=0), "width must be one or more positive"),
+        (lambda s: networks.ResidualMLPDecoder(s, 1, blocks=0), "blocks must be one or more positive"),
         (lambda s: networks.ConvEncoder(s, channels=(0,)), "channels must be one or more positive"),
         (lambda s: networks.FourLayerConvEncoder(s, channels=(8,)), "channels must be four numbers"),
         (lambda s: networks.FourLayerConvDecoder(s, 1, hidden=(8,)), "hidden must be two numbers"),
@@ -73,3 +92,29 @@ def test_depth_width_and_activation_are_free() -> None:
     encoder = networks.MLPEncoder(Shapes((1, 4, 4), 2), hidden=(7, 6, 5), activation=nn.Tanh)
     assert [type(m).__name__ for m in encoder.layers] == ["Linear", "Tanh"] * 3
     assert encoder.out_features == 5
+
+
+def test_gated_layer_is_a_product() -> None:
+    """(A h + a) * sigmoid(B h + b), A and B the halves of one matrix."""
+    encoder = networks.GatedMLPEncoder(Shapes((1, 2, 2), 2), hidden=(3,))
+    x = torch.rand(5, 1, 2, 2)
+    weight, bias = encoder.layers[0].linear.weight, encoder.layers[0].linear.bias
+    h = x.flatten(1)
+    by_hand = (h @ weight[:3].T + bias[:3]) * torch.sigmoid(h @ weight[3:].T + bias[3:])
+    torch.testing.assert_close(encoder(x), by_hand)
+
+
+def test_residual_blocks_begin_with_the_identity() -> None:
+    encoder = networks.ResidualMLPEncoder(Shapes((1, 2, 2), 2), width=6, blocks=3)
+    with torch.no_grad():
+        for block in encoder.layers[1:4]:
+            block.layers[-1].weight.zero_()
+            block.layers[-1].bias.zero_()
+    x = torch.randn(5, 1, 2, 2)
+    torch.testing.assert_close(encoder(x), encoder.layers[0](x.flatten(1)).relu())
+
+
+def test_a_decoder_of_angles_closes_the_circle() -> None:
+    decoder = networks.OnTorus(networks.MLPDecoder(Shapes((1, 4, 4), 4), 1))
+    z = torch.randn(5, 2)
+    torch.testing.assert_close(decoder(z), decoder(z + 2 * torch.pi), rtol=1e-4, atol=1e-5)

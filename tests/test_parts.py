@@ -46,7 +46,7 @@ class Row:
     has_density: bool = True
     labels: bool = False
     span: float = 10.0
-    nodes: int = 200
+    nodes: int = 120
     tolerance: float = 1e-5
     exact_moments: bool = True
     values: tuple[Tensor, Tensor] | None = None
@@ -105,10 +105,16 @@ PRIORS = [
     Row(priors.GaussianMixture, {"components": 4}, refused={"must be at least 1, got 0": {"components": 0}}),
     Row(priors.GaussianMixture, {"components": CLASSES, "labels": True}),
     Row(priors.VampPrior, {"components": 7}, refused={"must be at least 1, got 0": {"components": 0}}),
-    Row(priors.Flow, {"kind": "realnvp"}, refused={"must be at least 1": {"transforms": 0}}, exact_moments=False),
-    Row(priors.Flow, {"kind": "maf"}, exact_moments=False),
-    Row(priors.Flow, {"kind": "nsf"}, tolerance=1e-3, exact_moments=False),
-    Row(priors.Flow, {"per_class": True}, labels=True, exact_moments=False),
+    Row(
+        priors.Flow,
+        {"kind": "realnvp"},
+        refused={"must be at least 1": {"transforms": 0}},
+        tolerance=1e-3,
+        exact_moments=False,
+    ),
+    Row(priors.Flow, {"kind": "maf"}, tolerance=1e-3, exact_moments=False),
+    Row(priors.Flow, {"kind": "nsf"}, tolerance=2e-3, exact_moments=False),
+    Row(priors.Flow, {"per_class": True}, labels=True, tolerance=1e-3, exact_moments=False),
 ]
 LIKELIHOODS = [
     Row(likelihoods.Bernoulli, values=whole(1, 1)),
@@ -157,10 +163,10 @@ POSTERIORS = [
     Row(posteriors.LowRankNormal, refused={"from 1 to latent_dim, 2, got 3": {"rank": 3}}),
     Row(posteriors.Laplace, tolerance=1e-2, nodes=800),
     Row(posteriors.StudentT, refused={"must be above 2, got 2": {"df": 2.0}}, span=60.0, nodes=1200, tolerance=2e-3),
-    Row(posteriors.Beta, refused={"finite low below a finite high": {"low": 2.0}}, span=1.0, tolerance=5e-3),
+    Row(posteriors.Beta, refused={"finite low below a finite high": {"low": 2.0}}, span=1.0, nodes=600, tolerance=3e-2),
     Row(posteriors.WrappedNormal, span=math.pi),
     Row(posteriors.Flow, {"kind": "iaf"}, refused={"context must be": {"context": 0}}, exact_moments=False),
-    Row(posteriors.Flow, {"kind": "nsf"}, tolerance=1e-3, exact_moments=False),
+    Row(posteriors.Flow, {"kind": "nsf"}, tolerance=2e-3, exact_moments=False),
     Row(posteriors.Flow, {"kind": "realnvp"}, exact_moments=False),
     Row(posteriors.Mixture, refused={"components must be at least 2": {"components": 1}}),
     Row(posteriors.Delta, has_density=False),
@@ -304,8 +310,7 @@ def test_gradients_through_draws_are_those_of_the_expectation(row: Row) -> None:
         [torch.autograd.grad(f(d.rsample([400])).mean(), part.head.bias, retain_graph=True)[0] for _ in range(40)]
     )
     error = estimates.std(0) / math.sqrt(len(estimates))
-    # A twentieth of the quadrature's tolerance is what its gradient is off by.
-    assert ((estimates.mean(0) - exact).abs() < 5 * error + row.tolerance).all()
+    assert ((estimates.mean(0) - exact).abs() < 5 * error + min(row.tolerance, 5e-3)).all()
 
 
 @cases(CODES)
@@ -483,3 +488,133 @@ def test_unscored_adds_nothing() -> None:
     assert prior().log_prob(z) == 0
     assert z.shape == (2,)
     assert repr(prior).startswith("Unscored")
+
+
+# -- densities against what they are by hand -----------------------------------------------------------------------
+
+
+def test_gaussian_mixture_is_the_sum_over_whole_codes() -> None:
+    """sum_k w_k prod_j N(z_j), not prod_j sum_k w_k N(z_j): a mixture of each dimension apart has K^D modes."""
+    prior = priors.GaussianMixture(shapes_of(0, latent_dim=3), components=4).double()
+    with torch.no_grad():
+        prior.logits.normal_()
+        prior.log_scale.normal_(0, 0.3)
+    z = torch.randn(50, 3, dtype=torch.float64)
+    normal = torch.distributions.Normal(prior.loc, prior.log_scale.exp())
+    each = normal.log_prob(z.unsqueeze(1)).sum(-1).exp()
+    torch.testing.assert_close(prior().log_prob(z).exp(), (each * prior.logits.softmax(0)).sum(-1))
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_labels_choose_a_component(labels: bool) -> None:
+    prior = priors.GaussianMixture(shapes_of(CLASSES), components=CLASSES, labels=labels)
+    d = prior(LABELS)
+    assert d.batch_shape == ((BATCH,) if labels else ())
+    assert prior(None).batch_shape == ()
+    if labels:
+        assert torch.equal(d.mean, prior.loc[LABELS])
+        with pytest.raises(ValueError, match="as many components as classes, got 4 and 3"):
+            priors.GaussianMixture(shapes_of(CLASSES), components=4, labels=True)
+
+
+@pytest.mark.parametrize("num_classes", [0, CLASSES])
+def test_vamp_prior_is_the_mean_of_posteriors(num_classes: int) -> None:
+    """1/K sum_k q(z | u_k), over the pseudo-inputs of the label where there are labels."""
+    shapes = shapes_of(num_classes)
+    torch.manual_seed(0)
+    prior = priors.VampPrior(shapes, components=7)
+    posterior = posteriors.FullNormal(shapes, networks.MLPEncoder(shapes, hidden=(8,)))
+    prior.attach(posterior)
+    z, y = torch.randn(BATCH, 2), LABELS if num_classes else None
+    found = prior(y).expand([BATCH]).log_prob(z)
+    for i in range(BATCH):
+        mine = [k for k in range(7) if not num_classes or k % num_classes == LABELS[i]]
+        label = None if y is None else y[i : i + 1]
+        each = torch.stack([posterior(prior.pseudo_inputs[k : k + 1], label).log_prob(z[i]).exp() for k in mine])
+        torch.testing.assert_close(found[i].exp(), each.mean(), rtol=1e-4, atol=1e-6)
+    assert not [name for name in prior.state_dict() if "posterior" in name]
+
+
+def test_vamp_prior_starts_from_data() -> None:
+    shapes = shapes_of(CLASSES)
+    prior = priors.VampPrior(shapes, components=6)
+    images, labels = torch.rand(20, *shapes.image_shape), torch.arange(20) % CLASSES
+    prior.start_from(images, labels)
+    for k in range(6):
+        (found,) = (images == prior.pseudo_inputs[k]).flatten(1).all(1).nonzero().flatten().tolist()
+        assert labels[found] == k % CLASSES
+    with pytest.raises(ValueError, match="no image of class 2"):
+        prior.start_from(images[labels < 2], labels[labels < 2])
+    with pytest.raises(ValueError, match="conditional on a label"):
+        prior.start_from(images)
+    with pytest.raises(ValueError, match="has no posterior yet: build it with a model"):
+        prior(LABELS)
+
+
+@pytest.mark.parametrize("kind", ["realnvp", "maf", "nsf"])
+def test_identity_flow_is_the_standard_normal(kind: str) -> None:
+    shapes = shapes_of(0, latent_dim=4)
+    flow = priors.Flow(shapes, kind=kind)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.zero_()
+    z = torch.randn(100, 4)
+    torch.testing.assert_close(flow().log_prob(z), priors.StandardNormal(shapes)().log_prob(z), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("row", [r for r in PRIORS + POSTERIORS if r.part in (priors.Flow, posteriors.Flow)], ids=repr)
+def test_flows_of_one_dimension(row: Row) -> None:
+    shapes = shapes_of(CLASSES, latent_dim=1)
+    d = part_of(row, shapes)(*inputs_of(row, shapes)).expand([BATCH])
+    assert torch.isfinite(d.log_prob(d.sample())).all()
+
+
+def test_a_flow_leaves_validation_on() -> None:
+    """Importing zuko switches it off for every distribution, and grey pixels would pass unseen."""
+    priors.Flow(shapes_of(0))
+    with pytest.raises(ValueError, match="within the support"):
+        dist.Bernoulli(0.5).log_prob(torch.tensor(0.3))
+
+
+def test_a_students_many_degrees_of_freedom_are_a_normal() -> None:
+    z = torch.randn(50, 2, dtype=torch.float64)
+    student = priors.StudentT(shapes_of(0), df=1e6).double()().log_prob(z)
+    torch.testing.assert_close(student, priors.StandardNormal(shapes_of(0)).double()().log_prob(z), rtol=0, atol=1e-3)
+
+
+def test_grey_pixels_are_refused_by_bernoulli_and_scored_by_cross_entropy() -> None:
+    shapes = shapes_of(0)
+    z, grey = torch.randn(BATCH, 2), torch.rand(BATCH, *shapes.image_shape)
+    bernoulli = LIKELIHOODS[0].build(shapes)
+    assert not bernoulli(z).support.check(grey).any()
+    cross_entropy = LIKELIHOODS[1].build(shapes)
+    cross_entropy.load_state_dict(bernoulli.state_dict())
+    d = cross_entropy(z)
+    assert d.support.check(grey).all()
+    p = d.mean
+    by_hand = (grey * p.log() + (1 - grey) * (1 - p).log()).sum((1, 2, 3))
+    torch.testing.assert_close(d.log_prob(grey), by_hand, rtol=1e-4, atol=1e-4)
+
+
+def test_pixels_outside_of_a_support_are_found() -> None:
+    shapes = shapes_of(0)
+    z, levels = torch.randn(BATCH, 2), torch.randint(0, 256, (BATCH, *shapes.image_shape)) / 255
+    levels[:, 0, 0, 0] = 0.0
+    for row in LIKELIHOODS:
+        d = row.build(shapes)(z)
+        if row.part in (likelihoods.Categorical, likelihoods.DiscretizedLogistic):
+            assert d.support.check(levels).all()
+            assert not d.support.check(levels + 0.002).any()
+        if row.part is likelihoods.Beta:
+            assert d.support.check(levels).all() == bool(row.arguments)
+        if row.part in (likelihoods.Poisson, likelihoods.NegativeBinomial):
+            assert not d.support.check(levels - 1).any()
+
+
+def test_continuous_bernoulli_is_drawn_right_around_one_half() -> None:
+    logits = torch.tensor([-1e-7, 0.0, 0.02, -0.3, 3.0])
+    d = likelihoods.StableContinuousBernoulli(logits=logits, lims=(0.45, 0.55))
+    u = torch.linspace(0.001, 0.999, 999).double().unsqueeze(1)
+    exact = torch.log1p(u * torch.expm1(logits.double())) / logits.double()
+    exact[:, :2] = u
+    torch.testing.assert_close(d.icdf(u.float()), exact.float(), rtol=1e-4, atol=1e-5)

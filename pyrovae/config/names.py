@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae import likelihoods, networks, posteriors, priors
 from pyrovae.models import LatentVariableModel
+from pyrovae.objectives import Objective
 
 BASES: dict[str, type] = {
     "model": LatentVariableModel,
@@ -20,6 +21,7 @@ BASES: dict[str, type] = {
     "encoder": networks.Encoder,
     "decoder": networks.Decoder,
     "activation": torch.nn.Module,
+    "objective": Objective,
     "optimizer": Optimizer,
     "scheduler": LRScheduler,
 }

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import Distribution, Independent, kl_divergence
+from torch.distributions import Distribution
 
 from pyrovae.data.images import Split
 from pyrovae.data.pixels import to_unit
 from pyrovae.evaluation.collapse import active_units
 from pyrovae.models import LatentVariableModel
+from pyrovae.objectives import kl_per_dimension
 from pyrovae.runtime import frozen
 
 
@@ -146,25 +147,13 @@ def _divergence(latents: list[_LatentSite]) -> tuple[Tensor, Tensor | None, Tens
     per_dim: list[Tensor | None] = []
     means = []
     for site in latents:
-        dims = _kl_per_dim(site.q, site.p)
+        each = kl_per_dimension(site.q, site.p)
+        dims = None if each is None else each.flatten(0, -2).sum(0)
         per_dim.append(dims)
         total = total.to(site.value.device) + (site.log_ratio.sum() if dims is None else dims.sum())
         means.append(_mean(site.q, site.value).flatten(1))
     known = [dims for dims in per_dim if dims is not None]
     return total, torch.cat(known) if known and len(known) == len(per_dim) else None, torch.cat(means, 1)
-
-
-def _kl_per_dim(q: Distribution, p: Distribution) -> Tensor | None:
-    """Exact KL of each latent dimension, summed over the batch, (latent_dim,); None where it has none."""
-    if not (isinstance(q, Independent) and isinstance(p, Independent)):
-        return None
-    if len(q.event_shape) != 1 or q.event_shape != p.event_shape:
-        return None
-    try:
-        kl = kl_divergence(q.base_dist, p.base_dist)
-    except NotImplementedError:
-        return None
-    return kl.flatten(0, -2).sum(0) if kl.shape == (*q.batch_shape, *q.event_shape) else None
 
 
 def _mean(q: Distribution, value: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ outputs for each pixel, since the likelihood alone knows how many it needs.
 
 from pyrovae.likelihoods.base import DecoderFactory, Likelihood
 from pyrovae.likelihoods.binary import Bernoulli, CrossEntropy, GreyBernoulli
-from pyrovae.likelihoods.continuous import Beta, ContinuousBernoulli, Laplace, Normal
+from pyrovae.likelihoods.continuous import Beta, ContinuousBernoulli, Laplace, Normal, StableContinuousBernoulli
 from pyrovae.likelihoods.discrete import Categorical, DiscretizedLogistic, NegativeBinomial, Poisson
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "NegativeBinomial",
     "Normal",
     "Poisson",
+    "StableContinuousBernoulli",
 ]

@@ -131,26 +131,25 @@ class Flow(_Headed):
 class Mixture(_Headed):
     """A mixture of diagonal Normals, q(z | x) = sum_k weight_k(x) N(z; loc_k(x), diag scale_k(x)^2).
 
-    Gradients pass through its draws, those of the weights too, although a draw comes from one component: Pyro follows
-    the flow of probability between the components (pathwise derivatives), so there is no relaxation and no bias.
+    Gradients pass through its draws, those of the weights too, although a draw comes from one component: they are the
+    implicit derivatives of the draw's distribution function, so there is no relaxation and no bias.
 
     References:
-        M. Jankowiak and T. Karaletsos, Pathwise Derivatives for Multivariate Distributions (2019), arXiv:1806.01856.
+        A. Graves, Stochastic Backpropagation through Mixture Density Distributions (2016), arXiv:1607.05690;
+        M. Figurnov, S. Mohamed and A. Mnih, Implicit Reparameterization Gradients (2018), arXiv:1805.08498.
 
     Args:
-        shapes: Sizes of the model; latent_dim at least 2, for which the derivatives are known.
+        shapes: Sizes of the model.
         encoder: Module from images and labels to features, (B, encoder.out_features).
         components: Number of components, K.
 
     Raises:
-        ValueError: If there are fewer than two components, or the code has one dimension.
+        ValueError: If there are fewer than two components.
     """
 
     def __init__(self, shapes: Shapes, encoder: nn.Module, components: int = 3) -> None:
         if components < 2:
             raise ValueError(f"components must be at least 2, got {components}: one is a DiagonalNormal")
-        if shapes.latent_dim < 2:
-            raise ValueError("a Mixture posterior needs a latent_dim of at least 2: its gradients are not known for 1")
         super().__init__(encoder, components * (1 + 2 * shapes.latent_dim))
         self.components = components
 
@@ -158,4 +157,5 @@ class Mixture(_Headed):
         """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
         outputs = self.outputs(x, y).unflatten(-1, (self.components, -1))
         loc, log_scale = outputs[..., 1:].chunk(2, -1)
-        return DiagNormalMixture(loc, log_scale.exp(), outputs[..., 0])
+        components = dist.Normal(loc, log_scale.exp()).to_event(1)
+        return DiagNormalMixture(dist.Categorical(logits=outputs[..., 0]), components)

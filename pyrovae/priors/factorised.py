@@ -113,6 +113,7 @@ class StudentT(Prior):
 
     loc: Tensor
     scale: Tensor
+    log_df: Tensor
 
     def __init__(self, shapes: Shapes, df: float = 5.0, scale: float = 1.0, learn_df: bool = False) -> None:
         super().__init__()
@@ -121,7 +122,11 @@ class StudentT(Prior):
                 raise ValueError(f"the {name} of a Student prior must be positive, got {value}")
         self.register_buffer("loc", torch.zeros(shapes.latent_dim), persistent=False)
         self.register_buffer("scale", torch.full((shapes.latent_dim,), float(scale)), persistent=False)
-        self.log_df = nn.Parameter(torch.full((shapes.latent_dim,), math.log(df)), requires_grad=learn_df)
+        log_df = torch.full((shapes.latent_dim,), math.log(df))
+        if learn_df:
+            self.log_df = nn.Parameter(log_df)
+        else:
+            self.register_buffer("log_df", log_df, persistent=False)
 
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
         """The prior, whatever the label: batch_shape (), event_shape (latent_dim,)."""

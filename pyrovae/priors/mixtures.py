@@ -31,6 +31,8 @@ class GaussianMixture(Prior):
         ValueError: If there is no component, or there are not as many as classes where they are the classes.
     """
 
+    logits: Tensor
+
     def __init__(self, shapes: Shapes, components: int = 10, labels: bool = False, spread: float = 1.0) -> None:
         super().__init__()
         if components < 1:
@@ -43,8 +45,10 @@ class GaussianMixture(Prior):
         self.labels = labels
         self.loc = nn.Parameter(spread * torch.randn(components, shapes.latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(components, shapes.latent_dim))
-        # The classes' own shares say nothing about p(z | y), so there is nothing to learn them from.
-        self.logits = nn.Parameter(torch.zeros(components), requires_grad=not labels)
+        if labels:  # the classes' shares say nothing about p(z | y), so there is nothing to learn them from
+            self.register_buffer("logits", torch.zeros(components), persistent=False)
+        else:
+            self.logits = nn.Parameter(torch.zeros(components))
 
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
         """The prior: batch_shape (), or (B,) with labels; event_shape (latent_dim,)."""

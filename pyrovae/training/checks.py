@@ -44,8 +44,8 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
         inside = support.check(to_unit(few.images).to(device))
     if not bool(inside.all()):
         needs = getattr(model.likelihood, "pixels", f"values in {support}")
+        cure = getattr(model.likelihood, "cure", "choose another --pixels or another --model.likelihood")
         raise ValueError(
             f"the likelihood {type(model.likelihood).__name__} scores {needs}, which those of {data.name} with "
-            f"pixels={pixels} are not: binarise them (--pixels dynamic), or score grey ones by a cross-entropy that "
-            f"is no likelihood (--model.likelihood CrossEntropy)"
+            f"pixels={pixels} are not: {cure}"
         )

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyrovae.data.fixed import fixed_split
 from pyrovae.data.images import ImageSet, Split
-from pyrovae.data.pixels import fix_pixels, pixels
+from pyrovae.data.pixels import fix_pixels, pixels, to_unit
 from pyrovae.evaluation import collapse_warning, estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.svi import SVI, Step, UntraceableError
@@ -29,6 +29,9 @@ READ_EVERY = 0.2
 """Seconds of steps between two reads of their losses: on a GPU a read waits for all steps before it."""
 MAX_CHUNK = 2000
 """Steps between two reads, at most."""
+
+SHOWN_TO_PARTS = 10_000
+"""Training images that a part made of data looks at, at most."""
 
 Batch = tuple[Tensor, float]
 """Indices of a batch's images, and the weight of the KL term."""
@@ -66,6 +69,7 @@ class Loop:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.index = data.splits["train"]
         self.evaluated = self._evaluated_splits(data)
+        self._few = self._fixed(data, "train", SHOWN_TO_PARTS)
 
         self.epochs = trainer.total_epochs(len(self.index))
         self.steps_per_epoch = math.ceil(len(self.index) / trainer.batch_size)
@@ -132,8 +136,18 @@ class Loop:
         """Steps since the beginning of the run."""
         return self.epoch * self.steps_per_epoch + self.batch
 
+    def start(self) -> None:
+        """What a run does before its first step, and a resumed one does not: parts made of data look at some."""
+        start_from = getattr(self.model.prior, "start_from", None)
+        if start_from is not None:
+            few = self._few
+            start_from(to_unit(few.images).to(self.device), few.labels.to(self.device))
+
     def run(self, progress: Progress, flag: InterruptFlag, tensorboard: bool = False) -> None:
         """Train to the end, to early stopping, or until the flag is raised."""
+        notice = self.trainer.objective.notice(self.model)
+        if notice and not self.steps_done:
+            progress.say(notice)
         writer = _tensorboard(self.folder, self.epoch) if tensorboard else None
         started = time.monotonic() - self.seconds
         while self.epoch < self.epochs and not self._stopped_early():
@@ -242,10 +256,12 @@ class Loop:
 
         seen = min(self.batch * self.trainer.batch_size, len(self.index))
         loss, reconstruction, kl = (value / seen for value in self.sums.values())
+        # A bound from several codes at once is no sum of the two terms, which are shown beside it all the same.
+        equals, plus = ("=", "+") if self.trainer.objective.additive else (" ", " ")
         progress.advance(
             len(chunk),
-            f"epoch {self.epoch + 1}/{self.epochs}  loss {loss:.2f} = {self.history.score} {reconstruction:.2f} "
-            f"+ KL {kl:.2f} nats/image  {seen / self.step_seconds:,.0f} images/s",
+            f"epoch {self.epoch + 1}/{self.epochs}  loss {loss:.2f} {equals} {self.history.score} {reconstruction:.2f} "
+            f"{plus} KL {kl:.2f} nats/image  {seen / self.step_seconds:,.0f} images/s",
         )
 
     def _broken(self, what: str, step: int) -> str:

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae.data import ImageSet, PixelPolicy
 from pyrovae.models import LatentVariableModel
-from pyrovae.objectives import TraceELBO
+from pyrovae.objectives import Objective, TraceELBO
 from pyrovae.runtime import choose_device, seeded
 from pyrovae.training.checks import check_shapes, check_support
 from pyrovae.training.history import History
@@ -27,7 +27,8 @@ class Trainer:
     """Settings of a training by stochastic variational inference.
 
     Args:
-        objective: What is minimised, and the weights of its terms.
+        objective: The bound that is maximised, with the weights of its terms: TraceELBO, TraceMeanField, FreeBits,
+            ImportanceWeighted or Renyi.
         optimizer: Any optimiser of torch.optim.
         scheduler: Any learning-rate schedule of torch.optim.lr_scheduler, stepped after each epoch; ReduceLROnPlateau
             follows the validation bound.
@@ -46,7 +47,7 @@ class Trainer:
         ValueError: If a setting is out of its range.
     """
 
-    objective: TraceELBO = TraceELBO()  # noqa: RUF009 - frozen
+    objective: Objective = TraceELBO()  # noqa: RUF009 - frozen
     optimizer: Callable[[Iterable[torch.nn.Parameter]], Optimizer] = torch.optim.Adam
     scheduler: Callable[[Optimizer], LRScheduler] | None = None
     epochs: int | None = None
@@ -80,6 +81,7 @@ class Trainer:
         """
         choose_device(self.device)
         check_shapes(model, data)
+        self.objective.notice(model)
         check_support(model, data, self.pixels)
         if self.patience and not len(data.splits["validation"]):
             raise ValueError("early stopping (patience) needs validation images, and there are none")
@@ -120,6 +122,8 @@ class Trainer:
             loop = Loop(self, model, data, device, folder)
             if resume:
                 loop.resume()
+            else:
+                loop.start()
             with Progress(loop.total_steps, loop.steps_done, enabled=progress) as shown:
                 loop.run(shown, flag, tensorboard)
         return loop.history

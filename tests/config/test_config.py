@@ -100,6 +100,8 @@ def test_the_same_seed_builds_the_same_weights() -> None:
         (["--model.encoder.activation", "Rellu"], "there is no activation 'Rellu'; did you mean ReLU?"),
         (["--optimizer", "Adm"], "there is no optimizer 'Adm'; did you mean Adam?"),
         (["--optimizer", "RMSprop", "--optimizer.lrr", "1"], "RMSprop has no argument 'lrr'; did you mean lr?"),
+        (["--objective", "TraceElbo"], "there is no objective 'TraceElbo'; did you mean TraceELBO?"),
+        (["--objective.betta", "4"], "TraceELBO has no argument 'betta'; did you mean beta?"),
         (["--scheduler", "CosineLR"], "there is no scheduler 'CosineLR'; did you mean"),
         (["--pixels", "dynamc"], "pixels must be one of dynamic, fixed, threshold, none, got 'dynamc'; did you mean"),
         (["--epochs", "many"], "epochs must be int or none, got 'many'"),
@@ -134,8 +136,11 @@ def test_help_explains_each_setting(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         config.parse_training(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for words in ("Weight of the KL term", "Passes over the training images", "Seconds between two checkpoints"):
+    for words in ("The bound that is maximised", "Passes over the training images", "Seconds between two checkpoints"):
         assert words in text
+    with pytest.raises(SystemExit):
+        config.parse_training(["--objective.help", "TraceELBO"])
+    assert "Weight of the KL term" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit):
         config.parse_training(["--model.help", "CVAE"])
     assert "Number of dimensions of the latent code" in " ".join(capsys.readouterr().out.split())

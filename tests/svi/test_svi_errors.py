@@ -54,7 +54,7 @@ def branching_guide(x):
 def test_control_flow_on_data_is_named_and_runs_on_pyro():
     x = torch.ones(5)
     named = SVI(branching, branching_guide, sgd, engine="graph")
-    with pytest.raises(UntraceableError, match="the model reads a tensor's value .* after site 'z'"):
+    with pytest.raises(UntraceableError, match=r"the model reads a tensor's value .* after site 'z'"):
         named.step(x)
     auto = SVI(branching, branching_guide, sgd)
     assert torch.isfinite(torch.tensor([auto.step(x) for _ in range(3)])).all()
@@ -72,7 +72,7 @@ def test_changing_structure_is_refused(make_pair, images):
             pyro.sample("extra", dist.Normal(0.0, 1.0), obs=torch.zeros(()))
 
     svi = SVI(model, pair.guide, sgd(pair.parameters()), engine="graph")
-    with pytest.raises(UntraceableError, match="model.extra"):
+    with pytest.raises(UntraceableError, match=r"model\.extra"):
         svi.step(images)
 
 
@@ -145,7 +145,7 @@ def test_nan_names_the_site_and_spares_the_parameters(engine, make_pair, images,
     healthy = [svi.step(images) for _ in range(3)]
     before = [p.detach().clone() for p in pair.parameters()]
     steps = optimizer.state[next(pair.parameters())]["step"].item()
-    with pytest.raises(FloatingPointError, match=r"value of site 'x' in the model"), pyro.validation_enabled(False):
+    with pytest.raises(FloatingPointError, match=r"loc .*site 'z' in the guide"), pyro.validation_enabled(False):
         svi.step(images * torch.nan)
     assert all(torch.equal(p, b) for p, b in zip(pair.parameters(), before, strict=True))
     assert optimizer.state[next(pair.parameters())]["step"].item() == steps

@@ -1,0 +1,102 @@
+"""What every objective is, and what it asks of a model's programs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import ClassVar
+
+import torch
+from pyro import poutine
+from pyro.infer.elbo import ELBO
+from torch import Tensor
+from torch.distributions import Distribution, Independent, kl_divergence
+
+from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import frozen
+
+Program = Callable[..., None]
+
+
+class Objective(ABC):
+    """What a training minimises, in nats per image.
+
+    Attributes:
+        additive: Whether the loss is weight * reconstruction + beta * KL, so that a log may show it as that sum.
+    """
+
+    additive: ClassVar[bool] = True
+
+    @abstractmethod
+    def beta_at(self, progress: float) -> float:
+        """Weight of the KL term when the share `progress`, 0 to 1, of all training steps is done."""
+
+    @abstractmethod
+    def elbo(self) -> ELBO:
+        """Pyro's estimator of the bound."""
+
+    @abstractmethod
+    def weighted(self, program: Program) -> Program:
+        """The program as `elbo` wants it; its first argument is the current KL weight, a 0-d tensor."""
+
+    @abstractmethod
+    def notice(self, model: LatentVariableModel) -> str | None:
+        """What a user should know of this objective with this model, in a line, or None; to be called before training.
+
+        Raises:
+            ValueError: If the objective makes no sense with the model.
+        """
+
+
+def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL of each dimension of the code in closed form, (..., B, latent_dim); None where there is none.
+
+    Args:
+        q: Posterior of codes, event_shape (latent_dim,).
+        p: Prior of codes, with the same event shape.
+    """
+    if not (isinstance(q, Independent) and isinstance(p, Independent)):
+        return None
+    if len(q.event_shape) != 1 or q.event_shape != p.event_shape:
+        return None
+    try:
+        kl = kl_divergence(q.base_dist, p.base_dist)
+    except NotImplementedError:
+        return None
+    return kl if kl.shape == (*q.batch_shape, *q.event_shape) else None
+
+
+def has_kl(q: Distribution, p: Distribution) -> bool:
+    try:
+        kl_divergence(q, p)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def latent_pairs(model: LatentVariableModel) -> Iterator[tuple[Distribution, Distribution]]:
+    """Posterior and prior of each latent site, of two black images."""
+    shapes = model.shapes
+    with frozen(model) as device:
+        x = torch.zeros(2, *shapes.image_shape, device=device)
+        y = torch.zeros(2, dtype=torch.int64, device=device) if shapes.num_classes else None
+        guide_trace = poutine.trace(model.guide).get_trace(x, y)
+        model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)
+    for name, site in guide_trace.nodes.items():
+        if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample" and name in model_trace.nodes:
+            yield site["fn"], model_trace.nodes[name]["fn"]
+
+
+def check_densities(objective: Objective, model: LatentVariableModel) -> None:
+    if not getattr(model.posterior, "has_density", True):
+        raise ValueError(
+            f"the objective {type(objective).__name__} needs a posterior with a density, and "
+            f"{type(model.posterior).__name__} is a point: use TraceELBO, or a VAE"
+        )
+
+
+def check_particles(particles: int, name: str = "particles") -> None:
+    if particles < 1:
+        raise ValueError(f"{name} must be at least 1, got {particles}")
+
+
+def family_name(d: Distribution) -> str:
+    return family_name(d.base_dist) if isinstance(d, Independent) else type(d).__name__
