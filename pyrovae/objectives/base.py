@@ -65,6 +65,7 @@ def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def has_kl(q: Distribution, p: Distribution) -> bool:
+    """Whether the KL of two distributions is known in closed form."""
     try:
         kl_divergence(q, p)
     except NotImplementedError:
@@ -86,6 +87,7 @@ def latent_pairs(model: LatentVariableModel) -> Iterator[tuple[Distribution, Dis
 
 
 def check_densities(objective: Objective, model: LatentVariableModel) -> None:
+    """Refuse a bound that weighs codes by their densities for a model whose codes have none."""
     if not getattr(model.posterior, "has_density", True):
         raise ValueError(
             f"the objective {type(objective).__name__} needs a posterior with a density, and "
@@ -94,9 +96,11 @@ def check_densities(objective: Objective, model: LatentVariableModel) -> None:
 
 
 def check_particles(particles: int, name: str = "particles") -> None:
+    """Refuse a number of codes below one."""
     if particles < 1:
         raise ValueError(f"{name} must be at least 1, got {particles}")
 
 
 def family_name(d: Distribution) -> str:
+    """What a distribution is called, without the wrapper that makes its dimensions one event."""
     return family_name(d.base_dist) if isinstance(d, Independent) else type(d).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from unittest import mock
@@ -11,13 +12,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
-
-try:
-    import torch._inductor.test_operators
-
-    _realize: Callable[[Tensor], Tensor] | None = torch.ops._inductor_test.realize
-except (ImportError, AttributeError):  # a torch without the operator: correct, but slower on the CPU
-    _realize = None
 
 _DIVISIONS = (Tensor.__truediv__, Tensor.div, torch.div, torch.true_divide)
 _WITH_FACTOR: dict[Any, Callable[..., Tensor]] = {
@@ -90,7 +84,18 @@ class StateWatch:
 
 def realized(tensor: Tensor) -> Tensor:
     """The same tensor, which Inductor will not inline into its users."""
-    return tensor if _realize is None else _realize(tensor)
+    return _realize()(tensor)
+
+
+@functools.cache
+def _realize() -> Callable[[Tensor], Tensor]:
+    """The operator that does so. Inductor is imported here, since it takes two seconds and 150 MB."""
+    try:
+        import torch._inductor.test_operators
+
+        return torch.ops._inductor_test.realize
+    except (ImportError, AttributeError):  # a torch without the operator: correct, but slower on the CPU
+        return lambda tensor: tensor
 
 
 class _TensorScalars(TorchFunctionMode):

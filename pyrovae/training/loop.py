@@ -65,7 +65,8 @@ class Loop:
         self.images, self.labels = data.images, data.labels
         if trainer.pixels in ("fixed", "threshold"):
             self.images = fix_pixels(data.images, trainer.pixels)
-        if _fits(self.images, device):
+        self._resident = _fits(self.images, device)
+        if self._resident:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.index = data.splits["train"]
         self.evaluated = self._evaluated_splits(data)
@@ -84,7 +85,7 @@ class Loop:
             loss=trainer.objective.elbo(),
             engine=trainer.engine,
             precision=trainer.precision,
-            prepare=self._prepare,
+            prepare=self._prepare if self._resident else self._prepare_cut,
             steps=self.total_steps,
         )
 
@@ -106,17 +107,20 @@ class Loop:
 
     # -- the programs' inputs ----------------------------------------------------------------------------------------
 
-    def _prepare(self, beta: Tensor, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, ...]:
-        """Cut a batch and make its pixels; part of the step's graph."""
-        return beta, pixels(images[index], self.trainer.pixels), labels[index]
+    def _prepare(self, beta: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+        """Cut a batch out of the images on the device and make its pixels; part of the step's graph."""
+        return self._prepare_cut(beta, self.images[index], self.labels[index])
+
+    def _prepare_cut(self, beta: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """Make the pixels of a batch that was cut on the host, of a set that does not fit on the device."""
+        return beta, pixels(images, self.trainer.pixels), labels
 
     def _inputs(self, index: Tensor, beta: float) -> tuple[Tensor, ...]:
-        """What a step needs. A set that does not fit on the device is cut on the host, batch by batch."""
+        """The arguments of a step."""
         weight = torch.tensor(beta, device=self.device)
-        if self.images.device == self.device:
-            return weight, self.images, self.labels, index
-        images, labels = self.images[index].to(self.device), self.labels[index].to(self.device)
-        return weight, images, labels, torch.arange(len(index), device=self.device)
+        if self._resident:
+            return weight, index
+        return weight, self.images[index].to(self.device), self.labels[index].to(self.device)
 
     def _update(self, chunk: list[Batch]) -> Step:
         """A few steps, without a look at what they give."""
