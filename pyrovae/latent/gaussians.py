@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from pyrovae.latent.codes import Codes
 
@@ -120,7 +119,7 @@ def class_gaussians(
 def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: float) -> Ellipse:
     """The ellipse of equal density that holds the probability `mass` of a two-dimensional Gaussian.
 
-    Its squared Mahalanobis radius is the χ² quantile with two degrees of freedom.
+    Its squared Mahalanobis radius is the χ² quantile with two degrees of freedom, -2 log(1 - mass).
 
     Args:
         mean: (2,).
@@ -130,18 +129,27 @@ def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: float) -> Ellipse:
     Raises:
         ValueError: If the mass is not inside of (0, 1), or the Gaussian is not of two dimensions.
     """
-    if not 0 < mass < 1:
-        raise ValueError(f"the mass of an ellipse must be a probability between 0 and 1, got {mass}")
     if np.shape(covariance) != (2, 2):
         raise ValueError(f"an ellipse needs two dimensions, got a covariance of shape {np.shape(covariance)}")
     variances, axes = np.linalg.eigh(covariance)
-    half_axes = np.sqrt(variances[::-1] * stats.chi2.ppf(mass, 2))
+    half_axes = np.sqrt(variances[::-1] * squared_radius(mass))
     x, y = axes[:, 1]
     angle = float(np.arctan2(y, x))
     # An axis has no sign: fold its direction into (-π/2, π/2].
     if not -np.pi / 2 < angle <= np.pi / 2:
         angle -= np.pi * np.sign(angle)
     return Ellipse(mass, np.asarray(mean), half_axes, angle)
+
+
+def squared_radius(mass: float) -> float:
+    """Squared Mahalanobis radius inside of which a two-dimensional Gaussian has the probability `mass`.
+
+    Raises:
+        ValueError: If the mass is not inside of (0, 1).
+    """
+    if not 0 < mass < 1:
+        raise ValueError(f"the mass of an ellipse must be a probability between 0 and 1, got {mass}")
+    return -2 * float(np.log1p(-mass))
 
 
 def class_ellipses(
@@ -164,7 +172,7 @@ def class_ellipses(
     for label, mean, covariance in zip(gaussians.classes, gaussians.means, gaussians.covariances, strict=True):
         squared = mahalanobis_squared(codes.of_class(label).draws, mean, covariance)
         found[int(label)] = [
-            _covered(ellipse(mean, covariance, mass), squared <= stats.chi2.ppf(mass, 2)) for mass in masses
+            _covered(ellipse(mean, covariance, mass), squared <= squared_radius(mass)) for mass in masses
         ]
     return found
 

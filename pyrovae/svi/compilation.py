@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from pyrovae.svi.capture import Capture
 
@@ -96,7 +95,9 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
         share_exponential(captured.graph.graph)
         captured.graph.recompile()
     try:
-        import torch._inductor  # not with the module: it takes two seconds and 150 MB that other engines do without
+        # Not with the module: these take seconds and 150 MB that other engines do without.
+        import torch._inductor
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _without_cuda_warning():
             # Inductor's cache of whole graphs asks for a shape environment, though every shape here is static.

@@ -21,6 +21,7 @@ from pyrovae.latent import (
     pca_plane,
 )
 from pyrovae.latent.comparison import bhattacharyya, gaussian_kl
+from pyrovae.latent.gaussians import squared_radius
 from pyrovae.latent.planes import find_plane
 
 MEANS = np.array([[0.0, 0.0], [3.0, -1.0]])
@@ -78,6 +79,7 @@ def test_an_ellipse_holds_its_mass_and_is_of_equal_density(mass: float) -> None:
     np.testing.assert_allclose(densities, densities[0], rtol=1e-9)
     # The mass inside a contour of a 2-D Gaussian is one minus its density relative to the peak.
     assert 1 - densities[0] / normal.pdf(MEANS[0]) == pytest.approx(mass, rel=1e-9)
+    assert squared_radius(mass) == pytest.approx(stats.chi2.ppf(mass, 2), rel=1e-12)
     assert found.half_axes[0] > found.half_axes[1]
     assert -np.pi / 2 < found.angle <= np.pi / 2
 
