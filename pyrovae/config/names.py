@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -57,6 +58,30 @@ def arguments_of(cls: type) -> list[str]:
     if issubclass(cls, networks.Decoder):
         supplied.add("channels")
     return [name for name in inspect.signature(cls).parameters if name not in supplied]
+
+
+def explain(words: Sequence[str]) -> str | None:
+    """What `--model.prior.help VampPrior` asks for: a class's own words, with its arguments and their defaults.
+
+    Args:
+        words: The command line.
+
+    Returns:
+        The text, or None if nothing of ours was asked for.
+    """
+    for word, after in pairwise((*words, "")):
+        option, _, value = word.partition("=")
+        slot, _, asked = option.removeprefix("--").rpartition(".")
+        kind, name = slot.rpartition(".")[2], value or after
+        if asked != "help" or kind not in BASES:
+            continue
+        cls = next((cls for cls in part_classes(kind) if cls.__name__ == name.rpartition(".")[2]), None)
+        # Other libraries' docstrings are written for a web page; their arguments are listed by the parser.
+        if cls is not None and cls.__module__.startswith("pyrovae."):
+            parameters = inspect.signature(cls).parameters
+            chosen = [str(parameters[n].replace(annotation=inspect.Parameter.empty)) for n in arguments_of(cls)]
+            return f"{cls.__name__}({', '.join(chosen)})\n\n{inspect.getdoc(cls) or ''}"
+    return None
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.config.mistakes import check_arguments
-from pyrovae.config.names import OURS
+from pyrovae.config.names import OURS, explain
 from pyrovae.config.parser import add_model_arguments, build_model, training_parser, underscored
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
 from pyrovae.models import LatentVariableModel
@@ -63,6 +63,10 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
     """
     arguments = [underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     parser = training_parser(description)
+    explanation = explain(arguments)
+    if explanation:
+        print(explanation)
+        raise SystemExit(0)
     check_arguments(parser.get_defaults(), arguments)
     config = parser.parse_args(arguments)
     if config.resume is None:

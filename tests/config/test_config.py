@@ -141,6 +141,12 @@ def test_help_explains_each_setting(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         config.parse_training(["--objective.help", "TraceELBO"])
     assert "Weight of the KL term" in " ".join(capsys.readouterr().out.split())
+    for argv in (["--model.prior.help", "VampPrior"], ["--model.prior.help=VampPrior"]):
+        with pytest.raises(SystemExit):
+            config.parse_training(argv)
+        text = capsys.readouterr().out
+        assert text.startswith("VampPrior(components=")
+        assert "Tomczak" in text
     with pytest.raises(SystemExit):
         config.parse_training(["--model.help", "CVAE"])
     assert "Number of dimensions of the latent code" in " ".join(capsys.readouterr().out.split())

@@ -113,3 +113,29 @@ def test_mistakes_end_in_one_line_and_status_2(tmp_path: Path, argv: list[str], 
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_part_in_the_users_own_file(tmp_path: Path) -> None:
+    """Trained, saved, refused by a cautious load, loaded by a trusting one, and looked at."""
+    (tmp_path / "mypriors.py").write_text(
+        "import pyro.distributions as dist\n"
+        "import torch\n"
+        "from pyrovae.priors import Prior\n\n\n"
+        "class Wide(Prior):\n"
+        "    def __init__(self, shapes, scale: float = 1.0):\n"
+        "        super().__init__()\n"
+        "        self.register_buffer('loc', torch.zeros(shapes.latent_dim))\n"
+        "        self.scale = scale\n\n"
+        "    def forward(self, y=None):\n"
+        "        return dist.Laplace(self.loc, self.scale).to_event(1)\n"
+    )
+    own = ["--model.prior", "mypriors.Wide", "--model.prior.scale", "0.5"]
+    run(*QUICK, "--epochs", "2", *own, "--name", "mine", cwd=tmp_path)
+    folder = tmp_path / "runs" / "mine"
+    assert {p.stem for p in (folder / "figures").glob("*.png")} == FIGURES
+    with pytest.raises(ValueError, match="needs code that is not pyrovae's: mypriors"):
+        pyrovae.load(folder)
+    code = "import pyrovae; print(pyrovae.load('runs/mine', allow_code=True).prior.scale)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0.5"
