@@ -102,8 +102,7 @@ def engine(name: str) -> Callable[[Problem], Steps]:
         svi = SVI(network.model, network.guide, optimizer, engine=name, prepare=lambda index: images[index])
 
         def steps(count: int) -> None:
-            for _ in range(count):
-                svi.update(next(orders))
+            svi.run([(index,) for index in itertools.islice(orders, count)])  # as the training loop does
 
         steps(2)  # the first step makes the optimizer's state, the second the graph
         return steps

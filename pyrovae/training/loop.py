@@ -104,6 +104,7 @@ class Loop:
         self._order: Tensor | None = None
         self._chunk = 1
         self._last_save = time.monotonic()
+        self._last_metrics = 0.0
 
     # -- the programs' inputs ----------------------------------------------------------------------------------------
 
@@ -201,8 +202,10 @@ class Loop:
             self.scheduler.step(row["loss"] if math.isnan(watched) else watched)
         elif self.scheduler is not None:
             self.scheduler.step()
-        if self.folder is not None:
+        # Short epochs do not wait for the disk each: a row is there within a second, and with every checkpoint.
+        if self.folder is not None and time.monotonic() - self._last_metrics >= 1:
             self.history.save(self.folder.metrics)
+            self._last_metrics = time.monotonic()
         self._warn_of_collapse(row, progress)
         # The first epoch is kept at once, so that a run that breaks later has something to go back to.
         if self.epoch == 1 or time.monotonic() - self._last_save >= self.trainer.checkpoint_every:
@@ -297,6 +300,7 @@ class Loop:
         if self._best_weights is not None:
             save_weights(self.folder.best_weights, self._best_weights)
             self._best_weights = None
+        self.history.save(self.folder.metrics)
         save_weights(self.folder.last_weights, weights)
         save_checkpoint(self.folder, self.state_dict())
         self._last_save = time.monotonic()

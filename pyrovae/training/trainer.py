@@ -19,7 +19,7 @@ from pyrovae.training.loop import Loop
 from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
 
-MIN_EPOCHS, MIN_STEPS = 20, 4000
+MIN_EPOCHS, MIN_STEPS = 20, 3000
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Trainer:
         optimizer: Any optimiser of torch.optim.
         scheduler: Any learning-rate schedule of torch.optim.lr_scheduler, stepped after each epoch; ReduceLROnPlateau
             follows the validation bound.
-        epochs: Passes over the training images; by default 20, or as many as make 4,000 steps of a small set.
+        epochs: Passes over the training images; by default 20, or as many as make 3,000 steps of a small set.
         batch_size: Images in a step; the last one of an epoch takes those that are left.
         pixels: dynamic (drawn black or white anew for each batch), fixed (drawn once), threshold (white above
             one half) or none (grey, between 0 and 1).
