@@ -1,6 +1,6 @@
 """Image sets by name or from arrays, their binarisation, and synthetic data with exact answers."""
 
-from pyrovae.data.fixed import fixed_split
+from pyrovae.data.fixed import batches, fixed_split
 from pyrovae.data.images import ImageSet, Split, draw_splits
 from pyrovae.data.pixels import PIXEL_POLICIES, PixelPolicy, fix_pixels, pixels, to_unit
 from pyrovae.data.sources import IMAGE_SETS, load_images
@@ -13,6 +13,7 @@ __all__ = [
     "LinearGaussian",
     "PixelPolicy",
     "Split",
+    "batches",
     "draw_splits",
     "fix_pixels",
     "fixed_split",

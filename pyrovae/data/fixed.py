@@ -1,11 +1,21 @@
-"""Splits whose pixels are drawn once, for evaluation."""
+"""Splits as evaluation sees them: pixels drawn once, and cut into batches in order."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from pyrovae.data.images import Split
-from pyrovae.data.pixels import PixelPolicy, fix_pixels
+from pyrovae.data.pixels import PixelPolicy, fix_pixels, to_unit
 
 
 def fixed_split(split: Split, policy: PixelPolicy, seed: int = 0) -> Split:
     """The same split with its images binarised once and for all, as evaluation needs it; see `fix_pixels`."""
     return replace(split, images=fix_pixels(split.images, policy, seed))
+
+
+def batches(split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pixels x in [0, 1], (B, C, H, W), and labels y, (B,), of a split on a device, `size` images at a time."""
+    for images, labels in zip(split.images.split(size), split.labels.split(size), strict=True):
+        yield to_unit(images.to(device)), labels.to(device)

@@ -1,6 +1,5 @@
 """The evidence lower bound of a set of images, in its two parts."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +9,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyrovae.data.images import Split
-from pyrovae.data.pixels import to_unit
+from pyrovae.data import Split, batches
 from pyrovae.evaluation.collapse import active_units
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import kl_per_dimension
@@ -84,7 +82,7 @@ def estimate_elbo(
     per_dim: Tensor | None = None
     means = []
     with frozen(model, seed) as device:
-        for x, y in _batches(split, batch_size, device):
+        for x, y in batches(split, batch_size, device):
             latents, reconstruction = _trace(model, x, y)
             kl, batch_per_dim, mean = _divergence(latents)
             sums += torch.stack([reconstruction, kl]).double().cpu()
@@ -101,11 +99,6 @@ def estimate_elbo(
         kl_per_dim=None if per_dim is None else (per_dim / n).numpy(),
         active_units=active_units(torch.cat(means)),
     )
-
-
-def _batches(split: Split, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
-        yield to_unit(images.to(device)), labels.to(device)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data import Split, to_unit
+from pyrovae.data import Split, batches
 from pyrovae.models import LatentVariableModel
 from pyrovae.priors import Unscored
 from pyrovae.runtime import frozen
@@ -136,7 +136,7 @@ def importance_weighted(
     bounds: dict[int, list[Tensor]] = {k: [] for k in stops}
     errors = []
     with frozen(model, seed) as device:
-        for x, y in _batches(split, images_at_a_time, device):
+        for x, y in batches(split, images_at_a_time, device):
             total = torch.full([len(x)], -math.inf, dtype=torch.float64, device=device)
             squares = total.clone()
             done = 0
@@ -191,7 +191,7 @@ def quadrature(
         side = extent or _extent(model, split, device)
         step = 2 * side / points
         axis = (torch.arange(points, device=device) + 0.5) * step - side
-        for x, y in _batches(split, 20, device):
+        for x, y in batches(split, 20, device):
             sums = [torch.full([len(x)], -math.inf, dtype=torch.float64, device=device) for _ in range(2)]
             for rows in axis.split(2 * max(1, CODES_AT_A_TIME // points // len(x) // 2)):
                 z = torch.cartesian_prod(rows, axis)[:, None].expand(-1, len(x), -1)
@@ -211,13 +211,8 @@ def quadrature(
 
 def _extent(model: LatentVariableModel, split: Split, device: torch.device) -> float:
     largest = 0.0
-    for x, y in _batches(split, 1000, device):
+    for x, y in batches(split, 1000, device):
         largest = max(largest, float(model.posterior(x, y).mean.abs().max()))
         codes = model.prior(y).expand([len(y)]).sample(torch.Size([max(1, 10_000 // len(y))]))
         largest = max(largest, float(codes.abs().max()))
     return 1.2 * largest
-
-
-def _batches(split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, labels in zip(split.images.split(size), split.labels.split(size), strict=True):
-        yield to_unit(images.to(device)), labels.to(device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from pyrovae.data import Split, to_unit
+from pyrovae.data import Split, batches
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -111,8 +111,8 @@ def encode(model: LatentVariableModel, split: Split, *, batch_size: int = 2000, 
     parts: list[tuple[Tensor, ...]] = []
     exact = True
     with frozen(model, seed) as device:
-        for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
-            q = model.posterior(to_unit(images.to(device)), labels.to(device))
+        for x, y in batches(split, batch_size, device):
+            q = model.posterior(x, y)
             moments = _moments(q)
             exact = exact and moments is not None
             mean, spread = moments or _moments_of_draws(q)

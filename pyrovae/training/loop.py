@@ -70,7 +70,6 @@ class Loop:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.index = data.splits["train"]
         self.evaluated = self._evaluated_splits(data)
-        self._few = self._fixed(data, "train", SHOWN_TO_PARTS)
 
         self.epochs = trainer.total_epochs(len(self.index))
         self.steps_per_epoch = math.ceil(len(self.index) / trainer.batch_size)
@@ -141,11 +140,11 @@ class Loop:
         """Steps since the beginning of the run."""
         return self.epoch * self.steps_per_epoch + self.batch
 
-    def start(self) -> None:
+    def start(self, data: ImageSet) -> None:
         """What a run does before its first step, and a resumed one does not: parts made of data look at some."""
         start_from = getattr(self.model.prior, "start_from", None)
         if start_from is not None:
-            few = self._few
+            few = self._fixed(data, "train", SHOWN_TO_PARTS)
             start_from(to_unit(few.images).to(self.device), few.labels.to(self.device))
 
     def run(self, progress: Progress, flag: InterruptFlag, tensorboard: bool = False) -> None:
@@ -195,7 +194,8 @@ class Loop:
         watched = row.get("validation_negative_elbo", math.nan)
         if watched < self.best:
             self.best, self.epochs_without_better = watched, 0
-            self._best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            if self.folder is not None:
+                self._best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         elif not math.isnan(watched):
             self.epochs_without_better += 1
         if isinstance(self.scheduler, ReduceLROnPlateau):

@@ -123,7 +123,7 @@ class Trainer:
             if resume:
                 loop.resume()
             else:
-                loop.start()
+                loop.start(data)
             with Progress(loop.total_steps, loop.steps_done, enabled=progress) as shown:
                 loop.run(shown, flag, tensorboard)
         return loop.history
