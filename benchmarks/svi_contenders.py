@@ -5,6 +5,7 @@ Every contender is built once (which may compile) and gives a function that take
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
@@ -36,16 +37,21 @@ class Problem:
     device: str = "cpu"
 
     def images(self) -> Tensor:
-        """Grey images in [0, 1], shape (size, pixels), uint8 levels like MNIST's."""
-        generator = torch.Generator().manual_seed(0)
-        levels = torch.randint(0, 256, (self.size, self.pixels), generator=generator, dtype=torch.uint8)
-        return (levels.float() / 255).to(self.device)
+        """Grey images in [0, 1], shape (size, pixels), uint8 levels like MNIST's; one tensor for all contenders."""
+        return _images(self.size, self.pixels, self.device)
 
     def orders(self, images: Tensor) -> Iterator[Tensor]:
         """Indices of one full batch after the other, in a new order each epoch."""
         while True:
             order = torch.randperm(len(images), device=images.device)
             yield from (index for index in order.split(self.batch) if len(index) == self.batch)
+
+
+@functools.lru_cache(maxsize=1)
+def _images(size: int, pixels: int, device: str) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(0, 256, (size, pixels), generator=generator, dtype=torch.uint8)
+    return levels.to(device).float().div_(255)
 
 
 class Network(nn.Module):

@@ -31,6 +31,7 @@ from svi_contenders import Problem, Steps, contenders
 OURS = "pyrovae compiled"
 RESULTS = Path(__file__).parent / "results"
 SMALL_BATCH = Problem(hidden=(200, 200), latent=50, batch=20, activation="tanh")
+SCALED = [OURS, "pyro.infer.SVI, in memory", "PyTorch eager", "NumPyro fori_loop", "matrix products alone"]
 SCALING = {
     "batch": (32, 128, 512, 2048, 8192),
     "hidden": ((64,), (256,), (1024,)),
@@ -59,8 +60,9 @@ def _read(path: str) -> list[str]:
 
 
 def build(problem: Problem, names: list[str]) -> tuple[dict[str, Steps], dict[str, float]]:
-    """Make the contenders, and say how long each took to be ready."""
+    """Make the contenders, and say how long each took to be ready, from the images in memory to three steps done."""
     ready, seconds = {}, {}
+    problem.images()
     for name, make in contenders(problem).items():
         if names and name not in names:
             continue
@@ -68,7 +70,7 @@ def build(problem: Problem, names: list[str]) -> tuple[dict[str, Steps], dict[st
         ready[name] = make(problem)
         ready[name](3)
         seconds[name] = time.perf_counter() - start
-    if "NumPyro fori_loop" not in ready:
+    if "NumPyro fori_loop" not in ready and (not names or "NumPyro fori_loop" in names):
         print("NumPyro is not among the contenders (pip install numpyro)")
     return ready, seconds
 
@@ -94,17 +96,22 @@ def measure(ready: dict[str, Steps], device: str, steps: int, rounds: int, one_t
     return times
 
 
-def peak_memory(problem: Problem, name: str) -> float:
-    """Peak resident memory, in MiB, of a process that runs this contender alone for 20 steps."""
+def peak_memory(problem: Problem, name: str) -> float | None:
+    """Peak memory, in MiB, of a process that runs this contender alone for 20 steps: resident, or on the GPU."""
     command = [sys.executable, __file__, "--memory-of", name, "--problem", json.dumps(asdict(problem))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return float(done.stdout.split()[-1]) if done.returncode == 0 else float("nan")
+    if done.returncode:
+        print(f"no peak memory of {name}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        return None
+    return float(done.stdout.split()[-1])
 
 
 def _report_memory(problem: Problem, name: str) -> None:
     build(problem, [name])[0][name](20)
     on_gpu = torch.cuda.max_memory_allocated() / 2**20 if problem.device == "cuda" else 0
-    print(on_gpu or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # On Linux not from getrusage, whose peak a child inherits from the process that started it.
+    resident = next((float(line.split()[1]) for line in _read("/proc/self/status") if line.startswith("VmHWM")), None)
+    print(on_gpu or (resident or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024)
 
 
 def table(
@@ -129,7 +136,7 @@ def table(
             "peak_mib": peak_memory(problem, name) if memory else None,
         }
         rows[name] = row
-        peak = f"{row['peak_mib']:7.0f}" if memory else "      -"
+        peak = f"{row['peak_mib']:7.0f}" if row["peak_mib"] else "      -"
         print(
             f"{name:28} {row['median_ms']:8.3f} {row['min_ms']:8.3f} {row['spread_ms']:8.3f}"
             f" {row['ratio_to_ours']:7.2f} {row['ready_seconds']:8.1f} {peak}",
@@ -147,15 +154,29 @@ def _spread(values: list[float]) -> float:
 
 
 def scaling(base: Problem, steps: int, rounds: int, one_thread: bool) -> list[dict[str, object]]:
-    """One short table for each value of each size."""
-    names = [OURS, "pyro.infer.SVI, in memory", "PyTorch eager", "NumPyro fori_loop", "matrix products alone"]
-    tables = []
+    """One short table for each value of each size, and all of them in one at the end."""
+    tables: dict[Problem, dict[str, object]] = {}
+    lines = []
     for field, values in SCALING.items():
         for value in values:
             problem = replace(base, **{field: value})
-            count = max(3, steps * 128 // max(128, problem.batch))
-            tables.append(table(problem, count, rounds, names, memory=False, one_thread=one_thread))
-    return tables
+            if problem not in tables:  # the base is among the values of every size
+                count = max(3, steps * 128 // max(128, problem.batch))
+                tables[problem] = table(problem, count, rounds, SCALED, memory=False, one_thread=one_thread)
+            lines.append(_scaling_line(field, problem, tables[problem]["rows"]))
+    print("\n" + " ".join(["size          ", f"{OURS:>24}", *(f"{name:>26}" for name in SCALED[1:])]))
+    print("                      ms/step (us/image)" + "ratio".rjust(27) * (len(SCALED) - 1))
+    print("\n".join(lines))
+    return list(tables.values())
+
+
+def _scaling_line(field: str, problem: Problem, rows: dict[str, dict[str, float]]) -> str:
+    """Our milliseconds a step and microseconds an image, and the others' ratios."""
+    value = getattr(problem, field)
+    ours = rows[OURS]["median_ms"]
+    ratios = (f"{rows[name]['ratio_to_ours']:26.2f}" if name in rows else "-".rjust(26) for name in SCALED[1:])
+    shown = f"{field:7}{value[0] if isinstance(value, tuple) else value:7}"
+    return " ".join([shown, f"{ours:14.3f} ({ours / problem.batch * 1e3:7.1f})", *ratios])
 
 
 def main() -> None:
@@ -164,8 +185,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--small-batch", action="store_true")
     parser.add_argument("--scaling", action="store_true")
-    parser.add_argument("--steps", type=int, default=100, help="steps in each contender's turn")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, help="steps in each contender's turn (100; with --scaling 40)")
+    parser.add_argument("--rounds", type=int, help="turns of each contender (15; with --scaling 5)")
     parser.add_argument("--only", nargs="*", default=[], help="names of contenders")
     parser.add_argument("--one-thread", action="store_true", help="one thread each, and its processor time")
     parser.add_argument("--no-memory", action="store_true")
@@ -180,11 +201,13 @@ def main() -> None:
     if options.one_thread:
         use_one_thread()
     problem = replace(SMALL_BATCH if options.small_batch else Problem(), device=options.device)
+    steps = options.steps or (40 if options.scaling else 100)
+    rounds = options.rounds or (5 if options.scaling else 15)
     if options.scaling:
-        tables = scaling(problem, options.steps, options.rounds, options.one_thread)
+        tables = scaling(problem, steps, rounds, options.one_thread)
     else:
         memory = not options.no_memory
-        tables = [table(problem, options.steps, options.rounds, options.only, memory, options.one_thread)]
+        tables = [table(problem, steps, rounds, options.only, memory, options.one_thread)]
     kind = "scaling" if options.scaling else "small-batch" if options.small_batch else "speed"
     output = options.output or RESULTS / f"svi-{kind}-{options.device}{'-one-thread' * options.one_thread}.json"
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._decomp.decompositions import native_batch_norm_decomposition
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -43,7 +45,9 @@ def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor])
     Returns:
         The graph with its closed-over tensors lifted to inputs.
     """
-    with untouched(), torch.backends.cudnn.flags(enabled=False):  # cuDNN's own batch norm hides what it changes
+    one_mode = tracing(TracingContext(FakeTensorMode()))  # the tracer would make one for every node, and take longer
+    without_cudnn = torch.backends.cudnn.flags(enabled=False)  # its batch norm hides what it changes
+    with untouched(), without_cudnn, one_mode:
         traced = make_fx(function, decomposition_table=_HONEST, tracing_mode="real")(*leaves)
     for node in reversed(traced.graph.nodes):
         if "profiler." in str(node.target):  # the optimizer's record_function, of no use in a graph
@@ -65,7 +69,6 @@ def _lift(traced: fx.GraphModule) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
             where = graph.inserting_after(inputs[-1]) if inputs else graph.inserting_before(None)
             with where:
                 placeholders[id(tensor)] = graph.placeholder(f"lifted_{len(lifted)}")
-            placeholders[id(tensor)].meta["val"] = tensor.detach()  # Inductor's C++ wrapper looks here
             inputs.append(placeholders[id(tensor)])
             lifted.append(tensor)
         node.replace_all_uses_with(placeholders[id(tensor)])

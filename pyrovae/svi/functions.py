@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from pyrovae.svi.capture import Capture, capture, untouched
 from pyrovae.svi.compilation import Replay, compiled, tf32
 from pyrovae.svi.programs import UntraceableError, Unvalidated
-from pyrovae.svi.watching import Watch
+from pyrovae.svi.watching import Placement, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +43,9 @@ class Plan:
     structure: TreeSpec
     changed: Callable[[], bool]
 
-    def __call__(self, leaves: list[Tensor]) -> Any:
-        """Run on the tensor arguments and put the results together."""
-        with torch.no_grad():
-            results = self.call(*leaves, *self.captured.lifted)
-        return tree_unflatten(list(results), self.structure)
+    def run(self, tensors: list[Tensor]) -> Sequence[Tensor]:
+        """Run on the tensor arguments; the results are flat, in the order of `structure`."""
+        return self.call(*tensors, *self.captured.lifted)
 
 
 class GraphFunction:
@@ -92,18 +90,36 @@ class GraphFunction:
             CompilerError: If compilation is impossible or fails.
             TooManyGraphsError: After more than `MAX_GRAPHS` signatures or `MAX_RETRACES` changes.
         """
-        leaves: list[Any]
+        plan, tensors = self._plan(args, kwargs)
+        with self._switched(), torch.no_grad():
+            return tree_unflatten(list(plan.run(tensors)), plan.structure)
+
+    def stacked(self, calls: Sequence[tuple]) -> Any:
+        """The results of many calls, stacked along a new first dimension, with the least host work between calls.
+
+        Args:
+            calls: The arguments of each call. All graphs are made first; until the end nothing watched may change.
+
+        Raises:
+            UntraceableError, CompilerError, TooManyGraphsError: As a single call does, before anything has run.
+        """
+        with self.unchanging():
+            planned = [self._plan(args, {}) for args in calls]
+        with self._switched(), torch.no_grad():
+            rows = [plan.run(tensors) for plan, tensors in planned]
+            columns = [torch.stack(column) for column in zip(*rows, strict=True)]
+        return tree_unflatten(columns, planned[0][0].structure)
+
+    def _plan(self, args: tuple, kwargs: dict[str, Any]) -> tuple[Plan, list[Tensor]]:
+        """The graph for these arguments, and the tensors among them."""
         if not kwargs and all(isinstance(arg, Tensor) for arg in args):  # the common case, without a walk over trees
             leaves = tensors = list(args)
-            plan = self._plan(leaves, None, tensors)
-        else:
-            leaves, structure = tree_flatten((args, kwargs))
-            tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-            plan = self._plan(leaves, structure, tensors)
-        with self._switched():
-            return plan(tensors)
+            return self._plan_for(leaves, None, tensors), tensors
+        leaves, structure = tree_flatten((args, kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        return self._plan_for(leaves, structure, tensors), tensors
 
-    def _plan(self, leaves: list[Any], structure: TreeSpec | None, tensors: list[Tensor]) -> Plan:
+    def _plan_for(self, leaves: list[Any], structure: TreeSpec | None, tensors: list[Tensor]) -> Plan:
         key = (structure, *map(_signature, leaves))
         plan = self._plans.get(key)
         if plan is None and len(self._plans) >= MAX_GRAPHS:
@@ -144,11 +160,13 @@ class GraphFunction:
                     "the function reads a tensor's value in Python (.item(), float(), bool(), if)"
                 ) from error
             call: Callable[..., Any] = captured.graph
+            watches = [Watch(*self._watched).changed] + ([self._stale()] if self._stale else [])
             if self._engine == "compiled":
                 call = compiled(captured, tensors)
-                if any(t.is_cuda for t in (*tensors, *captured.lifted)):
+                # A CUDA graph would hold the value that a tensor on the host has now.
+                if all(t.is_cuda for t in (*tensors, *captured.lifted)):
                     call = Replay(call, tensors, captured.lifted)
-        watches = [Watch(*self._watched).changed] + ([self._stale()] if self._stale else [])
+                    watches.append(Placement(captured.lifted).changed)
         return Plan(captured, call, results[0], lambda: any(changed() for changed in watches))
 
     @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -52,6 +52,25 @@ class Watch:
             if list(map(id, map(held.get, keys))) != ids:
                 return True
         return False
+
+
+class Placement:
+    """Where tensors lie in memory, which a CUDA graph takes for granted, and `module.cpu().cuda()` changes.
+
+    Args:
+        tensors: Kept alive.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = tensors
+        self._addresses = self._now()
+
+    def _now(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in self._tensors]
+
+    def changed(self) -> bool:
+        """Whether any tensor has new memory."""
+        return self._now() != self._addresses
 
 
 def named_parameters(*functions: Callable[..., Any] | None) -> dict[int, str]:

@@ -117,7 +117,7 @@ class Loop:
 
     def _inputs(self, index: Tensor, beta: float) -> tuple[Tensor, ...]:
         """The arguments of a step."""
-        weight = torch.tensor(beta, device=self.device)
+        weight = torch.full((), beta, device=self.device)  # a kernel: copying to a GPU would wait
         if self._resident:
             return weight, index
         return weight, self.images[index].to(self.device), self.labels[index].to(self.device)

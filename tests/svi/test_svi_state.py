@@ -10,6 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from pyrovae.svi import SVI, compile_function
+from pyrovae.svi.watching import Placement
 
 SLOW = pytest.mark.slow
 GRAPHS = ["graph", pytest.param("compiled", marks=SLOW)]
@@ -198,6 +199,17 @@ def test_buffers_changed_by_the_programs_are_written_back(engine, images):
         assert_close(finals[engine][key], value, rtol=1e-4, atol=1e-5)
 
 
+def test_new_memory_of_a_parameter_is_noticed(make_pair):
+    """What `module.cpu().cuda()` does, and a CUDA graph would miss."""
+    pair = make_pair()
+    placement = Placement(list(pair.parameters()))
+    with torch.no_grad():
+        pair.encoder[0].weight.add_(1.0)
+    assert not placement.changed()
+    pair.encoder[0].weight.data = pair.encoder[0].weight.data.clone()
+    assert placement.changed()
+
+
 def test_two_engines_side_by_side(make_pair, images):
     alone = make_pair()
     _, expected = run(alone, "graph", [(images,)] * 3)
@@ -230,14 +242,33 @@ def test_prepare_runs_inside_the_graph(make_pair):
     assert results["graph"] == pytest.approx(results["pyro"], rel=1e-5)
 
 
-def test_run_takes_many_steps(make_pair, images):
+@pytest.mark.parametrize("engine", GRAPHS)
+def test_run_takes_many_steps(engine, make_pair, images):
+    """What single steps give, to the bit, with a short batch among the rest; the first run makes Adam's state."""
+    batches = [(images[:16],), (images[16:32],), (images[32:],)] * 2
     one, two = make_pair(), make_pair()
-    _, expected = run(one, "graph", [(images[:10],), (images[10:20],), (images[20:30],)])
-    svi = SVI(two.model, two.guide, adam(two), engine="graph")
+    _, expected = run(one, engine, batches)
+    svi = SVI(two.model, two.guide, adam(two), engine=engine)
     torch.manual_seed(0)
-    steps = svi.run([(images[:10],), (images[10:20],), (images[20:30],)])
-    assert steps.loss.tolist() == pytest.approx(expected)
-    assert steps.log_probs["model.x"].shape == (3,)
+    parts = [svi.run(batches[:2]), svi.run(batches[2:])]
+    assert torch.cat([part.loss for part in parts]).tolist() == expected
+    assert parts[1].log_probs["model.x"].shape == (4,)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_run_of_more_sizes_than_graphs(make_pair, images):
+    """Graphs give up before the first step of such a run, and no step is taken twice."""
+    results = []
+    for engine in ("pyro", "compiled"):
+        pair = make_pair()
+        svi = SVI(pair.model, pair.guide, torch.optim.SGD(pair.parameters(), lr=1e-3), engine=engine)
+        svi.step(images)
+        if engine == "compiled":
+            svi._whole._plans.update({number: next(iter(svi._whole._plans.values())) for number in range(7)})
+        torch.manual_seed(0)
+        results.append(svi.run([(images,), (images[:5],), (images[:6],)]).loss)
+    assert_close(results[1], results[0], rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("engine", GRAPHS)
