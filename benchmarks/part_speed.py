@@ -5,13 +5,18 @@ python benchmarks/part_speed.py --engine pyro --rounds 40 --latent_dim 10
 
 Default: StandardNormal, Bernoulli, DiagonalNormal, TraceELBO, on 28x28 pixels, MLP with 256 hidden units, Adam. One row
 changes one of them (and what has to go with it). Default and row alternate step by step, so that both meet the same
-machine; the ratio is that of the medians. On the CPU, whose time it is: run it with OMP_NUM_THREADS=1.
+machine; the ratio is that of the medians. On the CPU, whose time it is: run it with OMP_NUM_THREADS=1. With --save the
+rows go to benchmarks/results/part_speed.json, each as soon as it is timed, in the place of its last timing.
 """
 
 import argparse
+import json
+import platform
 import statistics
 import time
+from datetime import date
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -19,6 +24,7 @@ from pyrovae import CVAE, VAE, likelihoods, networks, posteriors, priors
 from pyrovae.objectives import FreeBits, ImportanceWeighted, Objective, Renyi, TraceELBO, TraceMeanField
 from pyrovae.svi import SVI
 
+RESULTS = Path(__file__).parent / "results" / "part_speed.json"
 ROWS: dict[str, dict] = {
     "prior Normal": {"prior": priors.Normal},
     "prior Normal, one per class (CVAE)": {"prior": partial(priors.Normal, per_class=True), "cls": CVAE},
@@ -51,6 +57,7 @@ ROWS: dict[str, dict] = {
     "posterior Mixture, 3": {"posterior": posteriors.Mixture},
     "posterior Flow, iaf": {"posterior": posteriors.Flow},
     "posterior Flow, nsf": {"posterior": partial(posteriors.Flow, kind="nsf")},
+    "posterior Flow, realnvp": {"posterior": partial(posteriors.Flow, kind="realnvp")},
     "objective TraceMeanField": {"objective": TraceMeanField()},
     "objective FreeBits": {"objective": FreeBits()},
     "objective ImportanceWeighted, k=1": {"objective": ImportanceWeighted(1)},
@@ -98,6 +105,22 @@ class Bench:
         return time.process_time() - began
 
 
+def save(row: str, ms: float, default_ms: float, options: argparse.Namespace) -> None:
+    """Put a timing among the results."""
+    key = {"row": row, "engine": options.engine, "latent_dim": options.latent_dim, "batch": options.batch}
+    timing = {
+        "ms": round(ms, 2),
+        "default_ms": round(default_ms, 2),
+        "ratio": round(ms / default_ms, 2),
+        "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
+        "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
+        "date": date.today().isoformat(),
+    }
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    others = [result for result in before if any(result[name] != value for name, value in key.items())]
+    RESULTS.write_text(json.dumps([*others, key | timing], indent=1) + "\n")
+
+
 def main() -> None:
     """Time every row against the default."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,6 +129,7 @@ def main() -> None:
     parser.add_argument("--latent_dim", type=int, default=2, help="Dimensions of the code.")
     parser.add_argument("--batch", type=int, default=128, help="Images in a step.")
     parser.add_argument("--only", default="", help="Rows whose name contains this.")
+    parser.add_argument("--save", action="store_true", help="Keep the timings in benchmarks/results.")
     options = parser.parse_args()
     print(f"engine {options.engine}, latent_dim {options.latent_dim}, batch {options.batch}")
     print(f"{'row':45s} {'ms a step':>10s} {'default':>10s} {'ratio':>7s}")
@@ -117,6 +141,8 @@ def main() -> None:
         times = [(default.seconds(), row.seconds()) for _ in range(options.rounds + 5)][5:]
         theirs, ours = (1000 * statistics.median(column) for column in zip(*times, strict=True))
         print(f"{name:45s} {ours:10.2f} {theirs:10.2f} {ours / theirs:7.2f}", flush=True)
+        if options.save:
+            save(name, ours, theirs, options)
 
 
 if __name__ == "__main__":

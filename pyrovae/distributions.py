@@ -171,10 +171,11 @@ class DiscretizedLogistic(dist.TorchDistribution):
         """Log-probability of a whole number."""
         if self._validate_args:
             self._validate_sample(value)
-        above = (value + 0.5 - self.loc) / self.scale
-        below = (value - 0.5 - self.loc) / self.scale
+        width = self.scale.reciprocal()
+        above = (value + 0.5 - self.loc) * width
+        below = above - width
         # F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): nothing cancels, however far from the location.
-        inside = logsigmoid(above) + logsigmoid(-below) + torch.log(-torch.expm1(-1 / self.scale))
+        inside = logsigmoid(above) + logsigmoid(-below) + torch.log(-torch.expm1(-width))
         return torch.where(
             value < 0.5, logsigmoid(above), torch.where(value > self.top - 0.5, logsigmoid(-below), inside)
         )

@@ -32,6 +32,10 @@ PosteriorFactory = Callable[[Shapes, networks.Encoder], posteriors.Posterior]
 class LatentVariableModel(nn.Module):
     """p(x, z | y) = p(z | y) p(x | z, y) as a Pyro model, q(z | x, y) as its guide.
 
+    A subclass may write the two programs anew, with more codes than z: training, the bound, log p(x) and samples go
+    through the programs, whatever they draw. Analyses of codes look at z, which `posterior` encodes and `likelihood`
+    decodes; scripts/examples/hierarchical.py is an example.
+
     Args:
         shapes: Sizes of the model.
         prior: Module from labels to p(z | y).

@@ -121,7 +121,8 @@ def test_beta_follows_its_schedule(objective: Objective, betas: list[float]) -> 
     ("cls", "arguments", "message"),
     [
         (TraceELBO, {"beta": -1.0}, "beta, the weight of the KL term, must be at least 0"),
-        (TraceELBO, {"reconstruction_weight": 0.0}, "reconstruction_weight must be positive"),
+        (TraceELBO, {"reconstruction_weight": -1.0}, "reconstruction_weight must be at least 0"),
+        (TraceELBO, {"beta": 0.0, "reconstruction_weight": 0.0}, "cannot both be 0"),
         (TraceELBO, {"warmup": 1.5}, "warmup must be a share"),
         (TraceELBO, {"schedule": "cosine"}, "schedule must be linear, sigmoid or cyclical"),
         (TraceELBO, {"cycles": 0}, "cycles must be at least 1"),

@@ -148,6 +148,7 @@ LIKELIHOODS = [
         refused={"levels must be": {"levels": 0}, "components must be at least 1": {"components": 0}},
         values=whole(255, 255),
     ),
+    Row(likelihoods.DiscretizedLogistic, {"components": 1}, values=whole(255, 255)),
     Row(likelihoods.Poisson, refused={"levels must be at least 1": {"levels": 0}}, values=whole(1000, 255)),
     Row(likelihoods.Poisson, {"levels": 1}, values=whole(60, 1)),
     Row(
@@ -609,6 +610,30 @@ def test_pixels_outside_of_a_support_are_found() -> None:
             assert d.support.check(levels).all() == bool(row.arguments)
         if row.part in (likelihoods.Poisson, likelihoods.NegativeBinomial):
             assert not d.support.check(levels - 1).any()
+
+
+def test_continuous_bernoulli_is_right_around_one_half() -> None:
+    """In float32, with its slope, against the closed form in float64: log(l / (e^l - 1)) + x l."""
+    logits = torch.tensor([-30.0, -3.0, -0.31, -0.29, -1e-2, -1e-5, 0.0, 1e-4, 0.2, 0.4, 30.0], requires_grad=True)
+    x = torch.tensor([0.0, 0.2, 0.5, 1.0]).unsqueeze(1)
+    found = likelihoods.StableContinuousBernoulli(logits=logits).log_prob(x)
+    exact = logits.detach().double()
+    exact = torch.where(exact == 0, 1e-9, exact).requires_grad_()
+    # Where expm1 is 1e-9 its own quotient is still right to nine digits; the slope there is that of l / 2.
+    by_hand = torch.log(exact / torch.expm1(exact)) + x.double() * exact
+    torch.testing.assert_close(found.double(), by_hand, rtol=1e-6, atol=1e-6)
+    (slope,) = torch.autograd.grad(found.sum(), logits)
+    series = -len(x) * (0.5 + exact / 12) + x.sum()
+    closed = len(x) * (1 / exact - 1 / -torch.expm1(-exact)) + x.sum()
+    torch.testing.assert_close(slope.double(), torch.where(exact.abs() < 1e-3, series, closed), rtol=1e-5, atol=2e-6)
+
+
+def test_beta_is_the_librarys() -> None:
+    a, b = torch.rand(2, 7) * 3 + 0.1
+    low, width = torch.tensor(-0.1), torch.tensor(1.2)
+    x = torch.linspace(-0.05, 1.05, 7)
+    found = likelihoods.continuous.OpenAffineBeta(a, b, low, width).log_prob(x)
+    torch.testing.assert_close(found, dist.AffineBeta(a, b, low, width).log_prob(x))
 
 
 def test_continuous_bernoulli_is_drawn_right_around_one_half() -> None:

@@ -29,7 +29,7 @@ class Categorical(Likelihood):
 
     References:
         A. van den Oord, N. Kalchbrenner and K. Kavukcuoglu, Pixel Recurrent Neural Networks (2016),
-        arXiv:1601.06759, section 3.4.
+        arXiv:1601.06759.
 
     Args:
         shapes: Sizes of the model.
@@ -81,19 +81,24 @@ class DiscretizedLogistic(Likelihood):
         if components < 1:
             raise ValueError(f"components must be at least 1, got {components}")
         self.levels, self.components = _check_levels(levels), components
-        self.decoder = decoder(3 * components * shapes.image_shape[0])
+        self.channels = shapes.image_shape[0]
+        numbers = 2 if components == 1 else 3 * components  # one component needs no weight
+        self.decoder = decoder(numbers * shapes.image_shape[0])
         # The components start apart, over the range of levels.
         self.register_buffer("spread", torch.linspace(0, 1, components + 2)[1:-1], persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Pixels given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
-        outputs = self.decoder(z, y).unflatten(-3, (3, self.components, -1)).movedim(-4, -1)
-        logits, loc, scale = outputs.unbind(-5)
+        outputs = self.decoder(z, y).unflatten(-3, (-1, self.components, self.channels)).movedim(-4, -1)
+        *logits, loc, scale = outputs.unbind(-5)
         loc = self.levels * (self.spread + 0.5 * loc)
         # A fifth of the range at first, and never so narrow that one level takes all.
         scale = self.levels * (0.2 * softplus(scale) + 1e-4)
+        if not logits:
+            single = DiscretizedLogisticDistribution(loc.squeeze(-1), scale.squeeze(-1), self.levels)
+            return Levels(single, self.levels).to_event(3)
         components = DiscretizedLogisticDistribution(loc, scale, self.levels)
-        return Levels(dist.MixtureSameFamily(dist.Categorical(logits=logits), components), self.levels).to_event(3)
+        return Levels(dist.MixtureSameFamily(dist.Categorical(logits=logits[0]), components), self.levels).to_event(3)
 
 
 class Poisson(Likelihood):

@@ -1,8 +1,9 @@
 """What every objective is, and what it asks of a model's programs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from pyro import poutine
@@ -73,17 +74,57 @@ def has_kl(q: Distribution, p: Distribution) -> bool:
     return True
 
 
-def latent_pairs(model: LatentVariableModel) -> Iterator[tuple[Distribution, Distribution]]:
-    """Posterior and prior of each latent site, of two black images."""
+@dataclass(frozen=True)
+class LatentSite:
+    """A code in the traces of guide and model.
+
+    Attributes:
+        name: Name of the site, such as "z".
+        q: Its distribution in the guide.
+        p: Its distribution in the model, given the guide's codes.
+        value: The guide's draw.
+        in_order: Whether the guide has drawn before it all that the model has. Only then does p look at nothing that
+            was drawn given this code, and the KL from q to p is what log q - log p comes to on average.
+    """
+
+    name: str
+    q: Distribution
+    p: Distribution
+    value: Tensor
+    in_order: bool
+
+
+def latent_sites(guide_trace: Any, model_trace: Any) -> list[LatentSite]:
+    """The codes of two traces, the model's replayed with the guide's draws, in the guide's order."""
+    names = [name for name, site in guide_trace.nodes.items() if _is_code(site) and name in model_trace.nodes]
+    before = [name for name in model_trace.nodes if name in names]
+    return [
+        LatentSite(
+            name,
+            guide_trace.nodes[name]["fn"],
+            model_trace.nodes[name]["fn"],
+            guide_trace.nodes[name]["value"],
+            set(before[: before.index(name)]) <= set(names[:i]),
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def _is_code(site: dict[str, Any]) -> bool:
+    """Whether a guide's site is a draw of the model's, and not a plate's indices or a helper's noise."""
+    subsample = type(site.get("fn")).__name__ == "_Subsample"
+    return site["type"] == "sample" and not subsample and not site["infer"].get("is_auxiliary")
+
+
+def latent_sites_of(model: LatentVariableModel) -> list[LatentSite]:
+    """The codes of a model, those of two black images."""
     shapes = model.shapes
     with frozen(model) as device:
         x = torch.zeros(2, *shapes.image_shape, device=device)
         y = torch.zeros(2, dtype=torch.int64, device=device) if shapes.num_classes else None
         guide_trace = poutine.trace(model.guide).get_trace(x, y)
         model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)
-    for name, site in guide_trace.nodes.items():
-        if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample" and name in model_trace.nodes:
-            yield site["fn"], model_trace.nodes[name]["fn"]
+    return latent_sites(guide_trace, model_trace)
 
 
 def check_densities(objective: Objective, model: LatentVariableModel) -> None:
@@ -93,6 +134,17 @@ def check_densities(objective: Objective, model: LatentVariableModel) -> None:
             f"the objective {type(objective).__name__} needs a posterior with a density, and "
             f"{type(model.posterior).__name__} is a point: use TraceELBO, or a VAE"
         )
+
+
+def check_order(objective: Objective, sites: list[LatentSite]) -> None:
+    """Refuse a closed form of a KL that would be of two distributions that do not belong together."""
+    for site in sites:
+        if not site.in_order and has_kl(site.q, site.p):
+            raise ValueError(
+                f"the objective {type(objective).__name__} takes the KL of {site.name!r} in closed form, and there is "
+                f"none where the model draws codes before it that the guide draws after it: use TraceELBO, or draw "
+                f"them in the same order"
+            )
 
 
 def check_particles(particles: int, name: str = "particles") -> None:

@@ -17,11 +17,12 @@ from pyrovae.objectives.base import (
     Objective,
     Program,
     check_densities,
+    check_order,
     check_particles,
     family_name,
     has_kl,
     kl_per_dimension,
-    latent_pairs,
+    latent_sites_of,
 )
 
 
@@ -57,8 +58,10 @@ class _WeightedELBO(Objective):
     def __post_init__(self) -> None:
         if not 0 <= self.beta < math.inf:
             raise ValueError(f"beta, the weight of the KL term, must be at least 0, got {self.beta}")
-        if not 0 < self.reconstruction_weight < math.inf:
-            raise ValueError(f"reconstruction_weight must be positive, got {self.reconstruction_weight}")
+        if not 0 <= self.reconstruction_weight < math.inf:
+            raise ValueError(f"reconstruction_weight must be at least 0, got {self.reconstruction_weight}")
+        if not self.beta and not self.reconstruction_weight:
+            raise ValueError("beta and reconstruction_weight cannot both be 0: nothing would be left to minimise")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup must be a share of all steps, from 0 to 1, got {self.warmup}")
         if self.schedule not in ("linear", "sigmoid", "cyclical"):
@@ -105,7 +108,7 @@ class TraceELBO(_WeightedELBO):
 
     Args:
         beta: Weight of the KL term; 0 leaves the reconstruction alone.
-        reconstruction_weight: Weight of the reconstruction term.
+        reconstruction_weight: Weight of the reconstruction term; 0 leaves the KL alone.
         warmup: Share of all training steps, 0 to 1, over which the KL weight rises from 0 to beta.
         schedule: How it rises: linear, sigmoid, or cyclical: linear, over that share of each of some cycles.
         cycles: Number of cycles of the cyclical schedule.
@@ -134,7 +137,7 @@ class TraceMeanField(_WeightedELBO):
 
     Args:
         beta: Weight of the KL term; 0 leaves the reconstruction alone.
-        reconstruction_weight: Weight of the reconstruction term.
+        reconstruction_weight: Weight of the reconstruction term; 0 leaves the KL alone.
         warmup: Share of all training steps, 0 to 1, over which the KL weight rises from 0 to beta.
         schedule: How it rises: linear, sigmoid, or cyclical: linear, over that share of each of some cycles.
         cycles: Number of cycles of the cyclical schedule.
@@ -149,8 +152,10 @@ class TraceMeanField(_WeightedELBO):
         return TraceMeanField_ELBO(num_particles=self.particles, vectorize_particles=True, max_plate_nesting=1)
 
     def notice(self, model: LatentVariableModel) -> str | None:
-        """Which pairs of distributions have no closed form."""
-        missing = [f"{family_name(q)} to {family_name(p)}" for q, p in latent_pairs(model) if not has_kl(q, p)]
+        """Which pairs of distributions have no closed form, or a refusal."""
+        sites = latent_sites_of(model)
+        check_order(self, sites)
+        missing = [f"{family_name(s.q)} to {family_name(s.p)}" for s in sites if not has_kl(s.q, s.p)]
         if not missing:
             return None
         return (
@@ -167,11 +172,11 @@ class FreeBits(_WeightedELBO):
 
     References:
         D. P. Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow (2016),
-        arXiv:1606.04934, section 4 and appendix C.8.
+        arXiv:1606.04934, appendix C.8.
 
     Args:
         beta: Weight of the KL term; 0 leaves the reconstruction alone.
-        reconstruction_weight: Weight of the reconstruction term.
+        reconstruction_weight: Weight of the reconstruction term; 0 leaves the KL alone.
         warmup: Share of all training steps, 0 to 1, over which the KL weight rises from 0 to beta.
         schedule: How it rises: linear, sigmoid, or cyclical: linear, over that share of each of some cycles.
         cycles: Number of cycles of the cyclical schedule.
@@ -206,11 +211,14 @@ class FreeBits(_WeightedELBO):
     def notice(self, model: LatentVariableModel) -> str | None:
         """Nothing, or a refusal."""
         check_densities(self, model)
-        for q, p in latent_pairs(model):
-            if self.per == "dimension" and kl_per_dimension(q, p) is None:
+        sites = latent_sites_of(model)
+        check_order(self, sites)
+        for site in sites:
+            if self.per == "dimension" and kl_per_dimension(site.q, site.p) is None:
                 raise ValueError(
                     f"free bits for each dimension need its KL in closed form, and there is none from "
-                    f"{family_name(q)} to {family_name(p)}: give the allowance to the whole code (--objective.per code)"
+                    f"{family_name(site.q)} to {family_name(site.p)}: give the allowance to the whole code "
+                    f"(--objective.per code)"
                 )
         return None
 

@@ -50,7 +50,8 @@ class LowRankNormal(_Headed):
     """A Normal with a covariance of low rank plus a diagonal, q(z | x) = N(z; loc(x), W(x) W(x)^T + diag scale(x)^2).
 
     References:
-        D. J. Rezende, S. Mohamed and D. Wierstra, Stochastic Backpropagation (2014), arXiv:1401.4082, section 4.3.
+        D. J. Rezende, S. Mohamed and D. Wierstra, Stochastic Backpropagation and Approximate Inference in Deep
+        Generative Models (2014), arXiv:1401.4082, where it is the inverse covariance that has rank 1 and a diagonal.
 
     Args:
         shapes: Sizes of the model.
