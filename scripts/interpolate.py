@@ -1,6 +1,7 @@
-"""Interpolate between images in the latent spaces of one run or several, one row for each pair and run.
+"""Interpolate between images or classes in the latent spaces of one run or several, one row for each pair and run.
 
 python scripts/interpolate.py runs/mnist-vae-2d --pairs [[3,7],[0,12]]
+python scripts/interpolate.py runs/mnist-vae-2d --classes [[3,8],[4,9]]
 python scripts/interpolate.py runs/mnist-vae-2d --more [runs/mnist-autoencoder-2d] --path spherical --steps 11
 """
 
@@ -20,6 +21,12 @@ def main() -> None:
     parser.add_argument(
         "--pairs", type=list[tuple[int, int]], default=[(0, 1), (2, 3), (4, 5)], help="Numbers of test images."
     )
+    parser.add_argument(
+        "--classes",
+        type=list[tuple[int, int]] | None,
+        default=None,
+        help="Pairs of classes, from mean to mean, instead.",
+    )
     parser.add_argument("--steps", type=int, default=9, help="Images in a row, both ends included.")
     parser.add_argument("--path", type=Interpolation, default="linear", help="How to go from one code to the other.")
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
@@ -29,17 +36,21 @@ def main() -> None:
     rows, names = [], []
     for path in [options.run, *options.more]:
         run = config.open_run(path, options.data_dir)
-        codes = encode(run.model, run.split("test").take([i for pair in options.pairs for i in pair]))
-        ends = codes.means.reshape(len(options.pairs), 2, -1)
+        test, pairs = run.split("test"), options.classes or options.pairs
+        if options.classes:
+            codes, labels = encode(run.model, test), np.array(pairs)
+            ends = np.array([[codes.class_mean(label) for label in pair] for pair in pairs])
+        else:
+            codes = encode(run.model, test.take([i for pair in pairs for i in pair]))
+            ends, labels = codes.means.reshape(len(pairs), 2, -1), codes.labels.reshape(-1, 2)
         lines = np.stack([line(a, b, options.steps, options.path) for a, b in ends])
-        # A conditional model goes with the first image's class to the middle, and with the last one's from there.
-        first, last = codes.labels.reshape(-1, 2).T
-        labels = np.where(np.arange(options.steps) < options.steps / 2, first[:, None], last[:, None])
-        rows.append(walk(run.model, lines, labels).images)
-        names += [f"{run.path.name} {a}, {b}" for a, b in options.pairs]
+        # A conditional model goes with the first end's class to the middle, and with the last one's from there.
+        first, last = np.arange(options.steps) < options.steps / 2, labels[:, 1:]
+        rows.append(walk(run.model, lines, np.where(first, labels[:, :1], last)).images)
+        names += [f"{run.path.name} {a}, {b}" for a, b in pairs]
     images = np.concatenate(rows)
-    figure, (ax,) = new_figure(0.65 * options.steps + 2.2, 0.65 * len(images) + 0.3)
-    plot_image_grid(images, ax, row_labels=names)
+    figure, (ax,) = new_figure(0.65 * options.steps + 0.1 * max(map(len, names)) + 0.8, 0.65 * len(images) + 0.3)
+    plot_image_grid(images, ax, row_labels=names).set_anchor("E")
     output = config.picture(options.run, options.output, "interpolation")
     save_figure(figure, output)
     print(output)

@@ -23,10 +23,7 @@ def centre_of(run: config.OpenRun, around: str) -> np.ndarray:
     test = run.split("test")
     if kind == "image":
         return encode(run.model, test.take([int(number)])).means[0]
-    own = encode(run.model, test).of_class(int(number))
-    if not len(own):
-        raise ValueError(f"no test image is of class {number}; the classes are 0 to {run.data.num_classes - 1}")
-    return own.means.mean(0)
+    return encode(run.model, test).class_mean(int(number))
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pyrovae.config.runs import (
     read_config,
     run_info,
 )
+from pyrovae.config.trainings import divide_words, train_runs
 
 __all__ = [
     "GraphEngine",
@@ -25,6 +26,7 @@ __all__ = [
     "build_model",
     "build_trainer",
     "create_run",
+    "divide_words",
     "fail",
     "instantiate",
     "load",
@@ -36,5 +38,6 @@ __all__ = [
     "read_config",
     "run_command",
     "run_info",
+    "train_runs",
     "training_parser",
 ]

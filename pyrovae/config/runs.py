@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,14 @@ def load(
             f"{folder.path} needs code that is not pyrovae's: {', '.join(foreign)}; "
             f"if you trust it, pyrovae.load({str(path)!r}, allow_code=True) imports it"
         )
+    for module in foreign:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise ValueError(
+                f"{folder.path} needs the module {module}, which cannot be imported ({error}): run this from the "
+                f"folder that holds it, or put that folder on PYTHONPATH"
+            ) from error
     parser = ArgumentParser(exit_on_error=False)
     add_model_arguments(parser)
     section = parser.instantiate(parser.parse_object({"model": raw["model"]})).model

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pyro.distributions import Delta
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, MixtureSameFamily
 
 from pyrovae.data import Split, batches
 from pyrovae.models import LatentVariableModel
@@ -49,9 +50,36 @@ class Codes:
         """The codes of one class."""
         return self.take(np.flatnonzero(self.labels == label))
 
+    def class_mean(self, label: int) -> np.ndarray:
+        """Mean of a class's posterior means, (latent_dim,).
+
+        Raises:
+            ValueError: If there are no images of it.
+        """
+        own = self.of_class(label)
+        if not len(own):
+            there = ", ".join(map(str, np.unique(self.labels)))
+            raise ValueError(f"class {label} has no images here; there are classes {there}")
+        return own.means.mean(0)
+
     def take(self, index: np.ndarray) -> Codes:
         """Some of the codes, by their indices."""
         return Codes(self.means[index], self.spreads[index], self.draws[index], self.labels[index], self.exact)
+
+    def first(self, count: int | None) -> Codes:
+        """The first so many codes, or all if `count` is None or there are no more.
+
+        Raises:
+            ValueError: If the count is below one.
+        """
+        if count is not None and count < 1:
+            raise ValueError(f"images must be at least 1, got {count}")
+        return self if count is None else self.take(np.arange(min(count, len(self))))
+
+    def halves(self, seed: int = 0) -> tuple[Codes, Codes]:
+        """Two halves, drawn at random."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        return self.take(np.sort(order[: len(self) // 2])), self.take(np.sort(order[len(self) // 2 :]))
 
     def covariances(self) -> np.ndarray:
         """Covariance of each posterior, (images, latent_dim, latent_dim)."""
@@ -121,19 +149,80 @@ def encode(model: LatentVariableModel, split: Split, *, batch_size: int = 2000, 
     return Codes(means, spreads, draws, split.labels.numpy(), exact)
 
 
+def mean_codes(
+    model: LatentVariableModel, images: np.ndarray, labels: np.ndarray, *, batch_size: int = 2000, seed: int = 0
+) -> np.ndarray:
+    """Posterior means of pictures that are no image set's, such as a decoder's, (images, latent_dim).
+
+    Args:
+        model: The model whose posterior encodes.
+        images: Pixels in [0, 1], (images, C, H, W).
+        labels: Class of each, (images,); a model without labels ignores them.
+        batch_size: Images at a time.
+        seed: Seed of the draws, for families whose mean has no closed form.
+    """
+    pixels, y = torch.as_tensor(images, dtype=torch.float32), torch.as_tensor(labels)
+    with frozen(model, seed) as device:
+        parts = []
+        for batch, classes in zip(pixels.split(batch_size), y.split(batch_size), strict=True):
+            q = model.posterior(batch.to(device), classes.to(device))
+            parts.append((_moments(q) or _moments_of_draws(q))[0].cpu())
+    return torch.cat(parts).numpy()
+
+
+def prior_moments(model: LatentVariableModel, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, (latent_dim,), and covariance, (latent_dim, latent_dim), of a model's own prior.
+
+    That of a conditional model is the mixture over its classes, all of one weight; moments without closed form are
+    estimated from draws.
+
+    Args:
+        model: The model.
+        seed: Seed of the draws.
+    """
+    with frozen(model, seed) as device:
+        classes = model.shapes.num_classes
+        p = model.prior(torch.arange(classes, device=device) if classes else None)
+        moments = _moments(p) or _moments_of_draws(p, 100 * MOMENT_DRAWS)
+        mean, spread = (np.atleast_2d(part.double().cpu().numpy()) for part in moments)
+    dim = mean.shape[-1]
+    own = (spread.reshape(-1, dim, 1) * np.eye(dim)) if spread.shape == mean.shape else spread.reshape(-1, dim, dim)
+    return mean.mean(0), own.mean(0) + np.cov(mean.T, bias=True).reshape(dim, dim)
+
+
 def _moments(q: Distribution) -> tuple[Tensor, Tensor] | None:
-    """Mean and variances or covariances in closed form, where the family has them."""
+    """Mean, and variances or covariances, in closed form, where the family has them."""
+    if isinstance(q, MixtureSameFamily):
+        return _mixture_moments(q)
     try:
-        mean = q.mean
-        if isinstance(q, Independent) or not hasattr(q, "covariance_matrix"):
-            return mean, q.variance
-        return mean, q.covariance_matrix
+        if hasattr(q, "covariance_matrix") and not isinstance(q, Independent):
+            return q.mean, q.covariance_matrix
+        # Elsewhere a variance says nothing of how two dimensions go together.
+        factorised = isinstance(q, Independent) and not q.base_dist.event_shape
+        return (q.mean, q.variance) if factorised or isinstance(q, Delta) else None
     except NotImplementedError:
         return None
 
 
-def _moments_of_draws(q: Distribution) -> tuple[Tensor, Tensor]:
-    draws = q.sample(torch.Size([MOMENT_DRAWS]))
-    mean = draws.mean(0)
-    centred = draws - mean
-    return mean, torch.einsum("snd,snf->ndf", centred, centred) / (MOMENT_DRAWS - 1)
+def _mixture_moments(q: MixtureSameFamily) -> tuple[Tensor, Tensor] | None:
+    """Mean and covariance of a mixture: the average covariance plus the covariance of the means."""
+    moments = _moments(q.component_distribution)
+    if moments is None:
+        return None
+    means, spreads = moments  # (images, components, latent_dim), and one axis more for covariances
+    weights = q.mixture_distribution.probs
+    covariances = torch.diag_embed(spreads) if spreads.ndim == means.ndim else spreads
+    mean = torch.einsum("...k,...kd->...d", weights, means)
+    centred = means - mean.unsqueeze(-2)
+    between = torch.einsum("...k,...kd,...kf->...df", weights, centred, centred)
+    return mean, torch.einsum("...k,...kdf->...df", weights, covariances) + between
+
+
+def _moments_of_draws(q: Distribution, count: int = MOMENT_DRAWS) -> tuple[Tensor, Tensor]:
+    draws = q.sample(torch.Size([count]))
+    centred = draws - draws.mean(0)
+    covariance = torch.einsum("s...d,s...f->...df", centred, centred) / (count - 1)
+    try:
+        return q.mean, covariance  # of a flow by quasi-Monte-Carlo, less noisy than the draws' own
+    except NotImplementedError:
+        return draws.mean(0), covariance

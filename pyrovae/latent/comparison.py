@@ -142,6 +142,10 @@ def _overlaps(gaussians: ClassGaussians, draws: int, seed: int) -> np.ndarray:
     return (both + both.T) / 2
 
 
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"= {value:.4f}"
+
+
 def _standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
@@ -164,6 +168,13 @@ class Agreement:
     mean_z: np.ndarray
     covariance_z: np.ndarray
     p_value: float
+
+    def __str__(self) -> str:
+        verdict = "differ" if self.p_value < 0.01 else "no difference beyond sampling error"
+        return (
+            f"{verdict}: symmetric KL of a class with itself up to {self.symmetric_kl.max():.4f} nats, largest "
+            f"difference {max(self.mean_z.max(), self.covariance_z.max()):.1f} standard errors, p {_p(self.p_value)}"
+        )
 
 
 def agreement(first: ClassGaussians, second: ClassGaussians) -> Agreement:

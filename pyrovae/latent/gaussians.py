@@ -7,7 +7,7 @@ alone leaves out how wide each posterior is; the average of the widths alone lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -175,6 +175,23 @@ def class_ellipses(
             _covered(ellipse(mean, covariance, mass), squared <= squared_radius(mass)) for mass in masses
         ]
     return found
+
+
+def coverage_table(ellipses: Mapping[int, Sequence[Ellipse]], codes: Codes, class_names: Sequence[str]) -> str:
+    """A line for each class: how many images it has, and what share of its posterior mass is inside each ellipse.
+
+    Args:
+        ellipses: The ellipses of each class, by label.
+        codes: The codes that they are of.
+        class_names: Name of each class.
+    """
+    width = max(5, *(len(class_names[label]) for label in ellipses))
+    heads = [f"inside {one.mass:g}" for one in next(iter(ellipses.values()))]
+    lines = [f"{'class':{width}}  images  {'  '.join(heads)}"]
+    for label, nested in ellipses.items():
+        shares = "  ".join(f"{one.coverage:{len(head)}.3f}" for one, head in zip(nested, heads, strict=True))
+        lines.append(f"{class_names[label]:{width}}  {(codes.labels == label).sum():6}  {shares}")
+    return "\n".join(lines)
 
 
 def mahalanobis_squared(points: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from pyrovae.data.images import Split
@@ -73,9 +74,9 @@ def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Te
 def _draw(model: LatentVariableModel, n: int, y: Tensor | None, seed: int) -> Tensor:
     with frozen(model, seed) as device:
         y = None if y is None else y.to(device)
-        p = model.prior(y)
-        z = p.expand([n]).sample()
-        return model.likelihood(z, y).mean.cpu()
+        # By the program, so that a model with more codes than z draws them all.
+        blank = torch.zeros(n, *model.shapes.image_shape, device=device)
+        return poutine.trace(model.model).get_trace(blank, y).nodes["x"]["fn"].mean.cpu()
 
 
 @dataclass(frozen=True)

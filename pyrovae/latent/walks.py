@@ -74,11 +74,13 @@ def grid(
         dims: The two dimensions to walk along.
 
     Raises:
-        ValueError: If a dimension does not exist, or a size is not positive.
+        ValueError: If the code has one dimension only, a dimension does not exist, or a size is not positive.
     """
     centre = np.asarray(centre, dtype=np.float64)
     if rows < 1 or columns < 1 or not step > 0:
         raise ValueError(f"a grid needs rows, columns and a positive step, got {rows}, {columns} and {step}")
+    if len(centre) < 2:
+        raise ValueError(f"a grid needs a code of at least two dimensions, this one has {len(centre)}: walk its axes")
     first, second = dims
     if first == second or not all(0 <= d < len(centre) for d in dims):
         raise ValueError(f"a grid needs two different dimensions from 0 to {len(centre) - 1}, got {dims}")

@@ -1,22 +1,47 @@
 """Pictures: functions that draw a result on given axes, return the axes, and compute nothing."""
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyrovae.plots.curves import plot_history
+from pyrovae.plots.arithmetic import plot_effect, plot_moves
+from pyrovae.plots.closeup import plot_closeup
+from pyrovae.plots.curves import plot_history, plot_rate_distortion
+from pyrovae.plots.evaluation import plot_density_ratio
 from pyrovae.plots.images import plot_image_grid, plot_manifold, plot_reconstructions, plot_walk
-from pyrovae.plots.planes import plot_codes, plot_ellipses
+from pyrovae.plots.planes import plot_codes, plot_ellipses, plot_panels
+from pyrovae.plots.posteriors import (
+    plot_calibration,
+    plot_posterior,
+    plot_predictive,
+    plot_reliability,
+    posterior_legend,
+)
+from pyrovae.plots.study import plot_values
 from pyrovae.plots.style import class_styles, new_figure, save_figure
 
 __all__ = [
+    "Axes",
     "Figure",
     "class_styles",
     "new_figure",
+    "plot_calibration",
+    "plot_closeup",
     "plot_codes",
+    "plot_density_ratio",
+    "plot_effect",
     "plot_ellipses",
     "plot_history",
     "plot_image_grid",
     "plot_manifold",
+    "plot_moves",
+    "plot_panels",
+    "plot_posterior",
+    "plot_predictive",
+    "plot_rate_distortion",
     "plot_reconstructions",
+    "plot_reliability",
+    "plot_values",
     "plot_walk",
+    "posterior_legend",
     "save_figure",
 ]

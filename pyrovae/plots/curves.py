@@ -1,4 +1,4 @@
-"""Curves over the epochs of a training."""
+"""Curves over the epochs of a training, and over the weights of several."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from pyrovae.evaluation.rate_distortion import RateDistortion
 from pyrovae.plots.style import spare_axes
 from pyrovae.training import History
 
@@ -42,6 +43,49 @@ def plot_history(history: History, axes: Sequence[Axes]) -> Sequence[Axes]:
         spare_axes(ax)
     axes[0].legend(frameon=False)
     return axes
+
+
+def plot_rate_distortion(found: RateDistortion, ax: Axes) -> Axes:
+    """Draw distortion over rate with one standard error each way, beta written at each point.
+
+    Args:
+        found: Rates and distortions.
+        ax: The axes to draw on.
+    """
+    order = np.argsort(found.rates)
+    ax.errorbar(
+        found.rates[order],
+        found.distortions[order],
+        found.distortion_errors[order],
+        found.rate_errors[order],
+        color=_TRAIN,
+        marker="o",
+        markersize=5,
+        linewidth=1,
+    )
+    for place, betas in _together(found):
+        text = f"β = {', '.join(f'{beta:.3g}' for beta in betas)}"
+        ax.annotate(text, place, xytext=(6, 5), textcoords="offset points", fontsize=8)
+    ax.margins(x=0.12)
+    ax.set(
+        xlabel="rate: KL of posterior from prior, nats per image", ylabel=f"distortion: {found.score}, nats per image"
+    )
+    spare_axes(ax)
+    return ax
+
+
+def _together(found: RateDistortion) -> list[tuple[tuple[float, float], list[float]]]:
+    """Places and their weights; of points so near that their labels would lie on each other, one place for all."""
+    near = 0.04 * np.ptp(found.rates), 0.04 * np.ptp(found.distortions)
+    places: list[tuple[tuple[float, float], list[float]]] = []
+    for beta, rate, distortion in zip(found.betas, found.rates, found.distortions, strict=True):
+        for (x, y), betas in places:
+            if abs(rate - x) <= near[0] and abs(distortion - y) <= near[1]:
+                betas.append(beta)
+                break
+        else:
+            places.append(((rate, distortion), [beta]))
+    return places
 
 
 def _spend_axis_on_the_end(ax: Axes, curves: Sequence[np.ndarray]) -> None:

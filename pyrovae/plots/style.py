@@ -1,9 +1,13 @@
 """One look for all pictures: sizes, class colours, saving."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import is_color_like, to_hex
 from matplotlib.figure import Figure
 
 # P. Tol's "muted" scheme, which colour-blind readers can tell apart, and a dark grey.
@@ -23,22 +27,41 @@ _MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 FILE_FORMATS = (".png", ".svg", ".pdf")
 
 
-def class_styles(num_classes: int) -> list[tuple[str, str]]:
+Colours = Sequence[str] | str | None
+"""Colours of the classes in their order, or the name of one of matplotlib's colour maps; None for the usual ones."""
+
+
+def class_styles(num_classes: int, colours: Colours = None) -> list[tuple[str, str]]:
     """A colour and a marker for each class, always the same for the same class.
 
     Ten classes differ by colour; more share colours and differ by marker.
 
     References:
         P. Tol, Colour Schemes, SRON technical note (2021), for the colours.
+
+    Args:
+        num_classes: Number of classes.
+        colours: Other colours, which are used in turn, or a colour map to take one for each class from.
+
+    Raises:
+        ValueError: If there is no such colour or colour map.
     """
-    return [(_COLOURS[k % len(_COLOURS)], _MARKERS[k // len(_COLOURS) % len(_MARKERS)]) for k in range(num_classes)]
+    if isinstance(colours, str):
+        if colours not in colormaps:
+            raise ValueError(f"colours must be a list of colours or a colour map of matplotlib, got {colours!r}")
+        colours = [to_hex(c) for c in colormaps[colours](np.linspace(0, 1, num_classes))]
+    wrong = [c for c in colours or () if not is_color_like(c)]
+    if wrong or (colours is not None and not len(colours)):
+        raise ValueError(f"colours must be names such as teal or #44AA99, got {wrong[0] if wrong else 'none'!r}")
+    chosen = colours or _COLOURS
+    return [(chosen[k % len(chosen)], _MARKERS[k // len(chosen) % len(_MARKERS)]) for k in range(num_classes)]
 
 
-def new_figure(width: float = 6.0, height: float = 4.5, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of its own, inches wide and high, with axes side by side; pyplot's state is not touched."""
+def new_figure(width: float = 6.0, height: float = 4.5, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of its own, inches wide and high, with axes row by row; pyplot's state is not touched."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Training by stochastic variational inference, as one object of settings with a `fit`."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,7 +94,7 @@ class Trainer:
         folder: RunFolder | None = None,
         *,
         resume: bool = False,
-        progress: bool = True,
+        progress: bool | Progress = True,
         tensorboard: bool = False,
     ) -> History:
         """Train a model in place, and keep what is needed to go on in a run folder.
@@ -105,7 +106,7 @@ class Trainer:
             data: The images; trained on its split "train", watched on "validation" if that has images.
             folder: Where checkpoints, weights and metrics go; by default nowhere.
             resume: Whether to go on from the folder's checkpoint.
-            progress: Whether to show a progress bar (in a log file: lines).
+            progress: Whether to show a progress bar (in a log file: lines), or the bar of a longer work to count on.
             tensorboard: Whether to write TensorBoard events into the folder as well.
 
         Returns:
@@ -124,7 +125,8 @@ class Trainer:
                 loop.resume()
             else:
                 loop.start(data)
-            with Progress(loop.total_steps, loop.steps_done, enabled=progress) as shown:
+            shared = nullcontext(progress) if isinstance(progress, Progress) else None
+            with shared or Progress(loop.total_steps, loop.steps_done, enabled=bool(progress)) as shown:
                 loop.run(shown, flag, tensorboard)
         return loop.history
 

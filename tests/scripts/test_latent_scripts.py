@@ -30,6 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, digits: ImageSet) -> dict[str
         "vae": make_run(folder, digits),
         "cvae": make_run(folder, digits, "--model", "CVAE"),
         "five": make_run(folder, digits, "--model.latent_dim", "5"),
+        "one": make_run(folder, digits, "--model.latent_dim", "1"),
         "autoencoder": make_run(folder, digits, "--model", "Autoencoder"),
     }
     return {name: str(run.path) for name, run in made.items()}
@@ -52,7 +53,12 @@ def run_script(name: str, *argv: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("traverse.py", "cvae", ["--label", "9", "--columns", "2"], "traversal.png"),
         ("traverse.py", "cvae", ["--every_class", "true", "--rows", "3"], "traversal.png"),
         ("interpolate.py", "cvae", ["--pairs", "[[3,7]]", "--path", "quantile"], "interpolation.png"),
+        ("interpolate.py", "autoencoder", ["--classes", "[[3,7]]", "--path", "spherical"], "interpolation.png"),
         ("latent_space.py", "vae", ["--masses", "[0.5,0.9]"], "class_ellipses.png"),
+        ("latent_space.py", "vae", ["--images", "200", "--colours", "viridis"], "class_ellipses.png"),
+        ("closeup.py", "five", ["--images", "[0,1]", "--dims", "[0,4]"], "closeup.png"),
+        ("arithmetic.py", "five", ["--attribute", "class:3-vs:5", "--measured", "20"], "arithmetic-class-3-vs-5.png"),
+        ("arithmetic.py", "cvae", ["--share", "0.2", "--alphas", "[-1,0,1]"], "arithmetic-slant.png"),
         ("latent_space.py", "five", ["--plane", "lda", "--split", "train"], "class_ellipses.png"),
         ("latent_space.py", "cvae", ["--estimate", "averaged", "--classes", "[3,8]"], "class_ellipses.png"),
     ],
@@ -84,18 +90,30 @@ def test_the_numbers_of_the_ellipses_are_kept(runs: dict[str, str], monkeypatch,
     assert 0 <= numbers["bayes_accuracy"] <= 1
 
 
-def test_an_evaluation_is_printed_and_kept(runs: dict[str, str], monkeypatch, capsys) -> None:
-    argv = ["--images", "20", "--samples", "50", "--points", "20"]
-    for _ in range(2):
-        run_script("evaluate.py", runs["vae"], *argv, monkeypatch=monkeypatch)
-    first, second = capsys.readouterr().out.strip().split("digits, split test, pixels dynamic, seed 0\n")[1:]
-    assert first.strip() == second.strip()
-    assert "importance-weighted, k = 50, 20 images" in first
-    assert "quadrature, 20 x 20 points" in first
-    kept = json.loads((Path(runs["vae"]) / "evaluation-test.json").read_text())
-    assert [e["images"] for e in kept["likelihood"]] == [20, 20]
-    run_script("evaluate.py", runs["autoencoder"], monkeypatch=monkeypatch)
-    assert "no log p(x): an autoencoder has no density of codes" in capsys.readouterr().out
+def test_two_sets_of_codes_are_compared(runs: dict[str, str], monkeypatch, capsys) -> None:
+    for against in ("halves", "train"):
+        run_script("latent_space.py", runs["vae"], "--against", against, monkeypatch=monkeypatch)
+        assert f"test against {against}: " in capsys.readouterr().out
+        numbers = json.loads((Path(runs["vae"]) / "figures" / "class_ellipses.json").read_text())
+        assert 0 <= numbers["agreement"]["p_value"] <= 1
+
+
+def test_an_effect_is_printed_and_kept(runs: dict[str, str], monkeypatch, capsys) -> None:
+    run_script("arithmetic.py", runs["vae"], "--alphas", "[0,1]", "--measured", "30", monkeypatch=monkeypatch)
+    assert "slant, degrees" in capsys.readouterr().out
+    numbers = json.loads((Path(runs["vae"]) / "figures" / "arithmetic-slant.json").read_text())
+    assert numbers["effect"]["alphas"] == [0, 1]
+    assert len(numbers["vector"]["vector"]) == 2
+
+
+def test_codes_of_several_runs_side_by_side(runs: dict[str, str], tmp_path, monkeypatch, capsys) -> None:
+    three, output = f"[{runs['autoencoder']},{runs['vae']},{runs['five']}]", tmp_path / "panels.pdf"
+    argv = [three, "--titles", "[a,b,c]", "--images", "50", "--limit", "3", "--output", str(output)]
+    run_script("side_by_side.py", *argv, monkeypatch=monkeypatch)
+    assert output.read_bytes().startswith(b"%PDF")
+    with pytest.raises(SystemExit):
+        run_script("side_by_side.py", three, "--titles", "[a]", monkeypatch=monkeypatch)
+    assert "each run needs its own title, got 3 runs and 1 titles" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -104,7 +122,7 @@ def test_an_evaluation_is_printed_and_kept(runs: dict[str, str], monkeypatch, ca
         ("generate.py", "vae", ["--classes", "[3]"], "cannot draw a chosen class: use a CVAE"),
         ("reconstruct.py", "vae", ["--images", "[1000]"], "this split has images 0 to 299, got 1000"),
         ("traverse.py", "vae", ["--around", "class:x"], "around must be origin, class:LABEL or image:NUMBER"),
-        ("traverse.py", "vae", ["--around", "class:12"], "no test image is of class 12; the classes are 0 to 9"),
+        ("traverse.py", "vae", ["--around", "class:12"], "class 12 has no images here; there are classes 0, 1"),
         ("traverse.py", "cvae", [], "conditional on a label: choose one from 0 to 9"),
         ("traverse.py", "vae", ["--every_class", "true"], "so a code has one image: use a CVAE"),
         ("interpolate.py", "vae", ["--path", "bent"], "path must be one of linear, spherical, quantile"),
@@ -112,6 +130,18 @@ def test_an_evaluation_is_printed_and_kept(runs: dict[str, str], monkeypatch, ca
         ("latent_space.py", "vae", ["--classes", "[11]"], "class 11 has no images here"),
         ("latent_space.py", "five", ["--dims", "[0,5]"], "two different dimensions from 0 to 4"),
         ("latent_space.py", "vae", ["--output", "ellipses.gif"], "a figure is saved as .png, .svg, .pdf"),
+        ("latent_space.py", "vae", ["--colours", "[nocolour]"], "colours must be names such as teal or #44AA99"),
+        ("latent_space.py", "vae", ["--images", "0"], "images must be at least 1, got 0"),
+        ("latent_space.py", "autoencoder", ["--images", "15"], "is singular: it has 1 images in 2 dimensions"),
+        ("latent_space.py", "autoencoder", ["--estimate", "averaged"], "is singular: it has"),
+        ("latent_space.py", "one", [], "needs a code of at least two dimensions, this one has 1"),
+        ("traverse.py", "one", [], "a grid needs a code of at least two dimensions, this one has 1: walk its axes"),
+        ("closeup.py", "autoencoder", [], "an autoencoder's code is a point"),
+        ("closeup.py", "vae", ["--dims", "[2]"], "this code has dimensions 0 to 1, got"),
+        ("arithmetic.py", "vae", ["--attribute", "smile"], "attribute must be one of thickness, slant"),
+        ("arithmetic.py", "vae", ["--attribute", "class:11"], "class 11 has no images here"),
+        ("arithmetic.py", "vae", ["--share", "0.9"], "above 0 and at most 0.5, got 0.9"),
+        ("interpolate.py", "vae", ["--classes", "[[3,12]]"], "class 12 has no images here"),
         ("latent_space.py", "nowhere", [], "does not exist; runs are folders that"),
     ],
 )

@@ -1,0 +1,157 @@
+"""True posteriors beside the guide's, calibration bands, reliability curves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from pyrovae.inspection import (
+    Calibration,
+    Comparison,
+    GridPosterior,
+    PosteriorDraws,
+    PredictiveCheck,
+    Reliability,
+)
+from pyrovae.latent import ellipse
+from pyrovae.plots.images import plot_image_grid
+from pyrovae.plots.style import spare_axes
+
+_TRUE, _GUIDE, _BEST = "#332288", "#CC6677", "#117733"
+MASSES = (0.5, 0.9)
+
+
+def plot_posterior(
+    comparison: Comparison,
+    truth: GridPosterior | PosteriorDraws,
+    image: int,
+    ax: Axes,
+    *,
+    picture: np.ndarray | None = None,
+    dims: tuple[int, int] = (0, 1),
+) -> Axes:
+    """Draw the true posterior of one image, the guide's and the best of its family, each by regions of 50 and 90 %.
+
+    The truth of a two-dimensional code is shaded by its contours, that of more dimensions is a cloud of draws in the
+    plane of two of them. The others are the ellipses of their moments. For a one-dimensional code they are densities.
+
+    Args:
+        comparison: What `compare` found.
+        truth: What it was given.
+        image: Which of its images, by place.
+        ax: The axes to draw on.
+        picture: The image itself, (C, H, W), shown in the corner.
+        dims: The two dimensions to draw.
+    """
+    if comparison.truth[0].shape[1] == 1:
+        _densities(comparison, truth, image, ax)
+    else:
+        _plane(comparison, truth, image, ax, list(dims))
+    if picture is not None:
+        corner = ax.inset_axes((0.01, 0.76, 0.23, 0.23))
+        corner.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+        corner.set(xticks=[], yticks=[])
+        corner.spines[:].set_color("#bbbbbb")
+    spare_axes(ax)
+    return ax
+
+
+def posterior_legend(ax: Axes) -> None:
+    """Say which colour is whose, below the axes."""
+    handles = [
+        Line2D([], [], color=colour, label=label)
+        for colour, label in ((_TRUE, "true p(z|x)"), (_GUIDE, "guide q(z|x)"), (_BEST, "best q of the family"))
+    ]
+    ax.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+
+
+def _plane(
+    comparison: Comparison, truth: GridPosterior | PosteriorDraws, image: int, ax: Axes, dims: list[int]
+) -> None:
+    if isinstance(truth, GridPosterior):
+        x, y = truth.axes[image]
+        levels = truth.levels(MASSES)[image]
+        density = truth.log_density[image].T
+        ax.contourf(x, y, density, [*levels[::-1], np.inf], colors=[_TRUE], alpha=0.18)
+        ax.contour(x, y, density, levels[::-1], colors=[_TRUE], linewidths=1.3, linestyles="solid")
+        seen = truth.points[truth.weights[:, image] > 1e-3 * truth.weights[:, image].max(), image]
+    else:
+        seen = truth.flat[:, image][:, dims]
+        ax.scatter(seen[:, 0], seen[:, 1], s=4, color=_TRUE, alpha=0.35, linewidths=0)
+    outlines = [seen]
+    for (mean, covariance), colour in ((comparison.guide, _GUIDE), (comparison.best, _BEST)):
+        for mass in MASSES:
+            outline = ellipse(mean[image][dims], covariance[image][np.ix_(dims, dims)], mass).outline()
+            ax.plot(*outline.T, color=colour, linewidth=1.3)
+            outlines.append(outline)
+    low, high = (end(np.concatenate(outlines), axis=0) for end in (np.min, np.max))
+    middle, side = (low + high) / 2, 0.55 * (high - low).max()
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+    ax.set(xlim=(middle[0] - side, middle[0] + side), ylim=(middle[1] - side, middle[1] + side))
+    ax.set(aspect="equal", xlabel=f"z[{dims[0]}]", ylabel=f"z[{dims[1]}]")
+
+
+def _densities(comparison: Comparison, truth: GridPosterior | PosteriorDraws, image: int, ax: Axes) -> None:
+    if isinstance(truth, GridPosterior):
+        x = truth.axes[image, 0]
+        density = np.exp(truth.log_density[image])
+        ax.fill_between(x, density, color=_TRUE, alpha=0.18)
+        ax.plot(x, density, color=_TRUE)
+    else:
+        ax.hist(truth.flat[:, image, 0], bins=40, density=True, color=_TRUE, alpha=0.4)
+    for (mean, covariance), colour in ((comparison.guide, _GUIDE), (comparison.best, _BEST)):
+        scale = np.sqrt(covariance[image, 0, 0])
+        z = mean[image, 0] + scale * np.linspace(-4, 4, 200)
+        ax.plot(z, np.exp(-0.5 * ((z - mean[image, 0]) / scale) ** 2) / scale / np.sqrt(2 * np.pi), color=colour)
+    ax.set(xlabel="z[0]", ylabel="density (moments' Normal for q)")
+
+
+def plot_predictive(checks: Sequence[PredictiveCheck], ax: Axes) -> Axes:
+    """Draw a column for each image: itself, the mean of the images drawn for it, and what that leaves undecided.
+
+    The spread is the standard deviation of E[x | z] over the codes, black where it is largest in the whole picture.
+    """
+    most = max(check.spread.max() for check in checks)
+    rows, labels = [checks[0].x], ["image"]
+    for check in checks:
+        rows += [check.mean, check.spread / most]
+        labels += [f"mean, {check.source}", f"spread, {check.source}"]
+    return plot_image_grid(np.stack(rows), ax, row_labels=labels)
+
+
+def plot_calibration(calibration: Calibration, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw the ranks' distribution function minus the uniform one on an axis for each quantity, with its band.
+
+    A guide too narrow rises above the band on the left and sinks below it on the right; one too wide does the reverse.
+
+    Args:
+        calibration: What `calibrate` found.
+        axes: An axis for each quantity, or for as many as shall be seen: the first ones and the last.
+    """
+    levels = calibration.levels
+    chosen = [*range(len(axes) - 1), len(calibration.quantities) - 1]
+    for ax, k in zip(axes, chosen, strict=True):
+        ax.fill_between(
+            levels, calibration.lower - levels, calibration.upper - levels, color="#bbbbbb", alpha=0.5, linewidth=0
+        )
+        ax.plot(levels, calibration.shares[k] - levels, color=_BEST if calibration.inside[k] else _GUIDE)
+        ax.axhline(0, color="#777777", linewidth=0.6)
+        ax.set(title=calibration.quantities[k], xlabel="rank of the true value", xlim=(0, 1))
+        spare_axes(ax)
+    axes[0].set_ylabel("share below, minus uniform")
+    return axes
+
+
+def plot_reliability(curve: Reliability, ax: Axes) -> Axes:
+    """Draw accuracy against confidence with errors, the area of a point as the number of images."""
+    ax.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
+    ax.errorbar(curve.confidence, curve.accuracy, 1.96 * curve.error, color=_TRUE, linestyle="", linewidth=1)
+    ax.scatter(curve.confidence, curve.accuracy, s=8 + 120 * curve.counts / curve.counts.max(), color=_TRUE, zorder=3)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+    ax.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal", xlabel="probability of the named class", ylabel="accuracy")
+    spare_axes(ax)
+    return ax

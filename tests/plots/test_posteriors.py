@@ -1,0 +1,79 @@
+"""Posteriors, bands and curves are drawn where their numbers say."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from pyrovae.inspection import Calibration, Comparison, Estimate, GridPosterior, PosteriorDraws, PredictiveCheck
+from pyrovae.inspection.classes import Reliability
+from pyrovae.plots import (
+    new_figure,
+    plot_calibration,
+    plot_posterior,
+    plot_predictive,
+    plot_reliability,
+    posterior_legend,
+)
+
+
+def comparison(dims: int) -> Comparison:
+    one = Estimate(np.ones(2), np.ones(2))
+    moments = np.full((2, dims), 3.0), np.stack([0.04 * np.eye(dims)] * 2)
+    return Comparison("quadrature", "NLL", *[one] * 7, moments, moments, moments)
+
+
+def grid(dims: int) -> GridPosterior:
+    """Normals around 3 with a standard deviation of 0.2."""
+    axis = np.linspace(2, 4, 41)
+    logs = -0.5 * ((axis - 3) / 0.2) ** 2 - np.log(0.2 * np.sqrt(2 * np.pi))
+    density = logs if dims == 1 else logs[:, None] + logs
+    return GridPosterior(np.tile(axis, (2, dims, 1)), np.stack([density] * 2), np.zeros(2), np.zeros(2))
+
+
+@pytest.mark.parametrize(("dims", "lines"), [(1, 3), (2, 4)])
+def test_truth_and_guide_lie_over_each_other(dims: int, lines: int) -> None:
+    figure, (ax,) = new_figure()
+    plot_posterior(comparison(dims), grid(dims), 1, ax, picture=np.zeros((1, 8, 8)))
+    posterior_legend(ax)
+    figure.canvas.draw()
+    assert isinstance(figure, Figure)
+    assert len(ax.lines) == lines
+    low, high = ax.get_xlim()
+    assert low < 2.6 < 3.4 < high
+    assert figure.legends[0].get_texts()[0].get_text() == "true p(z|x)"
+    if dims == 2:  # the guide's ellipse of 90 % is the truth's contour of 90 %
+        outer = ax.lines[1].get_xydata() - 3
+        np.testing.assert_allclose(np.hypot(*outer.T), 0.2 * np.sqrt(-2 * np.log(0.1)), rtol=1e-6)
+        contour = next(c for c in ax.collections if len(c.get_paths()) == 2 and not c.get_facecolor().size)
+        radii = sorted(np.hypot(*(path.vertices - 3).T).mean() for path in contour.get_paths())
+        np.testing.assert_allclose(radii, [0.2 * np.sqrt(-2 * np.log(p)) for p in (0.5, 0.1)], rtol=0.08)
+
+
+def test_draws_are_a_cloud_in_the_chosen_plane() -> None:
+    z = np.random.default_rng(0).normal(size=(4, 25, 2, 3))
+    _, (ax,) = new_figure()
+    plot_posterior(comparison(3), PosteriorDraws("NUTS", z, False), 0, ax, dims=(2, 0))
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), z.reshape(100, 2, 3)[:, 0, [2, 0]])
+    assert ax.get_xlabel() == "z[2]"
+
+
+def test_bands_are_around_zero_and_the_last_quantity_is_never_left_out() -> None:
+    ranks = np.random.default_rng(0).integers(0, 20, (500, 4))
+    names = ("z[0]", "z[1]", "z[2]", "log p(x|z)")
+    levels = np.arange(1, 20) / 20
+    found = Calibration(names, ranks, 19, 0.95, levels - 0.1, levels + 0.1)
+    _, axes = new_figure(columns=2)
+    plot_calibration(found, axes)
+    assert [ax.get_title() for ax in axes] == ["z[0]", "log p(x|z)"]
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata(), found.shares[0] - levels)
+
+
+def test_reliability_and_predictive_pictures() -> None:
+    _, (ax,) = new_figure()
+    plot_reliability(Reliability(*(np.array([0.5, 0.9]),) * 3, np.array([5, 50])), ax)
+    np.testing.assert_allclose(ax.collections[-1].get_offsets(), [[0.5, 0.5], [0.9, 0.9]])
+    x = np.zeros((3, 1, 4, 4))
+    check = PredictiveCheck("guide", x, x, x + 0.5, x, x, 0.9, x == 0, np.zeros(3))
+    plot_predictive([check, check], ax)
+    assert [text.get_text() for text in ax.get_yticklabels()][:3] == ["image", "mean, guide", "spread, guide"]
+    assert np.nanmax(ax.images[0].get_array()) == 1
