@@ -1,16 +1,20 @@
-"""Evaluate a run: the bound in its parts, log p(x) by importance weighting, and for a 2-D code by quadrature.
+"""Evaluate a run: bound, log p(x), where the guide fails, parts of the KL, quality of samples, accuracy of codes.
 
 python scripts/evaluate.py runs/mnist-vae-2d
-python scripts/evaluate.py runs/mnist-vae-10d --images 1000 --samples 5000 --engine compiled
+python scripts/evaluate.py runs/mnist-vae-10d --images 10000 --samples 5000 --engine compiled
+python scripts/evaluate.py runs/mnist-vae-10d --ais 500 --classifier true --against runs/mnist-vae-2d
 """
 
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 from tqdm import tqdm
 
-from pyrovae import config
-from pyrovae.evaluation import check_has_likelihood, estimate_elbo, importance_weighted, quadrature
-from pyrovae.training import RunFolder
+from pyrovae import config, evaluation
+from pyrovae.data import PixelPolicy
+from pyrovae.plots import new_figure, plot_density_ratio, save_figure
 from pyrovae.training.files import replace_text
 
 
@@ -19,41 +23,53 @@ def main() -> None:
     parser = config.Parser(description=__doc__)
     parser.add_argument("run", type=str, help="Run folder, such as runs/NAME.")
     parser.add_argument("--split", type=config.SplitName, default="test", help="Which images.")
-    parser.add_argument("--images", type=int, default=100, help="Images for log p(x); the bound takes the whole split.")
+    parser.add_argument("--pixels", type=PixelPolicy | None, default=None, help="Refused if not those of the run.")
+    parser.add_argument("--images", type=int, default=200, help="Images for log p(x); the bound takes the whole split.")
     parser.add_argument("--samples", type=int, default=1000, help="Codes for each image, k.")
     parser.add_argument("--points", type=int, default=200, help="Quadrature points along each side, for a 2-D code.")
+    parser.add_argument("--others", type=int, default=2000, help="Images for parts of the KL, samples and codes.")
+    parser.add_argument("--ais", type=int, default=0, help="Temperatures of bidirectional annealing; 0 for none.")
+    parser.add_argument("--classifier", type=bool, default=False, help="Whether to train one that judges samples.")
     parser.add_argument("--engine", type=config.GraphEngine, default="graph", help="compiled pays for large jobs.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of the codes.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of all draws.")
+    parser.add_argument("--against", type=str | None, default=None, help="Another run that was evaluated before.")
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
     options = parser.parse_args()
     run = config.open_run(options.run, options.data_dir)
-    split = run.split(options.split)
-    few = split.take(range(min(options.images, len(split))))
+    split, file = run.split(options.split), f"evaluation-{options.split}.json"
+    policy, other = evaluation.Policy.of(run.model, run.data.name, options.split, run.pixels, options.pixels), None
+    if options.against:
+        other = evaluation.Report.from_dict(json.loads((Path(options.against) / file).read_text(encoding="utf-8")))
+        evaluation.check_comparable(policy, other.policy, (str(run.path), options.against))
+    annealing = evaluation.Annealing(options.ais, engine=options.engine) if options.ais else None
+    budget = evaluation.Budget(
+        options.images, options.samples, options.points, options.engine, annealing, others=options.others
+    )
+    judging = evaluation.trained_judge(run.data, run.pixels, seed=options.seed) if options.classifier else None
+    with ExitStack() as bars:
 
-    bound = estimate_elbo(run.model, split, seed=options.seed)
-    report = {"split": options.split, "pixels": run.pixels, "seed": options.seed, "elbo": bound.to_dict()}
-    print(f"{run.data.name}, split {options.split}, pixels {run.pixels}, seed {options.seed}\n{bound}")
-    try:
-        check_has_likelihood(run.model)
-    except ValueError as error:
-        print(f"no log p(x): {error}")
-    else:
-        with tqdm(total=options.samples * len(few), unit="code", unit_scale=True, disable=None) as bar:
-            estimates = [
-                importance_weighted(
-                    run.model, few, options.samples, engine=options.engine, seed=options.seed, progress=bar.update
-                )
-            ]
-        if run.model.shapes.latent_dim == 2:
-            with tqdm(total=options.points**2 * len(few), unit="code", unit_scale=True, disable=None) as bar:
-                estimates.append(quadrature(run.model, few, options.points, progress=bar.update))
-        for estimate in estimates:
-            print(f"{estimate}, {estimate.bits_per_dim(split.images[0].numel()):.4f} bits per dimension")
-        print("  ".join(f"k={k}: {mean:.2f}" for k, mean in estimates[0].sweep.items()))
-        report["likelihood"] = [estimate.to_dict() for estimate in estimates]
-    output = RunFolder(run.path).path / f"evaluation-{options.split}.json"
-    replace_text(output, json.dumps(report, indent=1) + "\n")
-    print(output)
+        def progress(what: str, total: int) -> Callable[[int], object]:
+            return bars.enter_context(tqdm(total=total, desc=what, unit_scale=True, disable=None)).update
+
+        report = evaluation.evaluate(
+            run.model,
+            split,
+            policy,
+            budget,
+            train=run.split("train"),
+            judge=judging,
+            seed=options.seed,
+            progress=progress,
+        )
+    print(report)
+    replace_text(run.path / file, json.dumps(report.to_dict(), indent=1) + "\n")
+    print(run.path / file)
+    if run.model.shapes.latent_dim == 2 and "parts of the KL" not in report.missing:
+        figure, (ax,) = new_figure(6, 5)
+        plot_density_ratio(evaluation.density_ratio(run.model, split.take(range(min(len(split), options.others)))), ax)
+        save_figure(figure, config.picture(run.path, None, "aggregate_posterior"))
+    if other is not None:
+        print(evaluation.compare(report, other, (str(run.path), options.against)))
 
 
 if __name__ == "__main__":

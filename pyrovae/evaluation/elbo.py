@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from pyrovae.data import Split, batches
 from pyrovae.evaluation.collapse import active_units
 from pyrovae.models import LatentVariableModel
-from pyrovae.objectives import kl_per_dimension
+from pyrovae.objectives import LatentSite, kl_per_dimension, latent_sites
 from pyrovae.runtime import frozen
 
 
@@ -101,49 +101,30 @@ def estimate_elbo(
     )
 
 
-@dataclass(frozen=True)
-class _LatentSite:
-    """One latent site of the programs: its two distributions, its value, its two log-densities."""
-
-    q: Distribution
-    p: Distribution
-    value: Tensor
-    log_ratio: Tensor
-
-
-def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[_LatentSite], Tensor]:
-    """Run guide and model once: the latent sites, and minus the log-density of the observed ones."""
+def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[tuple[LatentSite, Tensor]], Tensor]:
+    """Run guide and model once: codes with their log q - log p, and minus the log-density of what is observed."""
     guide_trace = poutine.trace(model.guide).get_trace(x, y)
     model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)
     guide_trace.compute_log_prob()
     model_trace.compute_log_prob()
     latents = [
-        _LatentSite(
-            site["fn"],
-            model_trace.nodes[name]["fn"],
-            site["value"],
-            site["log_prob"] - model_trace.nodes[name]["log_prob"],
-        )
-        for name, site in guide_trace.nodes.items()
-        if site["type"] == "sample"
-        and name in model_trace.nodes
-        and not site["infer"].get("is_auxiliary")
-        and type(site["fn"]).__name__ != "_Subsample"
+        (site, guide_trace.nodes[site.name]["log_prob"] - model_trace.nodes[site.name]["log_prob"])
+        for site in latent_sites(guide_trace, model_trace)
     ]
     observed = [model_trace.nodes[name]["log_prob_sum"] for name in model_trace.observation_nodes]
     return latents, -torch.stack([torch.as_tensor(value) for value in observed]).sum()
 
 
-def _divergence(latents: list[_LatentSite]) -> tuple[Tensor, Tensor | None, Tensor]:
+def _divergence(latents: list[tuple[LatentSite, Tensor]]) -> tuple[Tensor, Tensor | None, Tensor]:
     """KL over the batch; the same per dimension or None; posterior means, (B, dimensions)."""
     total = torch.zeros(())
     per_dim: list[Tensor | None] = []
     means = []
-    for site in latents:
-        each = kl_per_dimension(site.q, site.p)
+    for site, log_ratio in latents:
+        each = kl_per_dimension(site.q, site.p) if site.in_order else None
         dims = None if each is None else each.flatten(0, -2).sum(0)
         per_dim.append(dims)
-        total = total.to(site.value.device) + (site.log_ratio.sum() if dims is None else dims.sum())
+        total = total.to(site.value.device) + (log_ratio.sum() if dims is None else dims.sum())
         means.append(_mean(site.q, site.value).flatten(1))
     known = [dims for dims in per_dim if dims is not None]
     return total, torch.cat(known) if known and len(known) == len(per_dim) else None, torch.cat(means, 1)

@@ -1,23 +1,31 @@
-"""The likelihood log p(x) of images: by importance weighting for any code, by quadrature for a two-dimensional one."""
+"""The likelihood log p(x) of images by importance weighting, for any code and any guide with a density."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from pyrovae.data import Split, batches
+from pyrovae.evaluation.pareto import SMALLEST_TAIL, pareto_shape, tail_size, threshold
 from pyrovae.models import LatentVariableModel
 from pyrovae.priors import Unscored
 from pyrovae.runtime import frozen
-from pyrovae.svi import compile_function
+from pyrovae.svi import UntraceableError, compile_function
 
-CODES_AT_A_TIME = 20_000
-"""Codes decoded together; it bounds the memory whatever the number of samples or points."""
+SWEEP = (1, 10, 100, 1000, 5000)
+"""Numbers of samples at which the bound is reported, up to the one that is used."""
+
+_CPU_CHUNK = 20, 100
+_GPU_CHUNK = 100, 500
+"""Images, and codes of each, that are decoded together: on a CPU as many as stay in its cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +36,21 @@ class LikelihoodEstimate:
         method: How it was estimated, in words.
         log_likelihood: log p(x) of each image, or the bound that estimates it, (images,).
         error: Standard error of each, or the quadrature's own error bound, (images,).
-        sweep: Mean bound for numbers of samples up to the one used, by number; empty for quadrature.
+        bias: How far each lies below log p(x) on average, to first order in 1 / samples, (images,); 0 for quadrature.
+        sweep: Mean bound for numbers of samples up to the one used, by number; empty for other methods.
+        sweep_errors: Standard error of each.
+        pareto: Pareto shape k of the importance weights of each image, (images,), or None.
+        pareto_threshold: Shape above which the estimate of an image is not to be trusted.
     """
 
     method: str
     log_likelihood: np.ndarray
     error: np.ndarray
+    bias: np.ndarray
     sweep: dict[int, float] = field(default_factory=dict)
+    sweep_errors: dict[int, float] = field(default_factory=dict)
+    pareto: np.ndarray | None = None
+    pareto_threshold: float = math.nan
 
     @property
     def mean(self) -> float:
@@ -44,12 +60,22 @@ class LikelihoodEstimate:
     @property
     def mean_error(self) -> float:
         """Standard error of the mean that comes from the method, not from the choice of images."""
-        return float(np.sqrt(np.square(self.error).sum()) / len(self.error))
+        return _mean_error(self.error)
+
+    @property
+    def mean_bias(self) -> float:
+        """How far the mean lies below that of log p(x), to first order; more images do not make it smaller."""
+        return float(self.bias.mean())
 
     @property
     def spread(self) -> float:
         """Standard error of the mean as an estimate for all images of which these are a sample."""
         return float(self.log_likelihood.std(ddof=1) / math.sqrt(len(self.error))) if len(self.error) > 1 else math.nan
+
+    @property
+    def failed(self) -> int | None:
+        """Number of images whose Pareto shape is above the threshold: those that the guide fails."""
+        return None if self.pareto is None else int((self.pareto > self.pareto_threshold).sum())
 
     def bits_per_dim(self, dimensions: int) -> float:
         """Minus the mean log-likelihood in bits per pixel and channel."""
@@ -57,15 +83,21 @@ class LikelihoodEstimate:
 
     def to_dict(self) -> dict[str, object]:
         """The numbers under their names, for JSON."""
-        return {
+        values: dict[str, object] = {
             "method": self.method,
             "images": len(self.error),
             "log_likelihood": self.mean,
             "error": self.mean_error,
+            "bias": self.mean_bias,
             "spread": self.spread,
             "sweep": self.sweep,
+            "sweep_errors": self.sweep_errors,
             "unit": "nats per image",
         }
+        if self.pareto is not None:
+            quantiles = np.quantile(self.pareto, [0.05, 0.5, 0.95]).tolist()
+            values["pareto"] = {"5 % 50 % 95 %": quantiles, "threshold": self.pareto_threshold, "failed": self.failed}
+        return values
 
     def __str__(self) -> str:
         return (
@@ -95,7 +127,7 @@ def importance_weighted(
     split: Split,
     samples: int = 1000,
     *,
-    sweep: Sequence[int] = (1, 10, 100, 1000, 5000),
+    sweep: Sequence[int] = SWEEP,
     engine: str = "graph",
     seed: int = 0,
     progress: Callable[[int], object] = lambda codes: None,
@@ -103,17 +135,18 @@ def importance_weighted(
     """Estimate log p(x) ≥ E log (1/k) Σ p(x, z_i) / q(z_i | x), z_i from the posterior.
 
     The weights hold the log-density q of the very codes that were drawn. With the analytic KL in its place the figure
-    would be no bound at all.
+    would be no bound at all. The bound lies below log p(x) by about var(w) / (2 k mean(w)²), which is reported.
 
     References:
-        Y. Burda, R. Grosse and R. Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv:1509.00519, equation 8.
+        Y. Burda, R. Grosse and R. Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv:1509.00519, equation 8;
+        S. Nowozin, Debiasing Evidence Approximations (2018), ICLR, for the bias.
 
     Args:
         model: A model whose likelihood and posterior are densities.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
-        samples: Codes for each image, k.
+        samples: Codes for each image, k; memory does not depend on it, but for the tail of 3 sqrt(k) weights.
         sweep: Smaller numbers of codes at which the mean bound is reported too.
-        engine: "compiled", or "graph" without a compiler.
+        engine: "compiled", which pays from a few million codes on, or "graph" without a compiler.
         seed: Seed of the codes.
         progress: Called with the number of codes done since the last call.
 
@@ -124,95 +157,123 @@ def importance_weighted(
     if samples < 1 or not len(split):
         raise ValueError(f"an estimate needs at least one sample and one image, got {samples} and {len(split)}")
     stops = sorted({k for k in sweep if k <= samples} | {samples})
-    images_at_a_time = min(len(split), 250)
-    draws = max(1, min(samples, CODES_AT_A_TIME // images_at_a_time))
 
     def log_weights(x: Tensor, y: Tensor, like: Tensor) -> Tensor:
-        q = model.posterior(x, y)
-        z = q.sample(torch.Size([len(like)]))
-        return model.likelihood(z, y).log_prob(x) + model.prior(y).log_prob(z) - q.log_prob(z)
+        """Of the programs' traces, whatever codes they draw; one for each element of `like` and image."""
+        with pyro.plate("_draws", len(like), dim=-2):
+            guide = poutine.trace(model.guide).get_trace(x, y)
+            joint = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x, y)
+        return _log_prob(joint) - _log_prob(guide)
 
-    weigh = compile_function(log_weights, engine)
-    bounds: dict[int, list[Tensor]] = {k: [] for k in stops}
-    errors = []
+    weigh = graph_of(log_weights, engine)
+    parts: list[_Weights] = []
     with frozen(model, seed) as device:
-        for x, y in batches(split, images_at_a_time, device):
-            total = torch.full([len(x)], -math.inf, dtype=torch.float64, device=device)
-            squares = total.clone()
-            done = 0
-            for stop in stops:
-                while done < stop:
-                    count = min(draws, stop - done)
-                    logs = weigh(x, y, torch.empty(count, device=device)).double()
-                    total = torch.logaddexp(total, logs.logsumexp(0))
-                    squares = torch.logaddexp(squares, (2 * logs).logsumexp(0))
-                    done += count
-                    progress(count * len(x))
-                bounds[stop].append((total - math.log(stop)).cpu())
-            # Delta method: the variance of log(mean w) is var(w) / (k mean(w)^2).
-            ratio = (squares - 2 * total + math.log(samples)).exp() - 1
-            errors.append((ratio.clamp(min=0) / samples).sqrt().cpu())
-    final = torch.cat(bounds[samples]).numpy()
-    means = {k: float(torch.cat(parts).mean()) for k, parts in bounds.items()}
-    return LikelihoodEstimate(f"importance-weighted, k = {samples:,}", final, torch.cat(errors).numpy(), means)
-
-
-def quadrature(
-    model: LatentVariableModel,
-    split: Split,
-    points: int = 300,
-    *,
-    extent: float | None = None,
-    progress: Callable[[int], object] = lambda codes: None,
-) -> LikelihoodEstimate:
-    """Compute log p(x) = log ∫ p(x | z) p(z) dz of a two-dimensional code on a grid over the plane.
-
-    The midpoint rule converges faster than any power of the step on a smooth density, once the step is as narrow as
-    the posterior. Its error is judged by the same rule on every other point.
-
-    Args:
-        model: A model with a two-dimensional code whose likelihood is a density.
-        split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
-        points: Points along each side; even.
-        extent: Half the side of the square around the origin; by default 1.2 times the largest coordinate among 10,000
-            codes from the prior and all posterior means.
-        progress: Called with the number of codes done since the last call.
-
-    Raises:
-        ValueError: If the code has not two dimensions, no such likelihood exists, or the number of points is odd.
-    """
-    check_has_likelihood(model)
-    if model.shapes.latent_dim != 2:
-        raise ValueError(f"quadrature is for codes of two dimensions, this model has {model.shapes.latent_dim}")
-    if points < 2 or points % 2:
-        raise ValueError(f"quadrature needs an even number of points along each side, got {points}")
-    full, half = [], []
-    with frozen(model) as device:
-        side = extent or _extent(model, split, device)
-        step = 2 * side / points
-        axis = (torch.arange(points, device=device) + 0.5) * step - side
-        for x, y in batches(split, 20, device):
-            sums = [torch.full([len(x)], -math.inf, dtype=torch.float64, device=device) for _ in range(2)]
-            for rows in axis.split(2 * max(1, CODES_AT_A_TIME // points // len(x) // 2)):
-                z = torch.cartesian_prod(rows, axis)[:, None].expand(-1, len(x), -1)
-                logs = (model.likelihood(z, y).log_prob(x) + model.prior(y).log_prob(z)).double()
-                sums[0] = torch.logaddexp(sums[0], logs.logsumexp(0))
-                # Every other point of both axes, a grid of twice the step; rows come in even numbers for that.
-                coarse = logs.unflatten(0, (len(rows), points))[::2, ::2].flatten(0, 1)
-                sums[1] = torch.logaddexp(sums[1], coarse.logsumexp(0))
-                progress(len(z) * len(x))
-            full.append((sums[0] + 2 * math.log(step)).cpu())
-            half.append((sums[1] + 2 * math.log(2 * step)).cpu())
-    values = torch.cat(full).numpy()
+        size, draws = _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
+        size, draws = min(size, len(split)), min(draws, samples)
+        like = torch.empty(draws, device=device)
+        for x, y in batches(split, size, device):
+            weights = _Weights(len(x), samples, stops, device)
+            # All calls are of one size, so that there is one graph; what is too much is left out again.
+            filled = torch.arange(size, device=device).clamp(max=len(x) - 1)
+            x, y = x[filled], y[filled]
+            while weights.done < samples:
+                logs = weigh(x, y, like)[: samples - weights.done, : weights.images]
+                weights.add(logs)
+                progress(logs.numel())
+            parts.append(weights)
+    bounds, errors, tails = (
+        torch.cat(tensors, -1).cpu().numpy()
+        for tensors in zip(*[(w.bounds, w.errors, w.tail) for w in parts], strict=True)
+    )
     return LikelihoodEstimate(
-        f"quadrature, {points} x {points} points to ±{side:.1f}", values, np.abs(values - torch.cat(half).numpy())
+        f"importance-weighted, k = {samples:,}",
+        bounds[-1],
+        errors[-1],
+        np.square(errors[-1]) / 2,
+        {k: float(row.mean()) for k, row in zip(stops, bounds, strict=True)},
+        {k: _mean_error(row) for k, row in zip(stops, errors, strict=True)},
+        pareto_shape(tails.T, samples) if tail_size(samples) >= SMALLEST_TAIL else None,
+        threshold(samples),
     )
 
 
-def _extent(model: LatentVariableModel, split: Split, device: torch.device) -> float:
-    largest = 0.0
-    for x, y in batches(split, 1000, device):
-        largest = max(largest, float(model.posterior(x, y).mean.abs().max()))
-        codes = model.prior(y).expand([len(y)]).sample(torch.Size([max(1, 10_000 // len(y))]))
-        largest = max(largest, float(codes.abs().max()))
-    return 1.2 * largest
+def graph_of(function: Callable[..., Any], engine: str) -> Callable[..., Any]:
+    """The function as a graph, or itself where it cannot be traced: a part of the user's own may look at values.
+
+    Args:
+        function: Of tensors.
+        engine: "compiled" or "graph".
+    """
+    graph = compile_function(function, engine)
+    traceable = True
+
+    def call(*args: Tensor) -> Any:
+        nonlocal traceable
+        if traceable:
+            try:
+                return graph(*args)
+            except UntraceableError:
+                traceable = False
+        return function(*args)
+
+    return call
+
+
+class _Weights:
+    """Sums over the importance weights of a few images as they come in, and the largest of them.
+
+    Attributes:
+        done: Number of weights of each image so far.
+        tail: The largest so far, (at most tail_size + 1, images).
+    """
+
+    def __init__(self, images: int, samples: int, stops: Sequence[int], device: torch.device) -> None:
+        self.images, self.done = images, 0
+        self.tail = torch.empty(0, images, device=device)
+        self._kept = tail_size(samples) + 1
+        self._stops = stops
+        self._total = torch.full([images], -math.inf, dtype=torch.float64, device=device)
+        self._squares = self._total.clone()
+        self._bounds: list[Tensor] = []
+        self._errors: list[Tensor] = []
+
+    @property
+    def bounds(self) -> Tensor:
+        """The bound at each stop, (stops, images)."""
+        return torch.stack(self._bounds)
+
+    @property
+    def errors(self) -> Tensor:
+        """Its standard error by the delta method, sd(w) / (sqrt(k) mean(w)), (stops, images)."""
+        return torch.stack(self._errors)
+
+    def add(self, logs: Tensor) -> None:
+        """Take in logarithms of weights, (draws, images)."""
+        logs = logs.double()
+        for stop in self._stops:
+            if self.done < stop <= self.done + len(logs):
+                total, squares = self._with(logs[: stop - self.done])
+                self._bounds.append(total - math.log(stop))
+                ratio = (squares - 2 * total + math.log(stop)).exp() - 1
+                # One weight has no variance.
+                self._errors.append((ratio.clamp(min=0) / (stop - 1)).sqrt() if stop > 1 else ratio * math.nan)
+        self._total, self._squares = self._with(logs)
+        self.done += len(logs)
+        both = torch.cat([self.tail, logs])
+        self.tail = both.topk(min(self._kept, len(both)), 0, sorted=False).values
+
+    def _with(self, logs: Tensor) -> tuple[Tensor, Tensor]:
+        total = torch.logaddexp(self._total, logs.logsumexp(0))
+        return total, torch.logaddexp(self._squares, (2 * logs).logsumexp(0))
+
+
+def _mean_error(errors: np.ndarray) -> float:
+    """Standard error of the mean of independent estimates."""
+    return float(np.sqrt(np.square(errors).sum()) / len(errors))
+
+
+def _log_prob(trace: poutine.Trace) -> Tensor:
+    """The joint log-density of a trace's draws, for each draw and image."""
+    sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
+    logs = [site["fn"].log_prob(site["value"]) for site in sites if type(site["fn"]).__name__ != "_Subsample"]
+    return torch.stack(logs).sum(0)
