@@ -1,5 +1,6 @@
 """Devices, seeds, and looking at a model without touching it."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,8 +30,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """The device that a model's parameters live on."""
-    return next(model.parameters()).device
+    """The device that a model's parameters live on, or its buffers; the CPU for a model with neither."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 @contextmanager
