@@ -21,6 +21,7 @@ ROWS = [
     {"plots"},
     {"figures"},
     {"config"},
+    {"study"},
     {"__init__"},
 ]
 HOMES = {

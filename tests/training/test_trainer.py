@@ -233,7 +233,7 @@ def test_settings_out_of_range(few_digits: ImageSet, settings: dict, message: st
     [
         ({"beta": -1.0}, "beta, the weight of the KL term, must be at least 0"),
         ({"beta": math.nan}, "beta, the weight"),
-        ({"reconstruction_weight": 0.0}, "reconstruction_weight must be positive"),
+        ({"reconstruction_weight": -1.0}, "reconstruction_weight must be at least 0"),
         ({"warmup": 1.5}, "warmup must be a share of all steps, from 0 to 1, got 1.5"),
         ({"particles": 0}, "particles must be at least 1"),
     ],

@@ -1,0 +1,120 @@
+"""A study from its first training to its report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pyrovae.data import ImageSet
+from pyrovae.evaluation.classifier import Classifier, accuracy, train_classifier
+from pyrovae.plots import save_figure
+from pyrovae.runtime import choose_device
+from pyrovae.study.budgets import MANY_LABELS, Budget
+from pyrovae.study.claims import Claim
+from pyrovae.study.experiments import EXPERIMENTS
+from pyrovae.study.report import Section, claims_json, write_report
+from pyrovae.study.runs import Runs, Training, total_cost
+from pyrovae.study.study import Experiment, Study
+from pyrovae.training.files import replace_text
+from pyrovae.training.progress import Progress
+from pyrovae.training.run_folder import load_weights, save_weights
+
+EXPERIMENT_COST = 3000
+"""What looking at one experiment costs, in steps of the cheapest net, for the progress bar."""
+
+
+def conduct(
+    budget: Budget,
+    folder: Path,
+    *,
+    data_dir: str | None = None,
+    device: str = "auto",
+    only: Sequence[int] | None = None,
+    progress: bool = True,
+) -> list[Claim]:
+    """Train what is not there, look at it, and write `report.html`, `claims.json` and `figures/` into a folder.
+
+    What was cut off goes on from its last checkpoint when the same is asked for again.
+
+    Args:
+        budget: Sizes and lengths.
+        folder: Where everything is kept; runs are in its sub-folder `runs`.
+        data_dir: Folder of the image sets, or None for the usual one.
+        device: Where to train; see `Trainer`.
+        only: Numbers of the claims to look at; by default all.
+        progress: Whether to show progress.
+
+    Returns:
+        The claims.
+
+    Raises:
+        ValueError: If there is no claim of such a number, or a run of the folder has other settings.
+        Interrupted: After Ctrl-C or SIGTERM, when the run in hand is kept.
+    """
+    chosen = choose(only)
+    runs = Runs(folder / "runs", data_dir, device)
+    data = runs.data(budget.data)
+    if progress:
+        print(data.source, flush=True)
+    trainings = list(_needed(budget, runs, chosen))
+    left = [training for training in trainings if not training.finished]
+    with Progress(total_cost(left) + EXPERIMENT_COST * (1 + len(chosen)), enabled=progress) as bar:
+        with bar.part("classifier", EXPERIMENT_COST):
+            classifier = load_or_train_classifier(budget, data, folder, device)
+            bar.advance(1, "trained")
+        for training in left:
+            runs.train(training, bar)
+        study = Study(budget, runs, classifier)
+        sections = []
+        for experiment in chosen:
+            with bar.part(f"claim {experiment.number}", EXPERIMENT_COST):
+                sections.append(_section(experiment, study, folder))
+                bar.advance(1, experiment.title)
+    write_report(folder / "report.html", budget, data, sections, trainings, accuracy(classifier, data.split("test")))
+    claims = [claim for section in sections for claim in section.claims]
+    replace_text(folder / "claims.json", json.dumps(claims_json(claims), indent=1, ensure_ascii=False) + "\n")
+    return claims
+
+
+def choose(only: Sequence[int] | None) -> list[Experiment]:
+    """The experiments of some claims, by default all.
+
+    Raises:
+        ValueError: If there is no claim of such a number.
+    """
+    known = {experiment.number: experiment for experiment in EXPERIMENTS}
+    wrong = [number for number in only or () if number not in known]
+    if wrong:
+        raise ValueError(f"claims have numbers 1 to {max(known)}, got {wrong[0]}")
+    return [experiment for number, experiment in known.items() if not only or number in only]
+
+
+def load_or_train_classifier(budget: Budget, data: ImageSet, folder: Path, device: str) -> Classifier:
+    """The classifier that judges pictures: the one that is kept in the folder, or a new one, kept there."""
+    path = folder / f"classifier-{data.name}-{budget.classifier_epochs}.safetensors"
+    if path.exists():
+        classifier = Classifier(data.image_shape, data.num_classes)
+        load_weights(path, classifier)
+        return classifier.eval()
+    classifier = train_classifier(data, epochs=budget.classifier_epochs, device=choose_device(device)).cpu()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(path, classifier.state_dict())
+    return classifier
+
+
+def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment]) -> Iterator[Training]:
+    names = {name for experiment in chosen for name in experiment.needs(budget)}
+    for recipe in budget.recipes():
+        if recipe.name in names and (MANY_LABELS not in recipe.options or runs.at_hand(MANY_LABELS)):
+            yield runs.look(recipe)
+
+
+def _section(experiment: Experiment, study: Study, folder: Path) -> Section:
+    claims, pictures = experiment.investigate(study)
+    files = []
+    for picture in pictures:
+        path = folder / "figures" / f"{picture.name}.png"
+        save_figure(picture.figure, path)
+        files.append((path, picture.caption, picture.alt))
+    return Section(experiment.number, experiment.title, claims, files)
