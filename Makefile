@@ -1,6 +1,7 @@
 # Two commands on a machine with Python 3.11 or newer: `make train` and `make test`.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
+TESTS ?=
 READY := $(VENV)/.installed
 
 .PHONY: train test check clean
@@ -10,7 +11,7 @@ train: $(READY)  ## Train a VAE and a CVAE on MNIST where it is at hand, else on
 	$(VENV)/bin/python scripts/svi_train.py --model CVAE
 
 test: $(READY)  ## Pass the whole test suite; on real MNIST too where $$PYROVAE_DATA points to it
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile $(TESTS)
 
 check: $(READY)  ## Style and types
 	$(VENV)/bin/ruff check .
