@@ -23,7 +23,7 @@ def test_the_code_in_the_readme_runs(tmp_path: Path, monkeypatch, digits) -> Non
     save_weights(folder.last_weights, model.state_dict())
 
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict[str, object] = {"pyro": pyro}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)  # the README is ours
