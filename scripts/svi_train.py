@@ -50,7 +50,7 @@ def main() -> None:
     if len(data.splits["test"]):
         test = estimate_elbo(model, fixed_split(data.split("test"), trainer.pixels), seed=trainer.seed)
         print(f"test: {test}")
-        replace_text(folder.path / "test.json", json.dumps(test.to_dict(), indent=2) + "\n")
+        replace_text(folder.test, json.dumps(test.to_dict(), indent=2) + "\n")
     for path in save_run_figures(model, data, trainer.pixels, history, folder.figures):
         print(path)
 

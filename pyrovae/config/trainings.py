@@ -1,6 +1,5 @@
 """Many trainings side by side: those that are finished are skipped, those that were cut off go on."""
 
-import csv
 import json
 import multiprocessing
 import os
@@ -37,7 +36,7 @@ class _Job:
     @property
     def finished(self) -> bool:
         """Whether it was trained to its end; the bound of the test images is the last thing that is written."""
-        return _test_file(self.folder).exists()
+        return self.folder.test.exists()
 
 
 def train_runs(commands: Sequence[Sequence[str]], *, workers: int | None = None, progress: bool = True) -> list[Path]:
@@ -108,7 +107,7 @@ def train_run(argv: Sequence[str]) -> Path:
     best = load(job.folder.path, device=str(trainer.device), allow_code=True)
     split = "test" if len(data.splits["test"]) else "train"
     test = estimate_elbo(best, fixed_split(data.split(split), trainer.pixels), seed=trainer.seed)
-    replace_text(_test_file(job.folder), json.dumps(test.to_dict(), indent=2) + "\n")
+    replace_text(job.folder.test, json.dumps(test.to_dict(), indent=2) + "\n")
     return job.folder.path
 
 
@@ -121,10 +120,6 @@ def _job(argv: Sequence[str]) -> _Job:
         settings = parse_training([*argv, "--resume", str(folder.path)])
         settings.resume = None
     return _Job(tuple(argv), settings, folder)
-
-
-def _test_file(folder: RunFolder) -> Path:
-    return folder.path / "test.json"
 
 
 def _load(settings: Namespace) -> ImageSet:
@@ -185,8 +180,5 @@ def _steps_of() -> Callable[[Namespace], int]:
 
 def _steps_done(folder: RunFolder) -> int:
     """Steps that a run's metrics tell of."""
-    try:
-        rows = list(csv.DictReader(folder.metrics.read_text(encoding="utf-8").splitlines()))
-    except OSError:
-        return 0
-    return int(float(rows[-1]["step"])) if rows else 0
+    rows = folder.rows()
+    return int(rows[-1]["step"]) if rows else 0

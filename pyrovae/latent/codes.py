@@ -92,6 +92,12 @@ class Codes:
         mean = self.spreads.mean(0, dtype=np.float64)
         return mean if mean.ndim == 2 else np.diag(mean)
 
+    def aggregate(self) -> tuple[np.ndarray, np.ndarray]:
+        """Moments of the aggregate posterior, E[μ] and E[Λ] + Cov[μ]: (latent_dim,) and (latent_dim, latent_dim)."""
+        means = self.means.astype(np.float64)
+        own = self.mean_covariance()
+        return means.mean(0), own + np.cov(means.T, bias=True).reshape(own.shape)
+
     def project(self, plane: np.ndarray) -> Codes:
         """The codes seen in a plane or another linear image of the latent space.
 

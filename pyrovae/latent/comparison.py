@@ -83,7 +83,6 @@ def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: int = 400
         [[bhattacharyya(means[a], covariances[a], means[b], covariances[b]) for b in pairs] for a in pairs]
     )
     standard = np.zeros(codes.latent_dim), np.eye(codes.latent_dim)
-    everything = own.mean_covariance() + np.cov(own.means.T.astype(np.float64), bias=True).reshape(covariances[0].shape)
 
     share = gaussians.counts / gaussians.counts.sum()
     joint = _log_densities(own.draws, gaussians) + np.log(share)
@@ -97,7 +96,7 @@ def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: int = 400
         symmetric_kl=kl + kl.T,
         overlap=_overlaps(gaussians, draws, seed),
         kl_from_prior=np.array([gaussian_kl(means[a], covariances[a], *standard) for a in pairs]),
-        aggregate_kl_from_prior=gaussian_kl(own.means.mean(0, dtype=np.float64), everything, *standard),
+        aggregate_kl_from_prior=gaussian_kl(*own.aggregate(), *standard),
         bayes_accuracy=float(right.mean()),
         bayes_accuracy_error=_standard_error(right),
         chance=float(np.bincount(truth).max() / len(truth)),

@@ -205,11 +205,8 @@ def _covered(ellipse: Ellipse, inside: np.ndarray) -> Ellipse:
 
 
 def _moments(codes: Codes, estimate: Estimate) -> tuple[np.ndarray, np.ndarray]:
-    means = codes.means.astype(np.float64)
-    covariance = codes.mean_covariance()
-    if estimate == "aggregate":
-        covariance = covariance + np.cov(means.T, bias=True).reshape(covariance.shape)
-    return means.mean(0), covariance
+    mean, covariance = codes.aggregate()
+    return mean, covariance if estimate == "aggregate" else codes.mean_covariance()
 
 
 def _shrunk(covariance: np.ndarray, share: float) -> np.ndarray:

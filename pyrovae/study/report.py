@@ -19,7 +19,7 @@ from PIL import Image
 from pyrovae.data import ImageSet
 from pyrovae.study.budgets import Budget
 from pyrovae.study.claims import Claim, Value
-from pyrovae.study.runs import Training, read_rows, read_test
+from pyrovae.study.runs import Training, read_test
 from pyrovae.training.files import replace_text
 
 
@@ -110,7 +110,7 @@ def claims_markdown(claims: Sequence[Claim]) -> str:
 
 
 def _row(training: Training) -> dict[str, Any]:
-    rows, test = read_rows(training.folder), read_test(training.folder)
+    rows, test = training.folder.rows(), read_test(training.folder)
     return {
         "name": training.recipe.name,
         "options": re.findall(r"--\S+(?: (?!--)\S+)*", " ".join(training.recipe.options)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -92,7 +91,7 @@ class Runs:
         settings = self._settings(recipe, folder)
         images = len(self.data(settings.data).splits["train"])
         steps = settings.epochs * math.ceil(images / settings.batch_size)
-        evaluated = (folder.path / "test.json").exists()
+        evaluated = folder.test.exists()
         return Training(recipe, folder, steps, max(0, steps - _steps_done(folder)), evaluated, settings)
 
     def train(self, training: Training, bar: Progress) -> None:
@@ -111,7 +110,7 @@ class Runs:
         with bar.part(training.recipe.name, training.recipe.cost):
             trainer.fit(model, data, training.folder, resume=resume, progress=bar)
         test = estimate_elbo(model, fixed_split(data.split("test"), trainer.pixels), seed=0)
-        replace_text(training.folder.path / "test.json", json.dumps(test.to_dict(), indent=2) + "\n")
+        replace_text(training.folder.test, json.dumps(test.to_dict(), indent=2) + "\n")
         made = {"options": training.recipe.options, "steps": training.steps}
         replace_text(training.folder.path / MADE_BY, json.dumps(made, indent=1) + "\n")
 
@@ -136,22 +135,14 @@ def total_cost(trainings: Sequence[Training]) -> int:
     return sum(training.recipe.cost * training.steps_left for training in trainings)
 
 
-def read_rows(folder: RunFolder) -> list[dict[str, float]]:
-    """The rows of a run's metrics.csv, none if there is no such file yet."""
-    if not folder.metrics.exists():
-        return []
-    with folder.metrics.open(encoding="utf-8", newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-
-
 def read_test(folder: RunFolder) -> dict[str, Any]:
     """The bound of a run's test images, as it was written when the run had ended."""
-    return json.loads((folder.path / "test.json").read_text(encoding="utf-8"))
+    return json.loads(folder.test.read_text(encoding="utf-8"))
 
 
 def history_of(path: Path, model: LatentVariableModel) -> History:
     """What a run has logged."""
-    return History(getattr(model.likelihood, "score", "NLL"), read_rows(RunFolder(path)))
+    return History(getattr(model.likelihood, "score", "NLL"), RunFolder(path).rows())
 
 
 def _steps_of_same(recipe: Recipe, folder: RunFolder) -> int | None:
@@ -162,5 +153,5 @@ def _steps_of_same(recipe: Recipe, folder: RunFolder) -> int | None:
 
 
 def _steps_done(folder: RunFolder) -> int:
-    rows = read_rows(folder) if folder.checkpoint.exists() else []
+    rows = folder.rows() if folder.checkpoint.exists() else []
     return int(rows[-1]["step"]) if rows else 0

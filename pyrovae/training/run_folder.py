@@ -1,5 +1,6 @@
 """The folder that a run leaves behind, and where in it things are."""
 
+import csv
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,18 @@ class RunFolder:
     def metrics(self) -> Path:
         """One row for each epoch."""
         return self.path / "metrics.csv"
+
+    def rows(self) -> list[dict[str, float]]:
+        """The rows of the metrics, oldest first; none if there is no such file yet."""
+        if not self.metrics.exists():
+            return []
+        with self.metrics.open(encoding="utf-8", newline="") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+    @property
+    def test(self) -> Path:
+        """The bound of the test images, the last thing that is written of a training."""
+        return self.path / "test.json"
 
     @property
     def last_weights(self) -> Path:

@@ -6,7 +6,7 @@ import pytest
 
 from pyrovae.study.budgets import BUDGETS, Recipe
 from pyrovae.study.experiments import EXPERIMENTS
-from pyrovae.study.runs import Runs, read_rows, read_test, total_cost
+from pyrovae.study.runs import Runs, read_test, total_cost
 from pyrovae.training import Interrupted
 from pyrovae.training.loop import Loop
 from pyrovae.training.progress import Progress
@@ -39,7 +39,7 @@ def test_a_training_is_done_once(tmp_path: Path) -> None:
     assert bar._done == 30
     done = runs.look(RECIPE)
     assert done.finished
-    assert [row["epoch"] for row in read_rows(done.folder)] == [1, 2, 3]
+    assert [row["epoch"] for row in done.folder.rows()] == [1, 2, 3]
     assert read_test(done.folder)["images"] == 300
 
 

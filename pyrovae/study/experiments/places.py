@@ -68,9 +68,7 @@ class Places:
 
 def kl_from_prior(codes: Codes) -> float:
     """KL of the Gaussian with the moments of the codes' aggregate posterior from N(0, I), nats."""
-    means = codes.means.astype(np.float64)
-    covariance = codes.mean_covariance() + np.cov(means.T, bias=True)
-    return gaussian_kl(means.mean(0), covariance, np.zeros(codes.latent_dim), np.eye(codes.latent_dim))
+    return gaussian_kl(*codes.aggregate(), np.zeros(codes.latent_dim), np.eye(codes.latent_dim))
 
 
 def kl_of_classes(codes: Codes) -> list[Value]:
