@@ -18,6 +18,7 @@ import numpy as np
 from pyrovae import config
 from pyrovae.evaluation.rate_distortion import rate_distortion
 from pyrovae.plots import new_figure, plot_rate_distortion, save_figure
+from pyrovae.training import RunFolder
 from pyrovae.training.files import replace_text
 
 
@@ -41,9 +42,13 @@ def main() -> None:
     betas = options.betas or np.geomspace(options.low, options.high, options.points).tolist()
 
     name = settings.name or "sweep"
-    commands = [[*training, "--name", f"{name}-beta{beta:.4g}", "--objective.beta", f"{beta:.4g}"] for beta in betas]
-    paths = config.train_runs(commands, workers=options.workers, progress=settings.progress)
-    runs = [config.open_run(path, settings.data_dir) for path in paths]
+    folders = [RunFolder(Path(settings.runs_dir) / f"{name}-beta{beta:.4g}") for beta in betas]
+    jobs = [
+        config.Job(folder, (*training, "--objective.beta", f"{beta:.4g}"))
+        for folder, beta in zip(folders, betas, strict=True)
+    ]
+    config.train_runs(jobs, workers=options.workers, progress=settings.progress)
+    runs = [config.open_run(folder.path, settings.data_dir) for folder in folders]
     weight = settings.objective.init_args.get("reconstruction_weight", 1.0)
     split = runs[0].split(options.split)
     found = rate_distortion([run.model for run in runs], [beta / weight for beta in betas], split)

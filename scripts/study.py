@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--output_dir", type=str | None, default=None, help="Folder; by default runs/study-BUDGET.")
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the image sets.")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps.")
+    parser.add_argument("--workers", type=int | None, default=None, help="Trainings at a time; by default one a core.")
     parser.add_argument("--progress", type=bool, default=True, help="Whether to show progress.")
     options = parser.parse_args()
     folder = Path(options.output_dir or f"runs/study-{options.budget}")
@@ -31,6 +32,7 @@ def main() -> None:
         data_dir=options.data_dir,
         device=options.device,
         only=options.only,
+        workers=options.workers,
         progress=options.progress,
     )
     print(claims_markdown(claims))

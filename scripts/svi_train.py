@@ -7,30 +7,19 @@ python scripts/svi_train.py --model.encoder ConvEncoder --model.decoder ConvDeco
 python scripts/svi_train.py --resume runs/conv
 """
 
-import json
 from pathlib import Path
 
-import pyrovae
 from pyrovae import config
-from pyrovae.data import load_images
-from pyrovae.data.fixed import fixed_split
-from pyrovae.evaluation import estimate_elbo
 from pyrovae.figures import save_run_figures
 from pyrovae.training import Interrupted, RunFolder
-from pyrovae.training.files import replace_text
 
 
 def main() -> None:
     """Parse, build, train, look."""
     arguments = config.parse_training(description=__doc__)
-    data = load_images(
-        arguments.data, arguments.data_dir, validation=arguments.validation, image_size=arguments.image_size
-    )
+    data = config.load_training_data(arguments)
     print(data.source, flush=True)
-    settings = config.instantiate(arguments)
-    trainer = config.build_trainer(settings)
-    model = config.build_model(settings.model, data.image_shape, data.num_classes, trainer.seed)
-    trainer.check(model, data)
+    trainer, model = config.build_training(arguments, data)
     resume = arguments.resume is not None
     folder = RunFolder(Path(arguments.resume)) if resume else config.create_run(arguments, data)
     print(f"run: {folder.path}", flush=True)
@@ -46,11 +35,9 @@ def main() -> None:
     except Interrupted:
         print(f"resume with: python scripts/svi_train.py --resume {folder.path}")
         raise
-    model = pyrovae.load(folder.path, device=trainer.device, allow_code=True)
-    if len(data.splits["test"]):
-        test = estimate_elbo(model, fixed_split(data.split("test"), trainer.pixels), seed=trainer.seed)
+    model, test = config.finish_run(folder, trainer, data)
+    if test is not None:
         print(f"test: {test}")
-        replace_text(folder.test, json.dumps(test.to_dict(), indent=2) + "\n")
     for path in save_run_figures(model, data, trainer.pixels, history, folder.figures):
         print(path)
 

@@ -15,22 +15,26 @@ from pyrovae.config.runs import (
     read_config,
     run_info,
 )
-from pyrovae.config.trainings import divide_words, train_runs
+from pyrovae.config.trainings import Job, build_training, divide_words, finish_run, load_training_data, train_runs
 
 __all__ = [
     "GraphEngine",
+    "Job",
     "OpenRun",
     "Parser",
     "RunInfo",
     "SplitName",
     "build_model",
     "build_trainer",
+    "build_training",
     "create_run",
     "divide_words",
     "fail",
+    "finish_run",
     "instantiate",
     "load",
     "load_data",
+    "load_training_data",
     "open_run",
     "parse_training",
     "part_names",

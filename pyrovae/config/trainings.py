@@ -1,71 +1,163 @@
-"""Many trainings side by side: those that are finished are skipped, those that were cut off go on."""
+"""Trainings as their command lines say: one, or many side by side of which those that are finished are skipped."""
 
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jsonargparse import Namespace
 
 from pyrovae.config.parser import build_model, build_trainer, instantiate
-from pyrovae.config.runs import create_run, load, parse_training
+from pyrovae.config.runs import create_run, load, parse_training, read_config
 from pyrovae.data import ImageSet, fixed_split, load_images
-from pyrovae.evaluation import estimate_elbo
-from pyrovae.training import RunFolder
+from pyrovae.evaluation import ElboEstimate, estimate_elbo
+from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import choose_device
+from pyrovae.training import RunFolder, Trainer
 from pyrovae.training.files import replace_text
 from pyrovae.training.interrupts import InterruptFlag
 from pyrovae.training.progress import Progress
 
 POLL = 0.5
 """Seconds between two looks at how far the trainings are."""
+ON_A_GPU = 2
+"""Trainings at a time that share a GPU, unless told otherwise."""
+
+
+def load_training_data(arguments: Namespace) -> ImageSet:
+    """Load the images that a training's command line names."""
+    return load_images(
+        arguments.data, arguments.data_dir, validation=arguments.validation, image_size=arguments.image_size
+    )
+
+
+def build_training(arguments: Namespace, data: ImageSet) -> tuple[Trainer, LatentVariableModel]:
+    """The trainer and the model of a training's command line.
+
+    Raises:
+        ValueError: If they do not suit each other or the images.
+    """
+    settings = instantiate(arguments)
+    trainer = build_trainer(settings)
+    model = build_model(settings.model, data.image_shape, data.num_classes, trainer.seed)
+    trainer.check(model, data)
+    return trainer, model
+
+
+def finish_run(
+    folder: RunFolder, trainer: Trainer, data: ImageSet, which: str | None = None
+) -> tuple[LatentVariableModel, ElboEstimate | None]:
+    """Load the model of a run that has ended, and keep its bound of the test images beside it.
+
+    Args:
+        folder: The run's folder.
+        trainer: Its settings.
+        data: Its images.
+        which: "best" or "last" weights; by default the best where there are any.
+
+    Returns:
+        The model, and the bound, or None where there are no test images.
+    """
+    model = load(folder.path, which=which, device=str(trainer.device), allow_code=True)
+    if not len(data.splits["test"]):
+        return model, None
+    bound = estimate_elbo(model, fixed_split(data.split("test"), trainer.pixels), seed=trainer.seed)
+    replace_text(folder.test, json.dumps(bound.to_dict(), indent=2) + "\n")
+    return model, bound
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One training that is asked for: its command line, and what that says."""
+class Job:
+    """One of several trainings.
 
-    argv: tuple[str, ...]
-    settings: Namespace
+    Attributes:
+        folder: Where it is kept.
+        options: Its options of scripts/svi_train.py, but for where it goes.
+        which: The weights that its test images are measured by; see `finish_run`.
+        cost: What one of its steps costs beside those of the others, for the progress bar.
+    """
+
     folder: RunFolder
+    options: tuple[str, ...]
+    which: str | None = None
+    cost: int = 1
 
     @property
     def finished(self) -> bool:
-        """Whether it was trained to its end; the bound of the test images is the last thing that is written."""
-        return self.folder.test.exists()
+        """Whether it was trained to its end by these options, which are the last thing that is written."""
+        made = self.folder.command
+        return made.exists() and json.loads(made.read_text(encoding="utf-8")) == self._made_by
+
+    def parse(self) -> Namespace:
+        """Its command line, `resume` where there is something to go on from.
+
+        Raises:
+            ValueError: If its folder holds a run of other settings.
+        """
+        if self.folder.checkpoint.exists():
+            saved = read_config(self.folder)
+            where = ("--name", saved["name"], "--runs_dir", saved["runs_dir"], "--resume", str(self.folder.path))
+            try:
+                return parse_training([*self.options, *where])
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.folder.path} holds another run than is asked for ({error}): remove that folder, or choose "
+                    f"another place"
+                ) from error
+        # A folder without a checkpoint was cut off in its first epoch: nothing is lost.
+        path = self.folder.path
+        where = ("--name", path.name, "--runs_dir", str(path.parent), "--overwrite", "true")
+        return parse_training([*self.options, *where])
+
+    def train(self) -> None:
+        """Train it to its end without a word, or what is missing of it, and test it."""
+        arguments = self.parse()
+        data = load_training_data(arguments)
+        trainer, model = build_training(arguments, data)
+        resume = arguments.resume is not None
+        if not resume:
+            create_run(arguments, data)
+        trainer.fit(model, data, self.folder, resume=resume, progress=False)
+        finish_run(self.folder, trainer, data, self.which)
+        replace_text(self.folder.command, json.dumps(self._made_by, indent=1) + "\n")
+
+    def steps_done(self) -> int:
+        """Steps that its metrics tell of."""
+        rows = self.folder.rows() if self.folder.checkpoint.exists() else []
+        return int(rows[-1]["step"]) if rows else 0
+
+    @property
+    def _made_by(self) -> dict[str, object]:
+        return {"options": list(self.options), "weights": self.which}
 
 
-def train_runs(commands: Sequence[Sequence[str]], *, workers: int | None = None, progress: bool = True) -> list[Path]:
+def train_runs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool = True) -> None:
     """Train runs in processes of their own, with one progress bar over all.
 
     Args:
-        commands: Options of scripts/svi_train.py for each run, with its `--name` and the `--runs_dir`; runs that were
-            trained to their end with the same settings are skipped, and those that were cut off are resumed.
-        workers: Trainings at a time; by default as many as there are cores.
+        jobs: The runs; those that were trained to their end are skipped, and those that were cut off are resumed.
+        workers: Trainings at a time; by default as many as there are cores, and two on a GPU.
         progress: Whether to show progress.
-
-    Returns:
-        The runs' folders, in the order of the commands.
 
     Raises:
         ValueError: If a folder holds a run of other settings, or a training cannot be done.
         KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
     """
-    jobs = [_job(command) for command in commands]
     missing = [job for job in jobs if not job.finished]
     if missing:
+        commands = [job.parse() for job in missing]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(workers or cores, len(missing))
+        on_gpu = any(choose_device(command.device).type != "cpu" for command in commands)
+        workers = min(workers or (ON_A_GPU if on_gpu else cores), len(missing))
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, context, torch.set_num_threads, (max(1, cores // workers),))
         with InterruptFlag() as flag, _stopping(pool):
-            futures = [pool.submit(train_run, job.argv) for job in missing]
-            _follow(missing, futures, flag, progress)
-    return [job.folder.path for job in jobs]
+            futures = [pool.submit(job.train) for job in missing]
+            _follow(missing, _steps(commands), futures, flag, progress)
 
 
 def divide_words(words: Sequence[str], own: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -88,44 +180,6 @@ def divide_words(words: Sequence[str], own: Sequence[str]) -> tuple[list[str], l
     return mine, others
 
 
-def train_run(argv: Sequence[str]) -> Path:
-    """Train one run to its end without a word, or what is missing of it; see `train_runs`."""
-    job = _job(argv)
-    if job.finished:
-        return job.folder.path
-    data = _load(job.settings)
-    settings = instantiate(job.settings)
-    trainer = build_trainer(settings)
-    model = build_model(settings.model, data.image_shape, data.num_classes, trainer.seed)
-    trainer.check(model, data)
-    resume = job.folder.checkpoint.exists()
-    if not resume:
-        fresh = job.settings.clone()
-        fresh.overwrite = job.folder.config.exists()  # stopped before its first checkpoint
-        create_run(fresh, data)
-    trainer.fit(model, data, job.folder, resume=resume, progress=False)
-    best = load(job.folder.path, device=str(trainer.device), allow_code=True)
-    split = "test" if len(data.splits["test"]) else "train"
-    test = estimate_elbo(best, fixed_split(data.split(split), trainer.pixels), seed=trainer.seed)
-    replace_text(job.folder.test, json.dumps(test.to_dict(), indent=2) + "\n")
-    return job.folder.path
-
-
-def _job(argv: Sequence[str]) -> _Job:
-    settings = parse_training(list(argv))
-    if settings.name is None:
-        raise ValueError("each of several trainings needs a --name")
-    folder = RunFolder(Path(settings.runs_dir) / settings.name)
-    if folder.config.exists():
-        settings = parse_training([*argv, "--resume", str(folder.path)])
-        settings.resume = None
-    return _Job(tuple(argv), settings, folder)
-
-
-def _load(settings: Namespace) -> ImageSet:
-    return load_images(settings.data, settings.data_dir, validation=settings.validation, image_size=settings.image_size)
-
-
 @contextmanager
 def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
     """Leave no training behind: whatever happens, those in hand are told to write their checkpoint and end."""
@@ -139,12 +193,21 @@ def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
     pool.shutdown()
 
 
-def _follow(jobs: Sequence[_Job], futures: Sequence["Future[Path]"], flag: InterruptFlag, progress: bool) -> None:
+def _follow(
+    jobs: Sequence[Job], totals: Sequence[int], futures: Sequence["Future[None]"], flag: InterruptFlag, progress: bool
+) -> None:
     """Show how far the trainings are until all are done, one fails or the user stops them."""
-    steps = _steps_of()
-    totals = [steps(job.settings) for job in jobs]
-    done = [min(_steps_done(job.folder), total) for job, total in zip(jobs, totals, strict=True)]
-    with Progress(sum(totals), sum(done), enabled=progress) as bar:
+
+    def cost_done() -> int:
+        steps = [
+            total if future.done() else min(job.steps_done(), total)
+            for job, future, total in zip(jobs, futures, totals, strict=True)
+        ]
+        return sum(job.cost * done for job, done in zip(jobs, steps, strict=True))
+
+    done = cost_done()
+    whole = sum(job.cost * total for job, total in zip(jobs, totals, strict=True))
+    with Progress(whole, done, enabled=progress) as bar:
         left = set(futures)
         while left:
             finished, left = wait(left, timeout=POLL)
@@ -152,33 +215,21 @@ def _follow(jobs: Sequence[_Job], futures: Sequence["Future[Path]"], flag: Inter
                 future.result()
             if flag.signal:
                 raise KeyboardInterrupt
-            now = [
-                total if future.done() else min(_steps_done(job.folder), total)
-                for job, future, total in zip(jobs, futures, totals, strict=True)
-            ]
+            now = cost_done()
             if now != done:
                 names = [job.folder.path.name for job, future in zip(jobs, futures, strict=True) if future.running()]
-                bar.advance(
-                    sum(now) - sum(done), f"{len(futures) - len(left)}/{len(futures)} runs  {' '.join(names[:2])}"
-                )
+                bar.advance(now - done, f"{len(futures) - len(left)}/{len(futures)} runs  {' '.join(names[:2])}")
             done = now
 
 
-def _steps_of() -> Callable[[Namespace], int]:
-    """A function that says how many steps a training has; it looks at each image set once."""
+def _steps(commands: Sequence[Namespace]) -> list[int]:
+    """How many steps trainings have; each image set is looked at once."""
     sizes: dict[tuple[object, ...], int] = {}
-
-    def steps(settings: Namespace) -> int:
-        key = (settings.data, settings.data_dir, settings.validation, settings.image_size)
+    found = []
+    for command in commands:
+        key = (command.data, command.data_dir, command.validation, command.image_size)
         if key not in sizes:
-            sizes[key] = len(_load(settings).splits["train"])
-        trainer = build_trainer(instantiate(settings))
-        return trainer.total_epochs(sizes[key]) * -(-sizes[key] // trainer.batch_size)
-
-    return steps
-
-
-def _steps_done(folder: RunFolder) -> int:
-    """Steps that a run's metrics tell of."""
-    rows = folder.rows()
-    return int(rows[-1]["step"]) if rows else 0
+            sizes[key] = len(load_training_data(command).splits["train"])
+        trainer = build_trainer(instantiate(command))
+        found.append(trainer.total_epochs(sizes[key]) * -(-sizes[key] // trainer.batch_size))
+    return found

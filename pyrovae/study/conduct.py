@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pyrovae.data import ImageSet
 from pyrovae.evaluation.classifier import Classifier, accuracy, train_classifier
 from pyrovae.plots import save_figure
 from pyrovae.runtime import choose_device
-from pyrovae.study.budgets import MANY_LABELS, Budget
+from pyrovae.study.budgets import MANY_LABELS, Budget, Recipe
 from pyrovae.study.claims import Claim
 from pyrovae.study.experiments import EXPERIMENTS
 from pyrovae.study.report import Section, claims_json, write_report
-from pyrovae.study.runs import Runs, Training, total_cost
+from pyrovae.study.runs import Runs
 from pyrovae.study.study import Experiment, Study
 from pyrovae.training.files import replace_text
 from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import load_weights, save_weights
-
-EXPERIMENT_COST = 3000
-"""What looking at one experiment costs, in steps of the cheapest net, for the progress bar."""
 
 
 def conduct(
@@ -31,6 +28,7 @@ def conduct(
     data_dir: str | None = None,
     device: str = "auto",
     only: Sequence[int] | None = None,
+    workers: int | None = None,
     progress: bool = True,
 ) -> list[Claim]:
     """Train what is not there, look at it, and write `report.html`, `claims.json` and `figures/` into a folder.
@@ -43,6 +41,7 @@ def conduct(
         data_dir: Folder of the image sets, or None for the usual one.
         device: Where to train; see `Trainer`.
         only: Numbers of the claims to look at; by default all.
+        workers: Trainings at a time; by default as many as there are cores, and two on a GPU.
         progress: Whether to show progress.
 
     Returns:
@@ -50,28 +49,25 @@ def conduct(
 
     Raises:
         ValueError: If there is no claim of such a number, or a run of the folder has other settings.
-        Interrupted: After Ctrl-C or SIGTERM, when the run in hand is kept.
+        KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
     """
     chosen = choose(only)
     runs = Runs(folder / "runs", data_dir, device)
     data = runs.data(budget.data)
     if progress:
         print(data.source, flush=True)
-    trainings = list(_needed(budget, runs, chosen))
-    left = [training for training in trainings if not training.finished]
-    with Progress(total_cost(left) + EXPERIMENT_COST * (1 + len(chosen)), enabled=progress) as bar:
-        with bar.part("classifier", EXPERIMENT_COST):
-            classifier = load_or_train_classifier(budget, data, folder, device)
-            bar.advance(1, "trained")
-        for training in left:
-            runs.train(training, bar)
+    recipes = _needed(budget, runs, chosen)
+    runs.train(recipes, workers=workers, progress=progress)
+    with Progress(1 + len(chosen), enabled=progress) as bar:
+        classifier = load_or_train_classifier(budget, data, folder, device)
+        bar.advance(1, "classifier")
         study = Study(budget, runs, classifier)
         sections = []
         for experiment in chosen:
-            with bar.part(f"claim {experiment.number}", EXPERIMENT_COST):
-                sections.append(_section(experiment, study, folder))
-                bar.advance(1, experiment.title)
-    write_report(folder / "report.html", budget, data, sections, trainings, accuracy(classifier, data.split("test")))
+            sections.append(_section(experiment, study, folder))
+            bar.advance(1, f"claim {experiment.number}: {experiment.title}")
+    made = [(recipe, runs[recipe.name]) for recipe in recipes]
+    write_report(folder / "report.html", budget, data, sections, made, accuracy(classifier, data.split("test")))
     claims = [claim for section in sections for claim in section.claims]
     replace_text(folder / "claims.json", json.dumps(claims_json(claims), indent=1, ensure_ascii=False) + "\n")
     return claims
@@ -103,11 +99,13 @@ def load_or_train_classifier(budget: Budget, data: ImageSet, folder: Path, devic
     return classifier
 
 
-def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment]) -> Iterator[Training]:
+def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment]) -> list[Recipe]:
     names = {name for experiment in chosen for name in experiment.needs(budget)}
-    for recipe in budget.recipes():
-        if recipe.name in names and (MANY_LABELS not in recipe.options or runs.at_hand(MANY_LABELS)):
-            yield runs.look(recipe)
+    return [
+        recipe
+        for recipe in budget.recipes()
+        if recipe.name in names and (MANY_LABELS not in recipe.options or runs.at_hand(MANY_LABELS))
+    ]
 
 
 def _section(experiment: Experiment, study: Study, folder: Path) -> Section:

@@ -17,9 +17,10 @@ import torch
 from PIL import Image
 
 from pyrovae.data import ImageSet
-from pyrovae.study.budgets import Budget
+from pyrovae.study.budgets import Budget, Recipe
 from pyrovae.study.claims import Claim, Value
-from pyrovae.study.runs import Training, read_test
+from pyrovae.study.runs import read_test
+from pyrovae.training import RunFolder
 from pyrovae.training.files import replace_text
 
 
@@ -45,7 +46,7 @@ def write_report(
     budget: Budget,
     data: ImageSet,
     sections: Sequence[Section],
-    trainings: Sequence[Training],
+    runs: Sequence[tuple[Recipe, RunFolder]],
     classifier: tuple[float, float],
 ) -> None:
     """Write the page.
@@ -55,7 +56,7 @@ def write_report(
         budget: Sizes and lengths of the study.
         data: Its images.
         sections: Its experiments.
-        trainings: Its runs.
+        runs: What was trained, and where it is.
         classifier: Share of test images that the classifier names rightly, and its standard error.
     """
     environment = jinja2.Environment(
@@ -70,7 +71,7 @@ def write_report(
         sections=sections,
         claims=claims,
         counts={verdict: verdicts.count(verdict) for verdict in dict.fromkeys(sorted(verdicts))},
-        runs=[_row(training) for training in trainings],
+        runs=[_row(recipe, folder) for recipe, folder in runs],
         classifier=Value(*classifier).percent,
         machine=f"{platform.machine()}, {os.cpu_count()} cores, "
         f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}",
@@ -109,11 +110,11 @@ def claims_markdown(claims: Sequence[Claim]) -> str:
     return "\n".join(lines)
 
 
-def _row(training: Training) -> dict[str, Any]:
-    rows, test = training.folder.rows(), read_test(training.folder)
+def _row(recipe: Recipe, folder: RunFolder) -> dict[str, Any]:
+    rows, test = folder.rows(), read_test(folder)
     return {
-        "name": training.recipe.name,
-        "options": re.findall(r"--\S+(?: (?!--)\S+)*", " ".join(training.recipe.options)),
+        "name": recipe.name,
+        "options": re.findall(r"--\S+(?: (?!--)\S+)*", " ".join(recipe.options)),
         "epochs": f"{int(rows[-1]['epoch'])}",
         "seconds": f"{rows[-1]['seconds']:,.0f}",
         "reconstruction": f"{test['reconstruction']:.2f}",

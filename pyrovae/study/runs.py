@@ -1,51 +1,17 @@
-"""The trainings of a study: what is there is skipped, what was cut off goes on, and one bar counts them all."""
+"""The runs of a study: what is there is not trained again, and what was cut off goes on."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pyrovae import config
-from pyrovae.data import ImageSet, fixed_split, load_images
-from pyrovae.evaluation import estimate_elbo
+from pyrovae.data import ImageSet, load_images
 from pyrovae.models import LatentVariableModel
 from pyrovae.study.budgets import Recipe
 from pyrovae.training import History, RunFolder
-from pyrovae.training.files import replace_text
-from pyrovae.training.progress import Progress
-
-MADE_BY = "study.json"
-"""File of a run's folder that a study writes when the run is finished: the options that it was made by."""
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """One training that a study needs, as far as it has come.
-
-    Attributes:
-        recipe: What to train.
-        folder: Where it is kept.
-        steps: Steps of the whole training.
-        steps_left: Those that are not done, by the last row that was logged.
-        evaluated: Whether its bound of the test images is there, which is the last thing that a training writes.
-        settings: Its parsed command line; None where it was not needed to find that it is finished.
-    """
-
-    recipe: Recipe
-    folder: RunFolder
-    steps: int
-    steps_left: int
-    evaluated: bool
-    settings: Any = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to do."""
-        return self.evaluated and not self.steps_left
 
 
 class Runs:
@@ -63,6 +29,9 @@ class Runs:
         self.device = device
         self._sets: dict[str, ImageSet] = {}
 
+    def __getitem__(self, name: str) -> RunFolder:
+        return RunFolder(self.folder / name)
+
     def data(self, name: str) -> ImageSet:
         """An image set, loaded once."""
         if name not in self._sets:
@@ -78,61 +47,19 @@ class Runs:
             return False
         return True
 
-    def look(self, recipe: Recipe) -> Training:
-        """Find out how far a training has come.
+    def train(self, recipes: Iterable[Recipe], *, workers: int | None = None, progress: bool = True) -> None:
+        """Train what is missing, several at a time; the last weights are tested, since claims look at those.
 
         Raises:
-            ValueError: If a run of that name has other settings.
+            ValueError: If a run of such a name has other settings.
+            KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
         """
-        folder = RunFolder(self.folder / recipe.name)
-        steps = _steps_of_same(recipe, folder)
-        if steps is not None:
-            return Training(recipe, folder, steps, 0, evaluated=True)
-        settings = self._settings(recipe, folder)
-        images = len(self.data(settings.data).splits["train"])
-        steps = settings.epochs * math.ceil(images / settings.batch_size)
-        evaluated = folder.test.exists()
-        return Training(recipe, folder, steps, max(0, steps - _steps_done(folder)), evaluated, settings)
-
-    def train(self, training: Training, bar: Progress) -> None:
-        """Train a model to its end, from where it is.
-
-        Raises:
-            Interrupted: After Ctrl-C or SIGTERM, when its checkpoint is written.
-        """
-        settings, data = training.settings, self.data(training.settings.data)
-        resume = training.folder.checkpoint.exists()
-        if not resume:
-            config.create_run(settings, data)
-        built = config.instantiate(settings)
-        trainer = config.build_trainer(built)
-        model = config.build_model(built.model, data.image_shape, data.num_classes, trainer.seed)
-        with bar.part(training.recipe.name, training.recipe.cost):
-            trainer.fit(model, data, training.folder, resume=resume, progress=bar)
-        test = estimate_elbo(model, fixed_split(data.split("test"), trainer.pixels), seed=0)
-        replace_text(training.folder.test, json.dumps(test.to_dict(), indent=2) + "\n")
-        made = {"options": training.recipe.options, "steps": training.steps}
-        replace_text(training.folder.path / MADE_BY, json.dumps(made, indent=1) + "\n")
-
-    def _settings(self, recipe: Recipe, folder: RunFolder) -> Any:
-        where = [] if self.data_dir is None else ["--data_dir", self.data_dir]
-        options = [*recipe.options, "--device", self.device, *where]
-        if folder.checkpoint.exists():
-            try:
-                return config.parse_training([*options, "--resume", str(folder.path)])
-            except ValueError as error:
-                raise ValueError(
-                    f"{folder.path} holds a run of other settings than this study's ({error}): "
-                    f"remove that folder, or choose another --output_dir"
-                ) from error
-        # A folder without a checkpoint was cut off in its first epoch: nothing is lost.
-        fresh = ["--name", recipe.name, "--runs_dir", str(self.folder), "--overwrite", "true"]
-        return config.parse_training([*options, *fresh])
-
-
-def total_cost(trainings: Sequence[Training]) -> int:
-    """What is left to do, in steps of the cheapest net."""
-    return sum(training.recipe.cost * training.steps_left for training in trainings)
+        where = () if self.data_dir is None else ("--data_dir", self.data_dir)
+        jobs = [
+            config.Job(self[recipe.name], (*recipe.options, "--device", self.device, *where), "last", recipe.cost)
+            for recipe in recipes
+        ]
+        config.train_runs(jobs, workers=workers, progress=progress)
 
 
 def read_test(folder: RunFolder) -> dict[str, Any]:
@@ -143,15 +70,3 @@ def read_test(folder: RunFolder) -> dict[str, Any]:
 def history_of(path: Path, model: LatentVariableModel) -> History:
     """What a run has logged."""
     return History(getattr(model.likelihood, "score", "NLL"), RunFolder(path).rows())
-
-
-def _steps_of_same(recipe: Recipe, folder: RunFolder) -> int | None:
-    """Steps of a run that a study has finished with the same options, without a look at its configuration."""
-    made = folder.path / MADE_BY
-    kept = json.loads(made.read_text(encoding="utf-8")) if made.exists() else {}
-    return kept["steps"] if kept.get("options") == list(recipe.options) else None
-
-
-def _steps_done(folder: RunFolder) -> int:
-    rows = folder.rows() if folder.checkpoint.exists() else []
-    return int(rows[-1]["step"]) if rows else 0

@@ -83,7 +83,7 @@ class Study:
 
     def folder(self, name: str) -> Path:
         """The folder of a run."""
-        return self.runs.folder / name
+        return self.runs[name].path
 
     def seeded(self, name: str) -> list[str]:
         """The runs of a model over the seeds."""

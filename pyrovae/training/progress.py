@@ -3,8 +3,6 @@
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 
 from tqdm.std import tqdm
@@ -26,7 +24,6 @@ class Progress:
         self._every = every
         self._enabled = enabled
         self._lines = enabled and not _draws_bars()
-        self._weight, self._name = 1, ""
         self._started = self._last_line = time.monotonic()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tqdm warns of missing notebook widgets and falls back to text
@@ -42,7 +39,6 @@ class Progress:
 
     def advance(self, steps: int, text: str) -> None:
         """Count steps and show a text beside them."""
-        steps, text = steps * self._weight, self._name + text
         self._done += steps
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(steps)
@@ -50,16 +46,6 @@ class Progress:
         if self._lines and (now - self._last_line >= self._every or self._done == self._total):
             self._last_line = now
             print(f"{100 * self._done // self._total:3d}%  {now - self._started:5.0f} s  {text}", flush=True)
-
-    @contextmanager
-    def part(self, name: str, weight: int = 1) -> Iterator["Progress"]:
-        """Inside, count the steps of one part of the work, each as `weight` of the whole's, and name the part."""
-        before = self._weight, self._name
-        self._weight, self._name = weight, f"{name}: "
-        try:
-            yield self
-        finally:
-            self._weight, self._name = before
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar, if anything is shown at all."""

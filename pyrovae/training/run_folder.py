@@ -42,8 +42,13 @@ class RunFolder:
 
     @property
     def test(self) -> Path:
-        """The bound of the test images, the last thing that is written of a training."""
+        """The bound of the test images."""
         return self.path / "test.json"
+
+    @property
+    def command(self) -> Path:
+        """The options that one of several trainings was made by, written when it has ended."""
+        return self.path / "command.json"
 
     @property
     def last_weights(self) -> Path:

@@ -1,7 +1,6 @@
 """Training by stochastic variational inference, as one object of settings with a `fit`."""
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,7 +93,7 @@ class Trainer:
         folder: RunFolder | None = None,
         *,
         resume: bool = False,
-        progress: bool | Progress = True,
+        progress: bool = True,
         tensorboard: bool = False,
     ) -> History:
         """Train a model in place, and keep what is needed to go on in a run folder.
@@ -106,7 +105,7 @@ class Trainer:
             data: The images; trained on its split "train", watched on "validation" if that has images.
             folder: Where checkpoints, weights and metrics go; by default nowhere.
             resume: Whether to go on from the folder's checkpoint.
-            progress: Whether to show a progress bar (in a log file: lines), or the bar of a longer work to count on.
+            progress: Whether to show a progress bar; in a log file, lines.
             tensorboard: Whether to write TensorBoard events into the folder as well.
 
         Returns:
@@ -125,8 +124,7 @@ class Trainer:
                 loop.resume()
             else:
                 loop.start(data)
-            shared = nullcontext(progress) if isinstance(progress, Progress) else None
-            with shared or Progress(loop.total_steps, loop.steps_done, enabled=bool(progress)) as shown:
+            with Progress(loop.total_steps, loop.steps_done, enabled=progress) as shown:
                 loop.run(shown, flag, tensorboard)
         return loop.history
 

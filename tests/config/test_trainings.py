@@ -8,62 +8,88 @@ import torch
 
 import pyrovae
 from pyrovae import config
-from pyrovae.config.trainings import train_run
-from pyrovae.training import RunFolder
+from pyrovae.config import Job
+from pyrovae.training import Interrupted, RunFolder
+from pyrovae.training.loop import Loop
 
 SMALL = ("--data", "digits", "--epochs", "2", "--engine", "pyro", "--model.encoder.hidden", "[8]")
 
 
-def command(folder: Path, name: str, *more: str) -> list[str]:
-    return [*SMALL, "--runs_dir", str(folder), "--name", name, *more]
+def job(folder: Path, name: str, *more: str, which: str | None = None) -> Job:
+    return Job(RunFolder(folder / name), (*SMALL, *more), which)
 
 
-def weights(path: Path) -> torch.Tensor:
-    return torch.cat([value.flatten() for value in pyrovae.load(path, which="last").state_dict().values()])
+def weights(job: Job) -> torch.Tensor:
+    state = pyrovae.load(job.folder.path, which="last").state_dict()
+    return torch.cat([value.flatten() for value in state.values()])
 
 
 @pytest.mark.slow
 def test_a_run_is_trained_once_and_is_the_same_in_a_pool(tmp_path: Path, capsys) -> None:
-    alone = train_run(command(tmp_path / "alone", "a"))
-    paths = config.train_runs([command(tmp_path / "pool", name) for name in ("a", "b")], workers=2)
-    assert [path.name for path in paths] == ["a", "b"]
-    assert torch.equal(weights(alone), weights(paths[0]))
-    assert json.loads((paths[1] / "test.json").read_text())["images"] == 300
+    alone = job(tmp_path / "alone", "a")
+    alone.train()
+    jobs = [job(tmp_path / "pool", name) for name in ("a", "b")]
+    config.train_runs(jobs, workers=2)
+    assert torch.equal(weights(alone), weights(jobs[0]))
+    assert json.loads(jobs[1].folder.test.read_text())["images"] == 300
     capsys.readouterr()
-    stamps = [(path / "model.safetensors").stat().st_mtime_ns for path in paths]
-    assert config.train_runs([command(tmp_path / "pool", name) for name in ("a", "b")], workers=2) == paths
-    assert [(path / "model.safetensors").stat().st_mtime_ns for path in paths] == stamps
+    stamps = [job.folder.last_weights.stat().st_mtime_ns for job in jobs]
+    config.train_runs(jobs, workers=2)
+    assert [job.folder.last_weights.stat().st_mtime_ns for job in jobs] == stamps
     assert capsys.readouterr().out == ""
 
 
-def test_what_was_cut_off_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    whole = train_run(command(tmp_path, "whole"))
-    first = command(tmp_path, "cut")
-    first[first.index("--epochs") + 1] = "1"
-    cut = train_run(first)
-    (cut / "test.json").unlink()
-    train_run(command(tmp_path, "cut"))  # epochs may differ when a run goes on
+def test_what_was_cut_off_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = job(tmp_path / "whole", "a"), job(tmp_path / "cut", "a")
+    whole.train()
+    update = Loop._update
+
+    def interrupted(self, chunk):
+        if self.epoch == 1:
+            self._save()
+            raise Interrupted(2)
+        return update(self, chunk)
+
+    monkeypatch.setattr(Loop, "_update", interrupted)
+    with pytest.raises(Interrupted):
+        cut.train()
+    monkeypatch.undo()
+    assert (cut.finished, cut.steps_done()) == (False, whole.steps_done() // 2)
+    cut.train()
+    assert cut.finished
     assert torch.equal(weights(whole), weights(cut))
-    # Stopped before the first checkpoint: begun again.
-    for file in (cut / "checkpoint.pt", cut / "model.safetensors", cut / "test.json"):
-        file.unlink()
-    assert torch.equal(weights(train_run(command(tmp_path, "cut"))), weights(whole))
+
+
+def test_a_run_that_broke_before_its_first_checkpoint_is_begun_anew(tmp_path: Path) -> None:
+    broken = job(tmp_path, "a")
+    broken.folder.path.mkdir()
+    broken.folder.config.write_text("run: cut off")
+    broken.train()
+    assert broken.finished
+
+
+def test_more_epochs_are_trained_and_the_weights_asked_for_are_tested(tmp_path: Path) -> None:
+    job(tmp_path, "a").train()
+    best = json.loads((tmp_path / "a" / "test.json").read_text())
+    longer = job(tmp_path, "a", "--epochs", "3", which="last")
+    assert not longer.finished
+    longer.train()
+    assert [row["epoch"] for row in longer.folder.rows()] == [1, 2, 3]
+    assert json.loads(longer.folder.test.read_text())["negative_elbo"] < best["negative_elbo"]
 
 
 def test_a_folder_of_other_settings_is_not_taken(tmp_path: Path) -> None:
-    train_run(command(tmp_path, "a"))
-    with pytest.raises(ValueError, match=r"beta: 4\.0 would change"):
-        config.train_runs([command(tmp_path, "a", "--objective.beta", "4")])
-    with pytest.raises(ValueError, match="needs a --name"):
-        config.train_runs([["--data", "digits"]])
+    job(tmp_path, "a").train()
+    with pytest.raises(ValueError, match=r"holds another run .*beta: 4\.0 would change.* remove that folder"):
+        config.train_runs([job(tmp_path, "a", "--objective.beta", "4")])
 
 
 @pytest.mark.slow
 def test_a_training_that_fails_ends_the_others_with_its_words(tmp_path: Path) -> None:
-    broken = command(tmp_path, "broken", "--optimizer.lr", "1e30")
+    broken = job(tmp_path, "broken", "--optimizer.lr", "1e30")
     with pytest.raises(ValueError, match="training broke in epoch"):
         config.train_runs([broken], progress=False)
-    assert RunFolder(tmp_path / "broken").config.exists()
+    assert broken.folder.config.exists()
 
 
 def test_a_command_line_is_divided() -> None:

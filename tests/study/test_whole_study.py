@@ -60,7 +60,7 @@ def test_the_report_needs_nothing_else(study: tuple[Path, list[Claim]]) -> None:
 
 def test_a_second_time_nothing_is_trained(study: tuple[Path, list[Claim]], monkeypatch) -> None:
     folder, claims = study
-    monkeypatch.setattr("pyrovae.study.runs.Runs.train", None)
+    monkeypatch.setattr("pyrovae.config.Job.train", None)
     before = (folder / "report.html").read_text()
     again = conduct(BUDGETS["quick"], folder, device="cpu", only=[3], progress=False)
     assert [c for c in claims if c.number.startswith("3")] == again
