@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000, help="Codes for each image, k.")
     parser.add_argument("--points", type=int, default=200, help="Quadrature points along each side, for a 2-D code.")
     parser.add_argument("--others", type=int, default=2000, help="Images for parts of the KL, samples and codes.")
-    parser.add_argument("--ais", type=int, default=0, help="Temperatures of bidirectional annealing; 0 for none.")
+    parser.add_argument("--ais", type=int, default=0, help="Temperatures of annealing; 0 for none.")
     parser.add_argument("--classifier", type=bool, default=False, help="Whether to train one that judges samples.")
     parser.add_argument("--engine", type=config.GraphEngine, default="graph", help="compiled pays for large jobs.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of all draws.")

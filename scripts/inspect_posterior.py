@@ -1,7 +1,7 @@
 """Compare a run's guide with the true posterior of chosen images, and say what the difference is made of.
 
 python scripts/inspect_posterior.py runs/mnist-vae-2d --images [3,7,12]
-python scripts/inspect_posterior.py runs/mnist-vae-10d --images [3,7,12] --draws 1000 --target_accept 0.95
+python scripts/inspect_posterior.py runs/mnist-vae-10d --draws 1000 --target_accept 0.95 --ais 500
 python scripts/inspect_posterior.py runs/mnist-vae-2d --method nuts --output posteriors.pdf
 """
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pyrovae import config, inspection
 from pyrovae.data import to_unit
-from pyrovae.evaluation import importance_weighted
+from pyrovae.evaluation import Annealing, annealed, importance_weighted
 from pyrovae.plots import new_figure, plot_posterior, plot_predictive, posterior_legend, save_figure
 from pyrovae.training.files import replace_text
 
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=300, help="Draws of each of four chains of NUTS.")
     parser.add_argument("--warmup", type=int, default=300, help="Transitions before them.")
     parser.add_argument("--target_accept", type=float, default=0.8, help="Higher: slower, with fewer divergences.")
+    parser.add_argument("--ais", type=int, default=0, help="Temperatures of annealing, for log p(x); 0 for none.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of everything drawn.")
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
     parser.add_argument("--output", type=str | None, default=None, help="Picture; by default in the run's figures.")
@@ -36,7 +37,7 @@ def main() -> None:
     split = run.split(options.split).take(options.images)
     output = config.picture(options.run, options.output, "posteriors")
     print(f"{run.data.name}, split {options.split}, pixels {run.pixels}, seed {seed}")
-
+    evidence = annealed(model, split, Annealing(options.ais), seed=seed) if options.ais else None
     truth: Any
     if options.method == "quadrature" or (options.method == "auto" and model.shapes.latent_dim <= 2):
         truth = inspection.quadrature_posterior(model, split)
@@ -46,7 +47,7 @@ def main() -> None:
         with tqdm(unit="transition", disable=None) as bar:
             truth = draws = inspection.nuts_posterior(model, split, **settings, seed=seed, progress=bar.update)
     guide = inspection.guide_draws(model, split, 4 * options.draws, seed=seed)
-    comparison = inspection.compare(model, split, truth, seed=seed)
+    comparison = inspection.compare(model, split, truth, evidence=evidence, seed=seed)
     print(f"{draws.diagnosis()}\n{comparison.table(options.images)}\n{comparison.remark}")
     report = {"images": options.images, "seed": seed, "truth": draws.to_dict(), "comparison": comparison.to_dict()}
 

@@ -188,13 +188,23 @@ def _check(model: LatentVariableModel) -> None:
 
 
 def _estimate(log_weights: Tensor, method: str, sign: int) -> LikelihoodEstimate:
-    """Of weights, (chains, images), whose mean is p(x) to the power of `sign`."""
+    """Of weights, (chains, images), whose mean is p(x) to the power of `sign`.
+
+    Bias and error are the jackknife's: a few chains of unlike weights have a logarithm of the mean whose error the
+    delta method puts too low, by a fifth for 16 chains and errors of 0.4 nats.
+
+    References:
+        B. Efron and C. Stein, The Jackknife Estimate of Variance (1981), The Annals of Statistics 9(3).
+    """
     chains = len(log_weights)
-    total = log_weights.logsumexp(0)
-    ratio = (2 * log_weights).logsumexp(0) - 2 * total + math.log(chains)
-    error = ((ratio.exp() - 1).clamp(min=0) / (chains - 1)).sqrt().cpu().numpy()
-    value = sign * (total - math.log(chains)).cpu().numpy()
-    return LikelihoodEstimate(method, value, error, sign * np.square(error) / 2)
+    value = log_weights.logsumexp(0) - math.log(chains)
+    none = torch.full_like(log_weights[:1], -math.inf)
+    before = torch.cat([none, log_weights.logcumsumexp(0)[:-1]])
+    after = torch.cat([none, log_weights.flip(0).logcumsumexp(0)[:-1]]).flip(0)
+    without = torch.logaddexp(before, after) - math.log(chains - 1)
+    error = (chains - 1) / math.sqrt(chains) * without.std(0)
+    bias = (chains - 1) * (value - without.mean(0))
+    return LikelihoodEstimate(method, (sign * value).cpu().numpy(), error.cpu().numpy(), (sign * bias).cpu().numpy())
 
 
 class _Chains:

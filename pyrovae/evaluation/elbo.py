@@ -1,5 +1,7 @@
 """The evidence lower bound of a set of images, in its two parts."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +17,26 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import LatentSite, kl_per_dimension, latent_sites
 from pyrovae.runtime import frozen
 
+CODED_TWICE = 100
+"""Images, at least, that get a second code, from which the error of all codes is known to about a tenth."""
+
+ROUNDING = 1e-12
+"""Share of a squared term that may be what float32 rounds: the variance of what is not drawn."""
+
+
+@dataclass(frozen=True)
+class BoundErrors:
+    """Standard errors of a bound and of its parts, in nats per image; NaN where they are not known."""
+
+    negative_elbo: float
+    reconstruction: float
+    kl: float
+
+    @classmethod
+    def of(cls, variances: Tensor, images: int) -> "BoundErrors":
+        """Of means over so many images with these variances of bound, reconstruction and KL, (3,)."""
+        return cls(*(variances / images).sqrt().tolist())
+
 
 @dataclass(frozen=True)
 class ElboEstimate:
@@ -28,6 +50,8 @@ class ElboEstimate:
         kl_per_dim: The same for each latent dimension, (latent_dim,), where posterior and prior are
             independent over dimensions and the divergence has a closed form; otherwise None.
         active_units: Number of latent dimensions whose posterior mean depends on the image.
+        error: Standard errors that come from the draw of codes: of these images' own bound. 0 for a KL in closed form.
+        spread: Standard errors as estimates for all images of which these are a sample; the codes' part is in them.
     """
 
     images: int
@@ -36,6 +60,8 @@ class ElboEstimate:
     kl: float
     kl_per_dim: np.ndarray | None
     active_units: int
+    error: BoundErrors
+    spread: BoundErrors
 
     @property
     def negative_elbo(self) -> float:
@@ -45,13 +71,16 @@ class ElboEstimate:
     def to_dict(self) -> dict[str, Any]:
         """The numbers under their names, for JSON."""
         values = {**asdict(self), "negative_elbo": self.negative_elbo, "unit": "nats per image"}
+        for name in ("error", "spread"):
+            values[name] = {part: None if math.isnan(each) else each for part, each in values[name].items()}
         return values | {"kl_per_dim": None if self.kl_per_dim is None else self.kl_per_dim.tolist()}
 
     def __str__(self) -> str:
         total = "-ELBO" if self.score == "NLL" else f"{self.score} + KL"
         return (
             f"{total} {self.negative_elbo:.2f} = reconstruction ({self.score}) {self.reconstruction:.2f} "
-            f"+ KL {self.kl:.2f} nats per image, {self.images:,} images, {self.active_units} active units"
+            f"+ KL {self.kl:.2f} nats per image ± {self.error.negative_elbo:.2g} ({self.images:,} images, "
+            f"± {self.spread.negative_elbo:.2f} from their choice), {self.active_units} active units"
         )
 
 
@@ -64,10 +93,12 @@ def estimate_elbo(
 ) -> ElboEstimate:
     """Estimate the ELBO of a split with one code per image, whatever the weights of the training were.
 
-    The KL term is exact where Pyro knows it in closed form and otherwise estimated with the same codes.
+    The KL term is exact where Pyro knows it in closed form and otherwise estimated with the same codes. A tenth of the
+    images, and at least a hundred, get a second code afterwards: half of the mean squared difference is the variance
+    that the draw of a code gives to an image's bound.
 
     Args:
-        model: Any object with Pyro programs `model(x, y)` and `guide(x, y)`.
+        model: Any object with Pyro programs `model(x, y)` and `guide(x, y)`, whose plate of images is the rightmost.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split` where the model
             was trained on binary pixels.
         batch_size: Images at a time; it bounds the memory and does not change the estimate's law.
@@ -76,33 +107,48 @@ def estimate_elbo(
     Raises:
         ValueError: If there are no images.
     """
-    if not len(split.images):
+    n = len(split)
+    if not n:
         raise ValueError("there are no images to evaluate: the split is empty")
-    sums = torch.zeros(2, dtype=torch.float64)
-    per_dim: Tensor | None = None
-    means = []
+    again = range(0, n, max(1, min(10, n // CODED_TWICE)))
     with frozen(model, seed) as device:
-        for x, y in batches(split, batch_size, device):
-            latents, reconstruction = _trace(model, x, y)
-            kl, batch_per_dim, mean = _divergence(latents)
-            sums += torch.stack([reconstruction, kl]).double().cpu()
-            means.append(mean.cpu())
-            if batch_per_dim is not None:
-                batch_per_dim = batch_per_dim.double().cpu()
-                per_dim = batch_per_dim if per_dim is None else per_dim + batch_per_dim
-    n = len(split.images)
+        terms, dims, means = zip(*_batches_of_terms(model, split, batch_size, device), strict=True)
+        second = torch.cat([each for each, *_ in _batches_of_terms(model, split.take(again), batch_size, device)])
+    first = torch.cat(terms)
+    within = (first[again] - second).square().mean(0) / 2
+    within[within < ROUNDING * first.square().mean(0)] = 0.0
+    known = [each for each in dims if each is not None]
+    _, reconstruction, kl = first.mean(0).tolist()
     return ElboEstimate(
         images=n,
         score=getattr(model.likelihood, "score", "NLL"),
-        reconstruction=float(sums[0] / n),
-        kl=float(sums[1] / n),
-        kl_per_dim=None if per_dim is None else (per_dim / n).numpy(),
+        reconstruction=reconstruction,
+        kl=kl,
+        kl_per_dim=(torch.stack(known).sum(0) / n).numpy() if known else None,
         active_units=active_units(torch.cat(means)),
+        error=BoundErrors.of(within, n),
+        spread=BoundErrors.of(first.var(0) if n > 1 else first[0] * math.nan, n),
     )
 
 
+def _batches_of_terms(
+    model: LatentVariableModel, split: Split, batch_size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    """The terms of each batch's bound.
+
+    Yields:
+        Minus the bound, reconstruction and KL of every image, float64 (B, 3); the KL's sum over the batch for each
+        dimension, or None; posterior means, (B, dimensions).
+    """
+    for x, y in batches(split, batch_size, device):
+        latents, reconstruction = _trace(model, x, y)
+        kl, per_dim, mean = _divergence(latents, len(x))
+        terms = torch.stack([reconstruction + kl, reconstruction, kl], 1)
+        yield terms.cpu(), None if per_dim is None else per_dim.cpu(), mean.cpu()
+
+
 def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[tuple[LatentSite, Tensor]], Tensor]:
-    """Run guide and model once: codes with their log q - log p, and minus the log-density of what is observed."""
+    """Run guide and model once: codes with their log q - log p, and minus the log-density of what is observed, (B,)."""
     guide_trace = poutine.trace(model.guide).get_trace(x, y)
     model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)
     guide_trace.compute_log_prob()
@@ -111,23 +157,26 @@ def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[tuple
         (site, guide_trace.nodes[site.name]["log_prob"] - model_trace.nodes[site.name]["log_prob"])
         for site in latent_sites(guide_trace, model_trace)
     ]
-    observed = [model_trace.nodes[name]["log_prob_sum"] for name in model_trace.observation_nodes]
-    return latents, -torch.stack([torch.as_tensor(value) for value in observed]).sum()
+    observed = [_of_images(model_trace.nodes[name]["log_prob"], len(x)) for name in model_trace.observation_nodes]
+    return latents, -torch.stack(observed).sum(0)
 
 
-def _divergence(latents: list[tuple[LatentSite, Tensor]]) -> tuple[Tensor, Tensor | None, Tensor]:
-    """KL over the batch; the same per dimension or None; posterior means, (B, dimensions)."""
-    total = torch.zeros(())
-    per_dim: list[Tensor | None] = []
-    means = []
+def _divergence(latents: list[tuple[LatentSite, Tensor]], images: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    """KL of each image, (B,); the batch's sum for each dimension or None; posterior means, (B, dimensions)."""
+    per_image, per_dim, means = [], [], []
     for site, log_ratio in latents:
         each = kl_per_dimension(site.q, site.p) if site.in_order else None
-        dims = None if each is None else each.flatten(0, -2).sum(0)
-        per_dim.append(dims)
-        total = total.to(site.value.device) + (log_ratio.sum() if dims is None else dims.sum())
+        if each is not None:
+            per_dim.append(each.double().flatten(0, -2).sum(0))
+        per_image.append(_of_images(log_ratio if each is None else each.sum(-1), images))
         means.append(_mean(site.q, site.value).flatten(1))
-    known = [dims for dims in per_dim if dims is not None]
-    return total, torch.cat(known) if known and len(known) == len(per_dim) else None, torch.cat(means, 1)
+    known = bool(per_dim) and len(per_dim) == len(latents)
+    return torch.stack(per_image).sum(0), torch.cat(per_dim) if known else None, torch.cat(means, 1)
+
+
+def _of_images(values: Tensor, images: int) -> Tensor:
+    """Summed over all that is left of the plate of images: float64 (B,)."""
+    return values.double().reshape(-1, images).sum(0)
 
 
 def _mean(q: Distribution, value: Tensor) -> Tensor:

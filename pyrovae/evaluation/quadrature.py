@@ -193,7 +193,7 @@ def _shared_grid(
     area = float(step.double().prod().log())
     value = (torch.cat(full) + area).cpu().numpy()
     coarse = (torch.cat(half) + area + math.log(4)).cpu().numpy()
-    return value, np.abs(value - coarse) + _rounding(value, split.images[0].numel())
+    return value, np.abs(value - coarse) + rounding(value, split.images[0].numel())
 
 
 def _closer(
@@ -224,7 +224,7 @@ def _on_own_grids(
         coarse = logs.unflatten(0, (side, side))[::2, ::2].flatten(0, 1)
         finer = (logs.logsumexp(0) + area).cpu().numpy()
         halved = (coarse.logsumexp(0) + area + math.log(4)).cpu().numpy()
-        found = np.abs(finer - halved) + _rounding(finer, x[0].numel())
+        found = np.abs(finer - halved) + rounding(finer, x[0].numel())
         value, error = np.where(found < error, finer, value), np.minimum(found, error)
         if (error <= tolerance).all():
             break
@@ -232,7 +232,7 @@ def _on_own_grids(
     return value, error
 
 
-def _rounding(values: np.ndarray, pixels: int) -> np.ndarray:
+def rounding(values: np.ndarray, pixels: int) -> np.ndarray:
     """What sums over so many pixels lose in float32, nats."""
     return 2.0**-22 * (np.abs(values) + pixels)
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from pyrovae.data import Split
-from pyrovae.evaluation.annealing import Annealing, bidirectional
+from pyrovae.evaluation.annealing import PILOTS, Annealing, annealed, bidirectional
 from pyrovae.evaluation.classifier import Judgement
-from pyrovae.evaluation.elbo import estimate_elbo
+from pyrovae.evaluation.elbo import ElboEstimate, estimate_elbo
 from pyrovae.evaluation.information import split_kl
 from pyrovae.evaluation.likelihood import LikelihoodEstimate, check_has_likelihood, importance_weighted
 from pyrovae.evaluation.quadrature import other_codes, quadrature
@@ -90,8 +90,8 @@ class Budget:
         samples: Codes for each image, k.
         points: Quadrature points along each side, for a code of two dimensions.
         engine: "graph", or "compiled", which pays from some million codes on.
-        annealing: Temperatures and chains of bidirectional Monte Carlo, or None for none.
-        simulated: Images that are drawn from the model for it.
+        annealing: Temperatures and chains of annealed importance sampling, or None for none.
+        simulated: Images that are drawn from the model, and bounded by it from both sides.
         others: Images for the parts of the KL, the quality of samples and the accuracy of codes.
     """
 
@@ -175,19 +175,11 @@ def evaluate(
         ValueError: If the images do not suit the model, or there are none.
     """
     few, some = _spread(split, budget.images), _spread(split, budget.others)
-    bound = estimate_elbo(model, split, seed=seed)
-    whole = "reconstruction + KL" if bound.score == "NLL" else f"{bound.score} + KL, no bound of any likelihood"
-    rows = [
-        Row("-ELBO" if bound.score == "NLL" else "loss", bound.negative_elbo, math.nan, bound.images, whole),
-        Row("reconstruction", bound.reconstruction, math.nan, bound.images, f"{bound.score}, one code an image"),
-        Row("KL", bound.kl, math.nan, bound.images, ""),
-        Row("active units", bound.active_units, math.nan, bound.images, f"of {model.shapes.latent_dim} dimensions"),
-    ]
-    if bound.kl_per_dim is not None:
-        rows += [Row(f"KL of z[{j}]", float(kl), math.nan, bound.images, "") for j, kl in enumerate(bound.kl_per_dim)]
+    rows = list(_bound(model, estimate_elbo(model, split, seed=seed)))
     missing: dict[str, str] = {}
     for what, numbers in {
         "log p(x)": lambda: _likelihoods(model, few, budget, seed, progress),
+        "annealed log p(x)": lambda: _annealed(model, few, budget, seed, progress),
         "parts of the KL": lambda: _parts_of_kl(model, some, seed),
         "quality of samples": lambda: _samples(model, some, judge, seed),
         "accuracy of codes": lambda: _accuracy(model, train, some, seed),
@@ -235,6 +227,20 @@ def compare(first: Report, second: Report, names: tuple[str, str]) -> str:
     return "\n".join(lines)
 
 
+def _bound(model: LatentVariableModel, bound: ElboEstimate) -> Iterable[Row]:
+    n, is_likelihood, error = bound.images, bound.score == "NLL", bound.error
+    name = "-ELBO" if is_likelihood else "loss"
+    whole = "reconstruction + KL" if is_likelihood else f"{bound.score} + KL, no bound of any likelihood"
+    yield Row(name, bound.negative_elbo, error.negative_elbo, n, whole)
+    how = f"of the {name}, as an estimate for all images of which these are"
+    yield Row("its error over images", bound.spread.negative_elbo, math.nan, n, how)
+    yield Row("reconstruction", bound.reconstruction, error.reconstruction, n, f"{bound.score}, one code an image")
+    yield Row("KL", bound.kl, error.kl, n, "one code an image" if bound.kl_per_dim is None else "in closed form")
+    yield Row("active units", bound.active_units, math.nan, n, f"of {model.shapes.latent_dim} dimensions")
+    for j, kl in enumerate(() if bound.kl_per_dim is None else bound.kl_per_dim):
+        yield Row(f"KL of z[{j}]", float(kl), math.nan, n, "")
+
+
 def _likelihoods(
     model: LatentVariableModel,
     few: Split,
@@ -264,13 +270,27 @@ def _likelihoods(
         exact = quadrature(model, few, budget.points, engine=budget.engine)
         how = f"{exact.method}; the error is at most {exact.error.max():.1g}"
         yield Row("log p(x)", exact.mean, float(exact.error.mean()), n, how)
-    if budget.annealing is not None:
-        total = 2 * budget.annealing.temperatures * (4 + budget.annealing.chains) * budget.simulated
-        bounds = bidirectional(
-            model, budget.simulated, budget.annealing, seed=seed, progress=progress("annealing, transitions", total)
-        )
-        for name, side in (("least", bounds.lower), ("most", bounds.upper)):
-            yield Row(f"log p(simulated) at {name}", side.mean, side.mean_error, budget.simulated, side.method)
+
+
+def _annealed(
+    model: LatentVariableModel,
+    few: Split,
+    budget: Budget,
+    seed: int,
+    progress: Callable[[str, int], Callable[[int], object]],
+) -> Iterable[Row]:
+    settings = budget.annealing
+    if settings is None:
+        return
+    each = settings.temperatures * (PILOTS + settings.chains)
+    bar = progress("annealing, transitions", each * len(few))
+    found = annealed(model, few, settings, seed=seed, progress=bar)
+    yield Row("log p(x) at least", found.mean, found.mean_error, len(few), found.method)
+    yield Row("its bias", -found.mean_bias, math.nan, len(few), f"{found.method}, to first order")
+    bar = progress("annealing both ways, transitions", 2 * each * budget.simulated)
+    bounds = bidirectional(model, budget.simulated, settings, seed=seed, progress=bar)
+    for name, side in (("least", bounds.lower), ("most", bounds.upper)):
+        yield Row(f"log p(simulated) at {name}", side.mean, side.mean_error, budget.simulated, side.method)
 
 
 def _summary(estimate: LikelihoodEstimate, few: Split) -> Iterable[Row]:

@@ -13,6 +13,7 @@ import torch
 from torch.distributions import Distribution
 
 from pyrovae.data import Split
+from pyrovae.evaluation import LikelihoodEstimate
 from pyrovae.inspection.draws import PosteriorDraws, effective_size
 from pyrovae.inspection.grid import GridPosterior
 from pyrovae.inspection.local import LocalPosterior, fit_local
@@ -156,26 +157,34 @@ def compare(
     truth: GridPosterior | PosteriorDraws,
     *,
     best: LocalPosterior | None = None,
+    evidence: LikelihoodEstimate | None = None,
     samples: int = 5000,
     seed: int = 0,
 ) -> Comparison:
     """Compare the guide with the true posterior of images.
 
     log p(x) is the grid's where there is one; otherwise it is importance-weighted, with codes of the best q and of a
-    Student variable with the moments of the draws: closer proposals than the guide.
+    Student variable with the moments of the draws: closer proposals than the guide. What `annealed` finds needs neither
+    the draws nor a proposal, and can take its place.
 
     Args:
         model: The model.
         split: The images that `truth` was made of.
         truth: What `quadrature_posterior` or `nuts_posterior` found.
         best: What `fit_local` found; by default it is called.
+        evidence: log p(x) of the same images by another method; its bias of first order is taken off.
         samples: Codes for each bound.
         seed: Seed of the codes.
 
     Raises:
-        ValueError: If the truth is of another number of images.
+        ValueError: If the truth, or log p(x), is of another number of images.
     """
     images = truth.z.shape[2] if isinstance(truth, PosteriorDraws) else len(truth.axes)
+    if evidence is not None and len(evidence.error) != len(split):
+        raise ValueError(
+            f"log p(x) must be of the same images, got {len(evidence.error)} for {len(split)} images: call annealed "
+            f"with the images that are compared"
+        )
     if images != len(split) or samples < 2:
         raise ValueError(
             f"a comparison needs the truth of the same images and at least 2 samples, got {images} for {len(split)} "
@@ -187,26 +196,38 @@ def compare(
         target = Target.of(model, split, device)
         q, best_q = target.guide(), best(target.x, target.y)
         elbo, best_elbo = _bound(target, q, samples), _bound(target, best_q, samples)
+        if evidence is not None:
+            log_evidence = Estimate(evidence.log_likelihood + evidence.bias, evidence.error)
+        elif isinstance(truth, GridPosterior):
+            log_evidence = Estimate(truth.log_evidence, truth.error)
+        else:
+            log_evidence = _evidence(target, best_q, truth, samples)
         if isinstance(truth, GridPosterior):
-            evidence = Estimate(truth.log_evidence, truth.error)
             reverse = _reverse_on_grid(truth, q, device)
         else:
-            evidence = _evidence(target, best_q, truth, samples)
-            reverse = _reverse_of_draws(truth, target, q, evidence)
+            reverse = _reverse_of_draws(truth, target, q, log_evidence)
     return Comparison(
-        method="quadrature" if isinstance(truth, GridPosterior) else f"{truth.source}, log p(x) by {samples:,} codes",
+        method=_method(truth, evidence, samples),
         score=getattr(model.likelihood, "score", "NLL"),
-        log_evidence=evidence,
+        log_evidence=log_evidence,
         elbo=elbo,
         best_elbo=best_elbo,
-        gap=evidence - elbo,
-        approximation=evidence - best_elbo,
+        gap=log_evidence - elbo,
+        approximation=log_evidence - best_elbo,
         amortisation=best_elbo - elbo,
         reverse=reverse,
         truth=(truth.mean, truth.covariance),
         guide=_moments(encode(model, split, batch_size=len(split), seed=seed)),
         best=_moments(encode(local, split, batch_size=len(split), seed=seed)),
     )
+
+
+def _method(truth: GridPosterior | PosteriorDraws, evidence: LikelihoodEstimate | None, samples: int) -> str:
+    """Where the truth and log p(x) come from, in words."""
+    source = truth.source if isinstance(truth, PosteriorDraws) else "quadrature"
+    if evidence is not None:
+        return f"{source}, log p(x) {evidence.method}"
+    return f"{source}, log p(x) by {samples:,} codes" if isinstance(truth, PosteriorDraws) else source
 
 
 def _bound(target: Target, q: Distribution, samples: int) -> Estimate:
@@ -235,9 +256,9 @@ def _evidence(target: Target, q: Distribution, truth: PosteriorDraws, samples: i
     mixture = torch.stack([p.log_prob(z).double() for p in proposals]).logsumexp(0) - math.log(len(proposals))
     logs = target.log_joint_of_many(z) - mixture
     found = logs.logsumexp(0) - math.log(len(z))
-    # Delta method: the variance of log(mean w) is var(w) / (k mean(w)^2).
+    # Delta method: the variance of log(mean w) is var(w) / (k mean(w)^2), and half of it lies the mean below log p(x).
     error = (logs - found).exp().std(0) / math.sqrt(len(z))
-    return Estimate(found.cpu().numpy(), error.cpu().numpy())
+    return Estimate((found + error.square() / 2).cpu().numpy(), error.cpu().numpy())
 
 
 def _reverse_on_grid(truth: GridPosterior, q: Distribution, device: torch.device) -> Estimate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Split
+from pyrovae.evaluation.quadrature import rounding
 from pyrovae.inspection.draws import PosteriorDraws
 from pyrovae.inspection.target import Target
 from pyrovae.models import LatentVariableModel
@@ -31,7 +32,8 @@ class GridPosterior:
         axes: Coordinates of the cells' midpoints, evenly spaced, (images, latent_dim, points).
         log_density: log p(z | x) at the midpoints, (images, points) or (images, points, points), z[0] first.
         log_evidence: log p(x), the normaliser, (images,), in nats.
-        error: Bound of its error: how far the same rule on every other point is off, (images,).
+        error: Bound of its error: how far the same rule on every other point is off, and what
+            float32 rounds, (images,).
     """
 
     axes: np.ndarray
@@ -127,7 +129,8 @@ def quadrature_posterior(
             evidence, error = _integrate(logs, low, high)
         axes = _axes(low, high, points)
         density = logs - evidence.reshape(-1, *[1] * dims)
-    return GridPosterior(*(part.cpu().numpy() for part in (axes, density, evidence, error)))
+    found = GridPosterior(*(part.cpu().numpy() for part in (axes, density, evidence, error)))
+    return replace(found, error=found.error + rounding(found.log_evidence, split.images[0].numel()))
 
 
 def _axes(low: Tensor, high: Tensor, points: int) -> Tensor:

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from intervals import hold, hold_in_19_of_20
 from known_evidence import Known
 
 from pyrovae import CVAE, VAE, Autoencoder
@@ -15,13 +16,11 @@ QUICK = Annealing(temperatures=12, chains=16, leapfrogs=4)
 
 
 def test_its_error_holds_in_19_of_20_seeds(known: Known) -> None:
-    """With the bias of first order taken off."""
-    split, exact = known.split.take(range(10)), known.exact[:10].mean()
-    hits = 0
-    for seed in range(20):
-        found = annealed(known.model, split, QUICK, seed=seed)
-        hits += abs(found.mean + found.mean_bias - exact) < 1.96 * found.mean_error
-    assert hits >= 17  # 19 are expected; fewer than 17 happen once in 60 times if the errors are right
+    """With the bias of first order taken off; sixteen chains of an image are a little too few for its own interval."""
+    split, exact = known.split.take(range(20)), known.exact[:20]
+    found = [annealed(known.model, split, QUICK, seed=seed) for seed in range(20)]
+    hold_in_19_of_20([f.mean + f.mean_bias - exact.mean() for f in found], [f.mean_error for f in found])
+    hold(np.array([f.log_likelihood + f.bias - exact for f in found]), np.array([f.error for f in found]), short=0.04)
 
 
 def test_bounds_from_both_sides_close_in(known: Known) -> None:
@@ -57,7 +56,10 @@ def test_from_the_guide_and_of_labels(few_digits: ImageSet) -> None:
 
 @pytest.mark.slow
 def test_a_trained_model_has_one_likelihood(digits: ImageSet) -> None:
-    """Quadrature, importance weighting and annealing agree on a trained model with a code of two dimensions."""
+    """Quadrature, importance weighting and annealing agree on a trained model with a code of two dimensions.
+
+    Image by image, where the shape of the weights speaks for the guide; annealing on all of them.
+    """
     from pyrovae import Trainer
 
     torch.manual_seed(0)
@@ -66,8 +68,14 @@ def test_a_trained_model_has_one_likelihood(digits: ImageSet) -> None:
     split = fixed_split(digits.split("test"), "dynamic").take(range(40))
     exact = quadrature(model, split)
     assert exact.error.max() < 1e-3
-    for found in (importance_weighted(model, split, 5000), annealed(model, split, Annealing(200, 16))):
-        assert abs(found.mean + found.mean_bias - exact.mean) < 3.3 * found.mean_error
+    weighted, walked = importance_weighted(model, split, 5000), annealed(model, split, Annealing(100, 32, 5))
+    trusted = weighted.pareto < weighted.pareto_threshold
+    assert trusted.sum() > 30
+    for found, chosen in ((weighted, trusted), (walked, trusted | True)):
+        away, error = found.log_likelihood + found.bias - exact.log_likelihood, np.hypot(found.error, exact.error)
+        hold(away[chosen], error[chosen], short=0.02)
+        assert abs(away[chosen].mean()) < 3 * np.sqrt(np.square(error[chosen]).sum()) / chosen.sum()
+        assert error[chosen].max() < 0.3
 
 
 def test_what_cannot_be(few_digits: ImageSet) -> None:

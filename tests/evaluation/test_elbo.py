@@ -46,6 +46,25 @@ def test_the_batch_size_changes_only_the_draws(split: Split) -> None:
     assert whole.reconstruction == pytest.approx(parts.reconstruction, rel=1e-5)
     assert whole.kl == parts.kl == 0
     assert whole.kl_per_dim is None
+    assert whole.error.negative_elbo == 0  # a code that is not drawn
+
+
+def test_a_second_code_of_some_images_gives_the_error_of_all(digits: ImageSet) -> None:
+    """The scatter over seeds is what is stated, known to a tenth by as many seeds; one image has no spread."""
+    split = fixed_split(digits.split("train"), "dynamic").take(range(1000))
+    model = VAE((1, 8, 8), 2)
+    with torch.no_grad():
+        model.likelihood.decoder.head.weight *= 5  # codes that matter
+    found = [estimate_elbo(model, split, seed=seed) for seed in range(60)]
+    for part in ("negative_elbo", "reconstruction"):
+        stated = torch.tensor([getattr(f.error, part) for f in found])
+        scatter = torch.tensor([getattr(f, part) for f in found]).std()
+        assert stated.mean() == pytest.approx(scatter.item(), rel=0.3)
+        assert stated.std() < 0.2 * stated.mean()
+    assert found[0].spread.negative_elbo > found[0].error.negative_elbo > 0
+    one = estimate_elbo(model, split.take([3]))
+    assert one.to_dict()["spread"] == {"negative_elbo": None, "reconstruction": None, "kl": None}
+    assert one.to_dict()["error"]["kl"] == 0
 
 
 def test_evaluation_changes_nothing(split: Split) -> None:

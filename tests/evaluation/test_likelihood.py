@@ -7,14 +7,15 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from known_evidence import SHAPE, Known
-from torch import nn
+from intervals import hold, hold_in_19_of_20
+from known_evidence import SHAPE, Known, LinearDecoder
+from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from pyrovae import CVAE, VAE, Autoencoder
-from pyrovae.data import ImageSet, fixed_split, to_unit
-from pyrovae.evaluation import estimate_elbo, importance_weighted, quadrature
-from pyrovae.likelihoods import CrossEntropy
+from pyrovae.data import ImageSet, Split, fixed_split, to_unit
+from pyrovae.evaluation import Annealing, annealed, estimate_elbo, importance_weighted, quadrature
+from pyrovae.likelihoods import CrossEntropy, Normal
 
 
 def test_quadrature_is_exact_and_knows_its_error(known: Known) -> None:
@@ -43,25 +44,65 @@ def test_importance_weighting_rises_to_the_evidence(known: Known) -> None:
 
 
 def test_its_error_holds_in_19_of_20_seeds(known: Known) -> None:
-    """With the bias of first order taken off."""
-    hits = 0
-    for seed in range(20):
-        found = importance_weighted(known.model, known.split, 1000, seed=seed)
-        hits += abs(found.mean + found.mean_bias - known.exact.mean()) < 1.96 * found.mean_error
-    assert hits >= 17  # 19 are expected; fewer than 17 happen once in 60 times if the errors are right
+    """With the bias of first order taken off; and those of single images in 95 % of all cases."""
+    found = [importance_weighted(known.model, known.split, 1000, seed=seed) for seed in range(20)]
+    hold_in_19_of_20([f.mean + f.mean_bias - known.exact.mean() for f in found], [f.mean_error for f in found])
+    hold(np.array([f.log_likelihood + f.bias - known.exact for f in found]), np.array([f.error for f in found]))
 
 
-def test_so_does_that_of_the_bound(known: Known) -> None:
-    """The ELBO of a linear-Gaussian model is log p(x) less the KL of two Gaussians."""
-    x = to_unit(known.split.images)
+def exact_bound(known: Known, split: Split) -> float:
+    """Minus the ELBO of a linear-Gaussian model: the KL of two Gaussians less log p(x)."""
+    x = to_unit(split.images)
     mean, covariance = known.truth.posterior(x)
     with torch.no_grad():
         q = known.model.posterior(x).base_dist
-    exact = MultivariateNormal(mean, covariance)
-    kl = kl_divergence(MultivariateNormal(q.loc.double(), torch.diag_embed(q.scale.double().square())), exact)
-    expected = float((torch.as_tensor(known.exact) - kl).mean())
-    bounds = np.array([-estimate_elbo(known.model, known.split, seed=seed).negative_elbo for seed in range(25)])
-    assert abs(bounds.mean() - expected) < 3.5 * bounds.std(ddof=1) / 5
+    q = MultivariateNormal(q.loc.double(), torch.diag_embed(q.scale.double().square()))
+    kl = kl_divergence(q, MultivariateNormal(mean, covariance))
+    return float((kl - known.truth.log_evidence(x)).mean())
+
+
+def test_so_do_those_of_the_bound(known: Known) -> None:
+    """Over seeds that of the codes, and over sets of images that of their choice."""
+    exact = exact_bound(known, known.split)
+    found = [estimate_elbo(known.model, known.split, seed=seed) for seed in range(100)]
+    away, error = (np.array([f.negative_elbo for f in found]) - exact, np.array([f.error.negative_elbo for f in found]))
+    hold(away, error)
+    hold_in_19_of_20(away[:20], error[:20])
+    assert found[0].error.kl == 0  # in closed form
+    assert found[0].error.reconstruction == pytest.approx(found[0].error.negative_elbo)
+    images = torch.randint(0, 256, (6000, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    everything = Split(images, torch.zeros(6000, dtype=torch.int64))
+    exact = exact_bound(known, everything)
+    parts = [everything.take(range(first, first + 100)) for first in range(0, 6000, 100)]
+    found = [estimate_elbo(known.model, part, seed=seed) for seed, part in enumerate(parts)]
+    hold(np.array([f.negative_elbo for f in found]) - exact, np.array([f.spread.negative_elbo for f in found]))
+
+
+def test_a_mode_that_the_guide_does_not_know_is_found_by_annealing_alone(known: Known) -> None:
+    """Of two equal modes the guide has one, exactly: its weights are all alike, and half of p(x) is missing."""
+
+    class Folded(LinearDecoder):
+        def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+            return super().forward(torch.stack([z[..., 0], -z[..., 1].abs()], -1), y)
+
+    class Guide(nn.Module):
+        def forward(self, x: Tensor, y: Tensor | None = None) -> MultivariateNormal:
+            mean, covariance = known.truth.posterior(x)
+            return pyro.distributions.MultivariateNormal(mean.float(), covariance.float())
+
+    far = (known.truth.posterior(to_unit(known.split.images))[0][:, 1] < -1.3).nonzero().flatten().tolist()
+    assert len(far) > 5  # images whose codes are far from the fold, more than four standard deviations
+    split, exact = known.split.take(far), known.exact[far]
+    model = VAE(
+        SHAPE, 2, posterior=Guide(), decoder=Folded(known.truth), likelihood=lambda s, d: Normal(s, d, scale=0.4)
+    )
+    np.testing.assert_allclose(quadrature(model, split, 200).log_likelihood, exact + math.log(2), atol=1e-3)
+    weighted = importance_weighted(model, split, 1000)
+    assert weighted.failed == 0
+    np.testing.assert_allclose(weighted.log_likelihood, exact, atol=0.01)
+    found = annealed(model, split, Annealing(60, 32, 5))
+    assert (np.abs(found.log_likelihood + found.bias - exact - math.log(2)) < 3.5 * found.error).all()
+    assert abs(found.mean + found.mean_bias - exact.mean() - math.log(2)) < 3 * found.mean_error < 0.2
 
 
 def test_the_number_of_images_and_of_samples_need_not_fit_the_chunks(known: Known) -> None:

@@ -55,12 +55,18 @@ def test_a_report_is_printed_and_kept_twice_the_same(runs: dict[str, str], monke
         "digits, split test, pixels dynamic, scored by NLL, seed 0",
         "20 images  importance-weighted, k = 50",
         "20 images  quadrature, 20 x 20 points",
+        "20 images  annealed, 5 temperatures from the prior, 16 chains\n",
+        "20 images  annealed, 5 temperatures from the prior, 16 chains, to first order",
         "log p(simulated) at most",
+        "of the -ELBO, as an estimate for all images",
         "information I(x; z)",
         "300 images  reconstruction + KL",
     ):
         assert part in printed[0]
     kept = json.loads((Path(runs["vae"]) / "evaluation-test.json").read_text())
+    errors = {row["name"]: row["error"] for row in kept["rows"]}
+    assert errors["KL"] == 0
+    assert 0 < errors["reconstruction"] == errors["-ELBO"] < 0.5
     assert kept["policy"] == {"data": "digits", "split": "test", "pixels": "dynamic", "score": "NLL"}
     assert (Path(runs["vae"]) / "figures" / "aggregate_posterior.png").read_bytes().startswith(b"\x89PNG")
     assert str(Report.from_dict(kept)) in printed[0]

@@ -4,9 +4,11 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from intervals import hold
 
 from pyrovae import VAE
 from pyrovae.data import ImageSet, fixed_split
+from pyrovae.evaluation import Annealing, annealed
 from pyrovae.inspection import compare, fit_local, guide_draws, nuts_posterior, quadrature_posterior
 from pyrovae.inspection.local import fed_by_encoder
 from pyrovae.likelihoods import CrossEntropy
@@ -49,6 +51,46 @@ def test_the_split_is_the_closed_form(known, truth: str) -> None:
     np.testing.assert_allclose(found.best[1][:, [0, 1], [0, 1]], 1 / np.diag(precision)[None].repeat(3, 0), rtol=0.06)
     assert len(found.table(["a", "b", "c"]).splitlines()) == 6
     assert "log p(x)" in str(found)
+
+
+@pytest.mark.parametrize("source", ["quadrature", "NUTS"])
+def test_its_errors_hold_in_19_of_20_cases(many, source: str) -> None:
+    """Of a hundred seeds, for the means; the best q that was found is held to its own KL."""
+    model = many.model(DiagonalNormal)
+    best = fit_local(model, many.split, steps=100)
+    if source == "NUTS":
+        truth = nuts_posterior(model, many.split, warmup=30, draws=60, together=20)
+    else:
+        truth = quadrature_posterior(model, many.split)
+    mean, covariance = many.mean.numpy(), many.covariance.expand(20, -1, -1).numpy()
+    found: dict[str, list[tuple[float, float]]] = {}
+    for seed in range(100):
+        each = compare(model, many.split, truth, best=best, samples=500, seed=seed)
+        gap, approximation = (normal_kl(*q, mean, covariance) for q in (each.guide, each.best))
+        exact = {"gap": gap, "approximation": approximation, "amortisation": gap - approximation}
+        for name, kl in exact.items():
+            part = getattr(each, name)
+            found.setdefault(name, []).append((part.mean - kl.mean(), part.mean_error))
+    assert each.method == ("NUTS, log p(x) by 500 codes" if source == "NUTS" else "quadrature")
+    for pairs in found.values():
+        hold(*np.array(pairs).T)
+
+
+def test_annealing_stands_in_for_the_moments_of_draws(deep) -> None:
+    """log p(x) of four dimensions, where there is no grid; the gap takes its error along."""
+    model, exact = deep.model(DiagonalNormal), deep.truth.log_evidence(deep.x).numpy()
+    best, draws = fit_local(model, deep.split, steps=100), nuts_posterior(model, deep.split, warmup=40, draws=40)
+    evidence = annealed(model, deep.split, Annealing(80, 32, 5))
+    found = compare(model, deep.split, draws, best=best, evidence=evidence)
+    assert np.array_equal(found.log_evidence.value, evidence.log_likelihood + evidence.bias)
+    assert (np.abs(found.log_evidence.value - exact) < 3.5 * evidence.error).all()
+    mean, covariance = deep.mean.numpy(), deep.covariance.expand(3, -1, -1).numpy()
+    for part, q in ((found.gap, found.guide), (found.approximation, found.best)):
+        assert (np.abs(part.value - normal_kl(*q, mean, covariance)) < 3.5 * part.error).all()
+        assert (part.error > evidence.error).all()
+    assert "truth by NUTS, log p(x) annealed, 80 temperatures from the prior, 32 chains" in str(found)
+    with pytest.raises(ValueError, match="must be of the same images, got 2 for 3 images"):
+        compare(model, deep.split, draws, evidence=annealed(model, deep.split.take([0, 1]), Annealing(1, 2, 1)))
 
 
 @pytest.mark.parametrize("posterior", [FullNormal, Mixture, Flow])

@@ -11,7 +11,7 @@ from pyrovae import CVAE, VAE, Autoencoder
 from pyrovae.data import ImageSet, Split, fixed_split
 from pyrovae.evaluation import quadrature
 from pyrovae.inspection import PosteriorDraws, guide_draws, half, nuts_posterior, quadrature_posterior
-from pyrovae.likelihoods import CrossEntropy
+from pyrovae.likelihoods import CrossEntropy, Normal
 from pyrovae.posteriors import Beta, DiagonalNormal, WrappedNormal
 from pyrovae.priors import Uniform, VonMises
 
@@ -24,7 +24,7 @@ def test_quadrature_is_exact(case: str, request: pytest.FixtureRequest) -> None:
     found = quadrature_posterior(known.model(DiagonalNormal), known.split, 64)
     np.testing.assert_allclose(found.mean, known.mean, atol=1e-5)
     np.testing.assert_allclose(found.covariance, known.covariance.expand(3, -1, -1), atol=1e-5)
-    np.testing.assert_allclose(found.log_evidence, known.truth.log_evidence(known.x), atol=1e-4)
+    assert (np.abs(found.log_evidence - known.truth.log_evidence(known.x).numpy()) <= found.error).all()
     assert found.error.max() < 1e-4
     draws = found.draws(4000)
     assert np.abs((draws.mean - found.mean) / draws.mean_error).max() < 4
@@ -62,11 +62,12 @@ def test_boxes_and_circles(prior: type, posterior: type, few_digits: ImageSet) -
 
 
 def test_nuts_agrees_with_the_closed_form_within_its_errors(many) -> None:
-    """Twenty images are twenty chances: 95 % intervals hold for at least 34 of 40 means (P below 1e-2 if right)."""
+    """Twenty images are forty chances: 95 % intervals hold for 38 of their means, and would not if half as wide."""
     found = nuts_posterior(many.model(DiagonalNormal), many.split, together=20, **SHORT)
     assert found.z.shape == (4, 100, 20, 2)
     z = (found.mean - many.mean.numpy()) / found.mean_error
-    assert (np.abs(z) < 1.96).sum() >= 34
+    assert (np.abs(z) < 1.96).sum() >= 38
+    assert (np.abs(z) < 0.98).sum() < 38
     scales = np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2)) / many.covariance.diagonal().sqrt().numpy()
     assert abs(scales.mean() - 1) < 0.03
     assert found.divergences.sum() == 0
@@ -98,6 +99,30 @@ def test_bad_chains_are_told() -> None:
     stuck = np.zeros((2, 10, 1, 1))
     assert "warning" in PosteriorDraws("NUTS", stuck, False).diagnosis()
     assert "independent draws" in PosteriorDraws("guide", good[:1], True).diagnosis()
+
+
+def test_real_divergences_are_counted_and_told() -> None:
+    """The product of one code and the exponential of the other: a ridge that gets ever sharper along the other."""
+
+    class Ridge(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.white = torch.nn.Parameter(torch.ones(1, 2, 3))
+
+        def forward(self, z: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+            return (z[..., 1] * (2 * z[..., 0]).exp())[..., None, None, None] * self.white
+
+    torch.manual_seed(0)
+    model = VAE((1, 2, 3), 2, decoder=Ridge(), likelihood=lambda shapes, decoder: Normal(shapes, decoder, scale=0.1))
+    split = Split(torch.full((1, 1, 2, 3), 100, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+    found = nuts_posterior(model, split, warmup=10, draws=30)
+    assert found.diverging.shape == (4, 30, 1)
+    assert 3 < found.divergences[0] == found.diverging[0].sum() <= 30
+    verdict = found.diagnosis()
+    assert f"divergences {found.divergences[0]}\n" in verdict
+    assert f"{found.divergences[0]} of 30 transitions diverged: the posterior is sharper somewhere" in verdict
+    assert "raise target_accept towards 0.99" in verdict
+    assert found.complaints() == found.to_dict()["warnings"]
 
 
 def test_grey_pixels_have_a_gibbs_posterior(few_digits: ImageSet) -> None:

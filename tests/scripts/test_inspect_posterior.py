@@ -70,11 +70,12 @@ def test_a_posterior_is_inspected_twice_alike(runs, run_script, capsys) -> None:
 
 
 def test_nuts_says_how_far_it_can_be_trusted(runs, run_script, tmp_path, capsys) -> None:
-    argv = ["--images", "[5]", "--draws", "10", "--warmup", "10", "--output", str(tmp_path / "a.svg")]
+    argv = ["--images", "[5]", "--draws", "10", "--warmup", "10", "--ais", "5", "--output", str(tmp_path / "a.svg")]
     run_script("inspect_posterior.py", runs["cvae"], *argv)
     out = capsys.readouterr().out
     assert "NUTS: 4 chains of 10 draws for each image, R-hat up to" in out
     assert "warning: the effective number of draws" in out
+    assert "truth by NUTS, log p(x) annealed, 5 temperatures from the prior, 16 chains" in out
     assert {f.name for f in tmp_path.iterdir()} == {"a.svg", "a.json", "a.nc", "a-predictive.svg"}
     assert json.loads((tmp_path / "a.json").read_text())["truth"]["warnings"]
 
@@ -118,6 +119,7 @@ def test_the_other_scripts_draw_and_keep(runs, run_script, tmp_path, capsys) -> 
         ("inspect_posterior.py", "cvae", ["--method", "quadrature"], "this model has 3: use nuts_posterior"),
         ("inspect_posterior.py", "vae", ["--method", "magic"], "method must be one of auto, quadrature, nuts"),
         ("inspect_posterior.py", "cvae", ["--draws", "1"], "NUTS needs at least 2 chains, a warm-up, 4 draws"),
+        ("inspect_posterior.py", "vae", ["--ais", "-1"], "temperatures must be at least 1, got -1"),
         ("inspect_posterior.py", "nowhere", [], "does not exist; runs are folders that"),
         ("calibrate.py", "grey", [], "which is no density, so there are no draws of x"),
         ("classify.py", "vae", [], "this model does not look at labels"),
