@@ -29,10 +29,12 @@ class Capture:
         graph: Takes the function's tensor arguments and then `lifted`, returns a flat tuple of tensors.
         lifted: The tensors that the function reached by other ways (parameters, buffers, closures), by identity,
             so that a change in place is seen without a new trace.
+        changed: Those of them that the graph changes in place.
     """
 
     graph: fx.GraphModule
     lifted: tuple[Tensor, ...]
+    changed: tuple[Tensor, ...]
 
 
 def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> Capture:
@@ -55,8 +57,12 @@ def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor])
     return Capture(*_lift(traced))
 
 
-def _lift(traced: fx.GraphModule) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
-    """Turn `get_attr` nodes into placeholders, one for each tensor, except for constants made inside the function."""
+def _lift(traced: fx.GraphModule) -> tuple[fx.GraphModule, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Turn `get_attr` nodes into placeholders, one for each tensor, except for constants made inside the function.
+
+    Returns:
+        The graph, the tensors of its placeholders, and those of them that it changes.
+    """
     graph = traced.graph
     lifted: list[Tensor] = []
     placeholders: dict[int, fx.Node] = {}
@@ -78,7 +84,30 @@ def _lift(traced: fx.GraphModule) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
     for node in unused:
         graph.erase_node(node)
     kept = tuple(t for t in lifted if placeholders[id(t)] not in unused)
-    return fx.GraphModule(traced, graph), kept
+    written = _written(graph)
+    return fx.GraphModule(traced, graph), kept, tuple(t for t in kept if placeholders[id(t)] in written)
+
+
+def _written(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes whose memory an operation in place writes to, itself or through views."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            given = dict(zip([a.name for a in schema.arguments], node.args, strict=False)) | node.kwargs
+            targets = [
+                given.get(a.name) for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write
+            ]
+            found |= {_base(target) for target in tree_leaves(targets) if isinstance(target, fx.Node)}
+    return found
+
+
+def _base(node: fx.Node) -> fx.Node:
+    """What a view is a view of."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.returns or schema.returns[0].alias_info is None:
+        return node
+    return _base(node.all_input_nodes[0])
 
 
 class _Untouched(TorchDispatchMode):

@@ -13,6 +13,7 @@ import torch
 from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
 
+from pyrovae.runtime import restore_rng_state, rng_state
 from pyrovae.svi.capture import untouched
 from pyrovae.svi.compilation import CompilerError, missing_compiler, tf32
 from pyrovae.svi.functions import GraphFunction, TooManyGraphsError
@@ -137,15 +138,16 @@ class SVI:
             UntraceableError: If the engine was named, and the programs cannot be traced.
             CompilerError: If "compiled" was named, and compilation is impossible.
         """
-        random_state = torch.get_rng_state()
+        self._prepare_for(args, kwargs)
+        before = rng_state(self._device)
         loss = float(self.update(*args, **kwargs).loss)
         if not math.isfinite(loss):
-            torch.set_rng_state(random_state)
+            restore_rng_state(before, self._device)
             raise FloatingPointError(self.diagnose(*args, **kwargs))
         return loss
 
     def update(self, *args: Any, **kwargs: Any) -> Step:
-        """Take one gradient step without reading any result on the host (the engine "pyro" has to)."""
+        """Take one gradient step; the compiled engine does not read any result on the host."""
         self._prepare_for(args, kwargs)
         return self._guarded(self._update_by, args, kwargs)
 
@@ -209,11 +211,11 @@ class SVI:
         if not isinstance(self._optim, torch.optim.Optimizer):
             self._optim = self._optim(self._objective.trainable(args, kwargs))
         self._parameters = [p for group in self._optim.param_groups for p in group["params"]]
-        device = self._parameters[0].device
-        self._rates = LearningRates(self._optim, device)
-        self._healthy = torch.ones((), dtype=torch.bool, device=device)
-        if device.type == "cuda":
-            self._keep_state_on_device(device)
+        self._device = self._parameters[0].device
+        self._rates = LearningRates(self._optim, self._device)
+        self._healthy = torch.ones((), dtype=torch.bool, device=self._device)
+        if self._device.type == "cuda":
+            self._keep_state_on_device()
         trouble = self._trouble_with_parameters()
         if self.engine is None:
             self.engine, reason = self._choose(trouble, args, kwargs)
@@ -253,7 +255,7 @@ class SVI:
         """The engine for `auto`, and why."""
         if trouble:
             return "pyro", trouble
-        lacking = missing_compiler(self._parameters[0].device)
+        lacking = missing_compiler(self._device)
         candidates = ["graph"] if lacking else ["compiled", "graph"]
         note = f" ({lacking})" if lacking else ""
         if self._steps is None:
@@ -265,13 +267,13 @@ class SVI:
                 return candidate, f"{outlook} outweigh the {_COST[candidate]:g} s that the graph costs{note}"
         return "pyro", f"{outlook} do not outweigh making a graph{note}"
 
-    def _keep_state_on_device(self, device: torch.device) -> None:
+    def _keep_state_on_device(self) -> None:
         """Have the optimizer keep its step counts on the GPU, where a graph can advance them."""
         for group in self.optimizer.param_groups:
             if "capturable" in group and not group.get("fused"):
                 group["capturable"] = True
         for state in self.optimizer.state.values():
-            state.update({k: v.to(device) for k, v in state.items() if isinstance(v, Tensor) and not v.is_cuda})
+            state.update({k: v.to(self._device) for k, v in state.items() if isinstance(v, Tensor) and not v.is_cuda})
 
     def _guarded(self, action: Callable[[str, tuple, dict], Step], args: tuple, kwargs: dict) -> Step:
         """Run, and when a graph is impossible and the engine was not named, go on with the next engine."""
@@ -329,12 +331,12 @@ class SVI:
         return Step(self._apply(torch.tensor(loss)), log_probs)
 
     def _apply(self, loss: Tensor) -> Tensor:
-        """Update from `.grad` by the optimizer itself, if the loss is finite; on a GPU, without asking."""
-        if loss.device.type == "cpu" and not (self._healthy.all() and torch.isfinite(loss)):
+        """Update from `.grad` by the optimizer itself, if the loss is finite: on a GPU this waits for it."""
+        if self._healthy.to(loss.device) & torch.isfinite(loss):
+            self.optimizer.step()
+        else:
             self._healthy.fill_(False)
             loss = torch.full_like(loss, math.nan)
-        else:
-            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss
 

@@ -165,7 +165,7 @@ class GraphFunction:
                 call = compiled(captured, tensors)
                 # A CUDA graph would hold the value that a tensor on the host has now.
                 if all(t.is_cuda for t in (*tensors, *captured.lifted)):
-                    call = Replay(call, tensors, captured.lifted)
+                    call = Replay(call, captured, tensors)
                     watches.append(Placement(captured.lifted).changed)
         return Plan(captured, call, results[0], lambda: any(changed() for changed in watches))
 

@@ -12,25 +12,6 @@ from pyrovae.training.run_folder import RunFolder
 FORMAT = "pyrovae checkpoint 1"
 
 
-def rng_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """State of the random number generators that training draws from."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        state["mps"] = torch.mps.get_rng_state()
-    return state
-
-
-def restore_rng_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Put back what `rng_state` gave; a device that the state does not know keeps its own."""
-    torch.set_rng_state(state["cpu"].cpu())
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
-    elif device.type == "mps" and "mps" in state:
-        torch.mps.set_rng_state(state["mps"].cpu())
-
-
 def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
     """Write a checkpoint; the one before it is kept beside it.
 

@@ -15,8 +15,9 @@ from pyrovae.data.images import ImageSet, Split
 from pyrovae.data.pixels import fix_pixels, pixels, to_unit
 from pyrovae.evaluation import collapse_warning, estimate_elbo
 from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import restore_rng_state, rng_state
 from pyrovae.svi import SVI, Step, UntraceableError
-from pyrovae.training.checkpoint import load_checkpoint, restore_rng_state, rng_state, save_checkpoint
+from pyrovae.training.checkpoint import load_checkpoint, save_checkpoint
 from pyrovae.training.history import History, Row, elbo_columns
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.progress import Progress

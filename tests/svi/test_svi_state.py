@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from torch.utils._pytree import tree_leaves
 
 from pyrovae.svi import SVI, compile_function
+from pyrovae.svi.capture import capture
 from pyrovae.svi.watching import Placement
 
 SLOW = pytest.mark.slow
@@ -208,6 +210,20 @@ def test_new_memory_of_a_parameter_is_noticed(make_pair):
     assert not placement.changed()
     pair.encoder[0].weight.data = pair.encoder[0].weight.data.clone()
     assert placement.changed()
+
+
+def test_what_a_graph_changes_is_known(make_pair, images):
+    """A CUDA graph is made after a few calls whose changes are undone, and these only."""
+    pair = make_pair()
+    svi = SVI(pair.model, pair.guide, adam(pair), engine="graph")
+    svi.step(images)
+    step = capture(lambda x: tree_leaves(svi._whole_step(x)), [images])
+    states = [value for state in svi.optimizer.state.values() for value in state.values()]
+    assert set(map(id, step.changed)) == set(map(id, [*pair.parameters(), *states, svi._healthy]))
+    assert len(step.lifted) > len(step.changed)  # learning rates
+    net = nn.Sequential(nn.Linear(12, 3), nn.BatchNorm1d(3))
+    through = capture(lambda x: [net(x)], [images])
+    assert set(map(id, through.changed)) == set(map(id, net.buffers()))
 
 
 def test_two_engines_side_by_side(make_pair, images):
