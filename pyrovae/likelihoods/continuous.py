@@ -170,11 +170,19 @@ class ContinuousBernoulli(Likelihood):
 class OpenAffineBeta(dist.AffineBeta):
     """A Beta on (loc, loc + scale) whose support leaves out the two ends, where its density is 0 or infinite."""
 
+    def __init__(
+        self, concentration1: Tensor, concentration0: Tensor, loc: Tensor, scale: Tensor, validate_args: Any = None
+    ) -> None:
+        super().__init__(concentration1, concentration0, loc, scale, validate_args)
+        # The base has them side by side in one tensor, of which compiled code cannot load eight neighbours at once.
+        self._concentrations = concentration1, concentration0
+
     def log_prob(self, value: Tensor) -> Tensor:
         """The library's, without its detour over a Dirichlet of two components, which takes as long again."""
         if self._validate_args:
             self._validate_sample(value)
-        a, b, u = self.concentration1, self.concentration0, (value - self.low) / self.scale
+        a, b = (concentration.expand(self.batch_shape) for concentration in self._concentrations)
+        u = (value - self.low) / self.scale
         log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
         return (a - 1) * u.log() + (b - 1) * torch.log1p(-u) - log_beta - self.scale.log()
 
@@ -185,7 +193,9 @@ class OpenAffineBeta(dist.AffineBeta):
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "OpenAffineBeta":
         """Return the same with another batch shape."""
-        return super().expand(batch_shape, self._get_checked_instance(OpenAffineBeta, _instance))
+        new = self._get_checked_instance(OpenAffineBeta, _instance)
+        new._concentrations = self._concentrations
+        return super().expand(batch_shape, new)
 
 
 class Beta(Likelihood):
@@ -212,6 +222,8 @@ class Beta(Likelihood):
         "give the Beta a margin in which they lie (--model.likelihood.margin 0.01), or choose a density that takes "
         "them (--model.likelihood ContinuousBernoulli)"
     )
+    low: Tensor
+    width: Tensor
 
     def __init__(self, shapes: Shapes, decoder: DecoderFactory, margin: float = 0.0) -> None:
         super().__init__()

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pyrovae.svi.capture import Capture
+from pyrovae.svi.rewriting import rewrite_for_cpu
 
 Call = Callable[..., Sequence[Tensor]]
 
@@ -43,36 +44,6 @@ def missing_compiler(device: torch.device) -> str | None:
     return None
 
 
-def share_exponential(graph: fx.Graph) -> None:
-    """Write the cross-entropy of logits and their sigmoid, which is its gradient, with one exponential between them.
-
-    Inductor's own forms take three, which is most of the time that a Bernoulli likelihood costs on a CPU.
-
-    Args:
-        graph: ATen operations; changed in place. Values differ by rounding: log(1 + e) stands for log1p(e).
-    """
-    aten = torch.ops.aten
-    for loss in [n for n in graph.nodes if n.target is aten.binary_cross_entropy_with_logits.default]:
-        if len(loss.args) != 5 or loss.args[2:] != (None, None, 0):  # weighted, or reduced
-            continue
-        x, target = loss.args[:2]
-        with graph.inserting_before(loss):
-            call = graph.call_function
-            exponential = call(aten.exp.default, (call(aten.neg.default, (call(aten.abs.default, (x,)),)),))
-            one_more = call(aten.add.Tensor, (exponential, 1.0))
-            positive = call(aten.sub.Tensor, (call(aten.relu.default, (x,)), call(aten.mul.Tensor, (x, target))))
-            value = call(aten.add.Tensor, (positive, call(aten.log.default, (one_more,))))
-            larger = call(aten.reciprocal.default, (one_more,))
-            smaller = call(aten.mul.Tensor, (exponential, larger))
-            sigmoid = call(aten.where.self, (call(aten.ge.Scalar, (x, 0)), larger, smaller))
-        loss.replace_all_uses_with(value)
-        graph.erase_node(loss)
-        nodes = list(graph.nodes)
-        for node in [n for n in nodes[nodes.index(sigmoid) :] if n.target is aten.sigmoid.default and n.args[0] is x]:
-            node.replace_all_uses_with(sigmoid)
-            graph.erase_node(node)
-
-
 def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
     """Compile a captured function with Inductor.
 
@@ -94,7 +65,7 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
     if lacking:
         raise CompilerError(f"the compiled engine cannot run: {lacking}; or choose engine='graph'")
     if device.type == "cpu":
-        share_exponential(captured.graph.graph)
+        rewrite_for_cpu(captured.graph.graph)
         captured.graph.recompile()
     try:
         # Not with the module: these take seconds and 150 MB that other engines do without.
@@ -133,21 +104,21 @@ class Replay:
     """A compiled function captured as a CUDA graph and replayed.
 
     Args:
-        call: Takes the tensor arguments and then `lifted`.
+        call: Takes the tensor arguments and then `captured.lifted`.
+        captured: The traced function.
         leaves: Example arguments, on the GPU.
-        lifted: Tensors that the function reads and changes in place.
 
     Raises:
         CompilerError: If the capture fails.
     """
 
-    def __init__(self, call: Call, leaves: Sequence[Tensor], lifted: Sequence[Tensor]) -> None:
+    def __init__(self, call: Call, captured: Capture, leaves: Sequence[Tensor]) -> None:
         self._static = [leaf.clone() for leaf in leaves]
         self._graph = torch.cuda.CUDAGraph()
-        inputs = [*self._static, *lifted]
+        inputs = [*self._static, *captured.lifted]
         device = next(t.device for t in inputs if t.device.type == "cuda")
         try:
-            with _restored(lifted, device):
+            with _restored(captured.changed, device):
                 side = torch.cuda.Stream(device)
                 side.wait_stream(torch.cuda.current_stream(device))
                 with torch.cuda.stream(side), torch.no_grad():

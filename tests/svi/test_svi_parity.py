@@ -9,7 +9,7 @@ from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from torch.testing import assert_close
 
-from pyrovae.svi import SVI
+from pyrovae.svi import SVI, rewriting
 
 OBJECTIVES = {
     "trace": Trace_ELBO,
@@ -87,18 +87,39 @@ def hierarchy_guide(x):
     pyro.plate("rows", x.shape[0], subsample_size=5, dim=-2)
 
 
+def gammas(x):
+    """Sites whose densities and slopes are made of log-gamma and digamma functions, at large and at small arguments."""
+    shape = pyro.param("shape", torch.tensor([0.05, 2.0, 40.0, 3.0]), constraint=dist.constraints.positive)
+    with pyro.plate("columns", x.shape[1], dim=-1):
+        rate = pyro.sample("rate", dist.Gamma(shape, 1.0))
+        share = pyro.sample("share", dist.Beta(shape, 2.0))
+        with pyro.plate("rows", x.shape[0], dim=-2):
+            pyro.sample("count", dist.Poisson(rate * share + 0.1), obs=x.abs().mul(9).round())
+
+
+def gammas_guide(x):
+    q = pyro.param("q", torch.tensor([[1.5], [3.0], [20.0]]), constraint=dist.constraints.positive)
+    with pyro.plate("columns", x.shape[1], dim=-1):
+        pyro.sample("rate", dist.Gamma(q[0] + q[1], q[1]))
+        pyro.sample("share", dist.Beta(q[1], q[2]))
+
+
 @pytest.mark.parametrize("engine", ["pyro", "graph", pytest.param("compiled", marks=SLOW)])
-def test_general_program_with_parameter_store(engine):
+@pytest.mark.parametrize(
+    "programs", [(hierarchy, hierarchy_guide), (gammas, gammas_guide)], ids=["hierarchy", "gammas"]
+)
+def test_general_program_with_parameter_store(engine, programs, monkeypatch):
+    monkeypatch.setattr(rewriting, "WORTHWHILE", 1)
     x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     results = []
     for ours in (False, True):
         pyro.clear_param_store()
         with torch.random.fork_rng():
-            Trace_ELBO().loss(hierarchy, hierarchy_guide, x)  # parameters exist before the first step in both runs
+            Trace_ELBO().loss(*programs, x)  # parameters exist before the first step in both runs
         if ours:
-            svi = SVI(hierarchy, hierarchy_guide, lambda ps: torch.optim.SGD(ps, lr=1e-3), engine=engine)
+            svi = SVI(*programs, lambda ps: torch.optim.SGD(ps, lr=1e-3), engine=engine)
         else:
-            svi = pyro.infer.SVI(hierarchy, hierarchy_guide, pyro.optim.SGD({"lr": 1e-3}), Trace_ELBO())
+            svi = pyro.infer.SVI(*programs, pyro.optim.SGD({"lr": 1e-3}), Trace_ELBO())
         torch.manual_seed(5)
         losses = [svi.step(x) for _ in range(4)]
         results.append((losses, [p.detach().clone() for _, p in sorted(pyro.get_param_store().named_parameters())]))

@@ -1,0 +1,87 @@
+"""What the compiled engine computes in other words is what torch computes."""
+
+import math
+
+import pytest
+import scipy.special
+import torch
+from torch.testing import assert_close
+
+from pyrovae.svi import compile_function
+from pyrovae.svi.rewriting import WORTHWHILE, digamma, joined, log_gamma, stacked
+
+REWRITTEN = pytest.mark.parametrize(
+    ("ours", "torchs", "exact"),
+    [(log_gamma, torch.lgamma, scipy.special.gammaln), (digamma, torch.digamma, scipy.special.digamma)],
+    ids=["log_gamma", "digamma"],
+)
+POSITIVE = torch.cat(
+    [
+        torch.logspace(-30, 30, 100_001, dtype=torch.float64),
+        torch.linspace(1e-3, 20, 100_001, dtype=torch.float64),
+        1 + torch.linspace(-1e-3, 1e-3, 2001, dtype=torch.float64),  # around the zeros of log Gamma
+        2 + torch.linspace(-1e-3, 1e-3, 2001, dtype=torch.float64),
+        torch.arange(1, 1000, dtype=torch.float64),
+    ]
+).float()
+NEGATIVE = -torch.cat([torch.logspace(-30, 5, 100_001), torch.linspace(1e-3, 30, 100_001)])
+POLES = torch.tensor([0.0, -0.0, -1.0, -2.0, -3.0, -1e7, -1e20])
+EXTREME = torch.tensor([math.inf, -math.inf, math.nan, 1e35, 3e38, 1e-36, -1e-36])
+
+
+def error(found, exact, x):
+    """Absolute where the value is below 1, relative where it is above."""
+    true = torch.from_numpy(exact(x.double().numpy()))
+    return float(((found.double() - true).abs() / true.abs().clamp(min=1)).max())
+
+
+@REWRITTEN
+def test_values(ours, torchs, exact):
+    assert error(ours(POSITIVE), exact, POSITIVE) < 8 * torch.finfo(torch.float32).eps
+    between = NEGATIVE[NEGATIVE.round() != NEGATIVE]
+    assert len(between) > 190_000
+    assert error(ours(between), exact, between) < 24 * torch.finfo(torch.float32).eps
+    assert_close(ours(POLES), torchs(POLES), rtol=0, atol=0, equal_nan=True)
+    assert_close(ours(EXTREME), torchs(EXTREME), equal_nan=True)
+
+
+@REWRITTEN
+def test_other_types_are_left_to_torch(ours, torchs, exact):
+    for x in (torch.tensor([0.3, 1.0, -2.5, 1e40], dtype=torch.float64), torch.tensor([0.5, 3.0]).half()):
+        assert_close(ours(x), torchs(x), rtol=0, atol=0)
+
+
+def test_slope():
+    """The derivative of the one is the other."""
+    x = torch.cat([torch.linspace(0.01, 30, 5001), -torch.linspace(0.1, 5, 1001)])
+    x = x[(x - x.round()).abs() > 0.02].requires_grad_()
+    (slope,) = torch.autograd.grad(log_gamma(x).sum(), x)
+    assert_close(slope, torch.digamma(x.detach()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 4, 5), (3, 1, 2, 4, 5), (3, 2, 4, 5), (3, 4)])
+def test_joined_and_stacked(shape):
+    a, b, c = (torch.randn(shape) for _ in range(3))
+    for dim in range(-len(shape), len(shape)):
+        assert_close(joined([a, b, c], dim), torch.cat([a, b, c], dim), rtol=0, atol=0)
+        assert_close(stacked([a, b, c], dim), torch.stack([a, b, c], dim), rtol=0, atol=0)
+    longer = torch.randn(7, *shape[1:])
+    assert_close(joined([a, longer]), torch.cat([a, longer]), rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_compiled_functions_and_gradients():
+    def values_and_slopes(x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            value = torch.lgamma(x)
+            return value, torch.autograd.grad(value.sum(), x)[0]
+
+    x = torch.cat([POSITIVE[::5], NEGATIVE[::5]])
+    x = x[(x - x.round()).abs() > 0.01]
+    assert len(x) > WORTHWHILE
+    found, slopes = compile_function(values_and_slopes)(x)
+    value, slope = values_and_slopes(x)
+    assert_close(found, value, rtol=5e-6, atol=5e-6)
+    assert_close(slopes, slope, rtol=5e-6, atol=5e-6)
+    assert not torch.equal(found, value)  # it was rewritten
