@@ -22,10 +22,10 @@ from torch import nn
 import pyrovae
 from pyrovae.data import ImageSet, Split, fixed_split, to_unit
 from pyrovae.evaluation import estimate_elbo, importance_weighted
+from pyrovae.files import replace_text
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.objectives import Objective
 from pyrovae.runtime import seeded
-from pyrovae.training.files import replace_text
 
 RESULTS = Path(__file__).parent / "results" / "burda.json"
 PUBLISHED = {("VAE", 1): 86.76, ("VAE", 5): 86.47, ("VAE", 50): 86.35, ("IWAE", 5): 85.54, ("IWAE", 50): 84.78}

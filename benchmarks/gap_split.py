@@ -19,8 +19,8 @@ from burda import build
 import pyrovae
 from pyrovae.data import fixed_split
 from pyrovae.evaluation import Annealing, annealed, importance_weighted
+from pyrovae.files import replace_text
 from pyrovae.inspection import Estimate, compare, fit_local, nuts_posterior
-from pyrovae.training.files import replace_text
 from pyrovae.training.run_folder import load_weights
 
 RESULTS = Path(__file__).parent / "results" / "gap_split.json"

@@ -20,8 +20,8 @@ from torch import nn
 import pyrovae
 from pyrovae.data import Split
 from pyrovae.evaluation import importance_weighted
+from pyrovae.files import replace_text
 from pyrovae.networks import MLPDecoder, MLPEncoder
-from pyrovae.training.files import replace_text
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLES, ALL = 5000, 10_000 * 5000

@@ -17,10 +17,10 @@ import torch
 import pyrovae
 from pyrovae.data import fixed_split
 from pyrovae.evaluation import code_accuracy, estimate_elbo, importance_weighted
+from pyrovae.files import replace_text
 from pyrovae.latent import encode
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.runtime import seeded
-from pyrovae.training.files import replace_text
 from pyrovae.training.run_folder import load_weights
 
 RESULTS = Path(__file__).parent / "results" / "nvae_row.json"

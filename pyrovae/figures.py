@@ -7,6 +7,7 @@ import torch
 
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split
 from pyrovae.latent import decode_manifold, encode, reconstruct, sample_per_class, sample_prior
+from pyrovae.latent.manifold import STANDARD
 from pyrovae.models import LatentVariableModel
 from pyrovae.plots import (
     Figure,
@@ -71,6 +72,7 @@ def _manifolds(model: LatentVariableModel, data: ImageSet) -> Iterator[tuple[str
     """The plane of a 2-D code decoded; for a conditional model with one of its classes, the last."""
     label = model.shapes.num_classes - 1 if model.shapes.num_classes else None
     figure, (ax,) = new_figure(7, 7.2)
-    plot_manifold(decode_manifold(model, label=label), ax)
-    ax.set_title("the decoded plane" if label is None else f"the decoded plane of class {data.class_names[label]}")
+    manifold = decode_manifold(model, label=label)
+    title = "the decoded plane" if label is None else f"the decoded plane of class {data.class_names[label]}"
+    plot_manifold(manifold, ax).set_title(title + ("" if manifold.spacing == STANDARD else f", at {manifold.spacing}"))
     yield "manifold", figure

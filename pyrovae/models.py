@@ -9,9 +9,10 @@ evaluation and latent-space analysis use nothing of a model but the five names `
 `posterior`, `model` and `guide`, and its `shapes`.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any
 
 import pyro
 import torch
@@ -130,9 +131,9 @@ class CVAE(LatentVariableModel):
         likelihood: LikelihoodFactory = likelihoods.Bernoulli,
         posterior: PosteriorFactory = posteriors.DiagonalNormal,
     ) -> None:
+        shapes = Shapes(image_shape, latent_dim, num_classes)
         if num_classes < 2:
             raise ValueError(f"a CVAE needs images of at least two classes, got {num_classes}: use a VAE")
-        shapes = Shapes(image_shape, latent_dim, num_classes)
         super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posterior))
 
 
@@ -177,29 +178,84 @@ def _build(
     """The three parts: finished modules as they are, the others from their factories.
 
     Raises:
-        ValueError: If the parts do not go together.
+        ValueError: If one is no part, or they do not go together.
     """
-    if not isinstance(posterior, nn.Module):
-        network = cast(networks.Encoder, encoder) if isinstance(encoder, nn.Module) else encoder(shapes)
-        posterior = posterior(shapes, network)
-    if not isinstance(prior, nn.Module):
-        prior = prior(shapes)
-    attach = getattr(prior, "attach", None)
+    if isinstance(posterior, nn.Module):
+        q: nn.Module = posterior
+    else:
+        q = _part("posterior", posterior, shapes, _part("encoder", encoder, shapes))
+    p = _part("prior", prior, shapes)
+    attach = getattr(p, "attach", None)
     if attach is not None:  # such as that of a VampPrior, which is made of the posterior
-        attach(posterior)
-    _check_parts(shapes, prior, posterior)
-    if not isinstance(likelihood, nn.Module):
-        likelihood = likelihood(shapes, _decoder_factory(shapes, decoder, getattr(posterior, "periodic", False)))
-    return prior, likelihood, posterior
+        attach(q)
+    _check_parts(shapes, p, q)
+    make_decoder = _decoder_factory(shapes, decoder, getattr(q, "periodic", False))
+    return p, _part("likelihood", likelihood, shapes, make_decoder), q
+
+
+_SLOTS = {
+    "encoder": ("networks.MLPEncoder", "shapes", "x, y"),
+    "decoder": ("networks.MLPDecoder", "shapes, channels", "z, y"),
+    "prior": ("priors.StandardNormal", "shapes", "y"),
+    "likelihood": ("likelihoods.Bernoulli", "shapes, make_decoder", "z, y"),
+    "posterior": ("posteriors.DiagonalNormal", "shapes, encoder", "x, y"),
+}
+"""For each part an example, what a factory of it is called with, and what the module is."""
+
+
+def _part(slot: str, part: Any, *arguments: object) -> nn.Module:
+    """A finished module as it is, any other part from its factory.
+
+    Args:
+        slot: What the part is called, such as "prior".
+        part: The module or its factory.
+        arguments: What a factory is called with.
+
+    Raises:
+        ValueError: If it is neither, or cannot be called as it will be.
+    """
+    example, made_with, called_with = _SLOTS[slot]
+    if not callable(part):
+        raise ValueError(
+            f"{slot} must be a class, a function that builds the part or a finished module, got {part!r}: give the "
+            f"class itself, such as {slot}=pyrovae.{example}"
+        )
+    if not isinstance(part, nn.Module):
+        _check_takes(part, arguments, f"{slot} must be built from ({made_with}), which {_name(part)} is not")
+        part = part(*arguments)
+    if not isinstance(part, nn.Module):
+        raise ValueError(f"{slot} must be a module when it is built, got {part!r}: return a torch.nn.Module")
+    must = f"the module for {slot} must have forward({called_with}), which {type(part).__name__} has not"
+    _check_takes(part.forward, called_with.split(", "), must)
+    return part
+
+
+def _name(factory: Callable[..., object]) -> str:
+    return getattr(factory, "__name__", type(factory).__name__)
+
+
+def _check_takes(function: Callable[..., object], arguments: Sequence[object], must: str) -> None:
+    """Refuse a function that does not take so many arguments, without calling it.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # one that was not written in Python does not tell
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise ValueError(f"{must} ({error}): write a class that has it around yours") from error
 
 
 def _decoder_factory(shapes: Shapes, decoder: DecoderFactory, periodic: bool) -> likelihoods.DecoderFactory:
     """What a likelihood makes its decoder with; one of angles is given their cosines and sines."""
     inputs = replace(shapes, latent_dim=2 * shapes.latent_dim) if periodic else shapes
-    finished = decoder if isinstance(decoder, nn.Module) else None
 
     def build(channels: int) -> nn.Module:
-        network = finished or decoder(inputs, channels)
+        network = _part("decoder", decoder, inputs, channels)
         return networks.OnTorus(network) if periodic else network
 
     return build

@@ -39,10 +39,17 @@ def device_of(model: nn.Module) -> torch.device:
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Draw random numbers from `seed` inside, and leave the generators outside as they were."""
     device = torch.device(device)
-    kind = device.type if device.type != "cpu" else "cuda"
-    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=kind):
-        torch.manual_seed(seed)
+    before = rng_state(device)
+    try:
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device as well
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
         yield
+    finally:
+        restore_rng_state(before, device)
 
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:

@@ -1,8 +1,14 @@
 """The sizes that every part of a model is built from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 ImageShape = tuple[int, int, int]
+
+
+def is_whole(value: object, at_least: int) -> bool:
+    """Whether a value is a whole number, and no truth value, of at least so much."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
 
 
 @dataclass(frozen=True)
@@ -23,16 +29,17 @@ class Shapes:
     num_classes: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_shape", tuple(self.image_shape))
-        if len(self.image_shape) != 3 or any(not isinstance(n, int) or n < 1 for n in self.image_shape):
+        sizes = self.image_shape
+        if not isinstance(sizes, Sequence) or len(sizes) != 3 or not all(is_whole(n, 1) for n in sizes):
             raise ValueError(
                 f"image_shape must be three positive whole numbers (channels, height, width), "
-                f"got {self.image_shape}; for MNIST it is (1, 28, 28)"
+                f"got {sizes!r}; for MNIST it is (1, 28, 28)"
             )
-        if not isinstance(self.latent_dim, int) or self.latent_dim < 1:
+        object.__setattr__(self, "image_shape", tuple(sizes))
+        if not is_whole(self.latent_dim, 1):
             raise ValueError(
-                f"latent_dim must be a whole number of at least 1, got {self.latent_dim}; "
+                f"latent_dim must be a whole number of at least 1, got {self.latent_dim!r}; "
                 f"2 can be drawn as a plane, 10 to 50 reconstruct better"
             )
-        if not isinstance(self.num_classes, int) or self.num_classes < 0:
-            raise ValueError(f"num_classes must be a whole number of at least 0, got {self.num_classes}")
+        if not is_whole(self.num_classes, 0):
+            raise ValueError(f"num_classes must be a whole number of at least 0, got {self.num_classes!r}")

@@ -12,9 +12,9 @@ from dataclasses import asdict
 import numpy as np
 
 from pyrovae import config
+from pyrovae.files import replace_text
 from pyrovae.latent import attribute_vector, effect, encode, find_attribute, move
 from pyrovae.plots import new_figure, plot_effect, plot_moves, save_figure
-from pyrovae.training.files import replace_text
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ import numpy as np
 
 from pyrovae import config
 from pyrovae.evaluation.rate_distortion import rate_distortion
+from pyrovae.files import replace_text
 from pyrovae.plots import new_figure, plot_rate_distortion, save_figure
 from pyrovae.training import RunFolder
-from pyrovae.training.files import replace_text
 
 
 def main() -> None:

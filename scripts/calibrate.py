@@ -7,9 +7,9 @@ python scripts/calibrate.py runs/mnist-vae-10d --images 5000 --output calibratio
 import json
 
 from pyrovae import config
+from pyrovae.files import replace_text
 from pyrovae.inspection import calibrate
 from pyrovae.plots import new_figure, plot_calibration, save_figure
-from pyrovae.training.files import replace_text
 
 
 def main() -> None:
@@ -20,9 +20,10 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=99, help="Draws of the guide for each.")
     parser.add_argument("--mass", type=float, default=0.95, help="Probability that a calibrated guide passes.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of everything drawn.")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda.")
     parser.add_argument("--output", type=str | None, default=None, help="Picture; by default in the run's figures.")
     options = parser.parse_args()
-    model = config.load(options.run, allow_code=True)
+    model = config.load(options.run, device=config.analysis_device(options.device), allow_code=True)
 
     found = calibrate(model, options.images, options.draws, mass=options.mass, seed=options.seed)
     columns = min(len(found.quantities), 5)

@@ -9,9 +9,9 @@ import json
 from tqdm import tqdm
 
 from pyrovae import config
+from pyrovae.files import replace_text
 from pyrovae.inspection import classify
 from pyrovae.plots import new_figure, plot_reliability, save_figure
-from pyrovae.training.files import replace_text
 
 
 def main() -> None:
@@ -24,9 +24,10 @@ def main() -> None:
     parser.add_argument("--engine", type=config.GraphEngine, default="graph", help="compiled pays for large jobs.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the codes.")
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda.")
     parser.add_argument("--output", type=str | None, default=None, help="Picture; by default in the run's figures.")
     options = parser.parse_args()
-    run = config.open_run(options.run, options.data_dir)
+    run = config.open_run(options.run, options.data_dir, options.device)
 
     split = run.split(options.split)
     few = split.take(range(min(options.images, len(split))))

@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from pyrovae import config, evaluation
 from pyrovae.data import PixelPolicy
+from pyrovae.files import replace_text
 from pyrovae.plots import new_figure, plot_density_ratio, save_figure
-from pyrovae.training.files import replace_text
+from pyrovae.runtime import device_of
 
 
 def main() -> None:
@@ -34,18 +35,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="Seed of all draws.")
     parser.add_argument("--against", type=str | None, default=None, help="Another run that was evaluated before.")
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda.")
     options = parser.parse_args()
-    run = config.open_run(options.run, options.data_dir)
-    split, file = run.split(options.split), f"evaluation-{options.split}.json"
+    run = config.open_run(options.run, options.data_dir, options.device)
+    split, file, judging = run.split(options.split), f"evaluation-{options.split}.json", None
     policy, other = evaluation.Policy.of(run.model, run.data.name, options.split, run.pixels, options.pixels), None
     if options.against:
-        other = evaluation.Report.from_dict(json.loads((Path(options.against) / file).read_text(encoding="utf-8")))
+        other = evaluation.Report.read(Path(options.against) / file)
         evaluation.check_comparable(policy, other.policy, (str(run.path), options.against))
     annealing = evaluation.Annealing(options.ais, engine=options.engine) if options.ais else None
     budget = evaluation.Budget(
         options.images, options.samples, options.points, options.engine, annealing, others=options.others
     )
-    judging = evaluation.trained_judge(run.data, run.pixels, seed=options.seed) if options.classifier else None
+    if options.classifier:
+        judging = evaluation.trained_judge(run.data, run.pixels, seed=options.seed, device=device_of(run.model))
     with ExitStack() as bars:
 
         def progress(what: str, total: int) -> Callable[[int], object]:

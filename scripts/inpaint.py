@@ -22,9 +22,10 @@ def main() -> None:
     parser.add_argument("--completions", type=int, default=8, help="Completed images shown for each.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda.")
     parser.add_argument("--output", type=str | None, default=None, help="Picture; by default in the run's figures.")
     options = parser.parse_args()
-    run = config.open_run(options.run, options.data_dir)
+    run = config.open_run(options.run, options.data_dir, options.device)
 
     split = run.split(options.split).take(options.images)
     settings = {"method": options.method, "completions": options.completions, "seed": options.seed}

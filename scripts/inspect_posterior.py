@@ -13,8 +13,8 @@ from tqdm import tqdm
 from pyrovae import config, inspection
 from pyrovae.data import to_unit
 from pyrovae.evaluation import Annealing, annealed, importance_weighted
+from pyrovae.files import replace_text
 from pyrovae.plots import new_figure, plot_posterior, plot_predictive, posterior_legend, save_figure
-from pyrovae.training.files import replace_text
 
 
 def main() -> None:
@@ -30,9 +30,10 @@ def main() -> None:
     parser.add_argument("--ais", type=int, default=0, help="Temperatures of annealing, for log p(x); 0 for none.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of everything drawn.")
     parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda.")
     parser.add_argument("--output", type=str | None, default=None, help="Picture; by default in the run's figures.")
     options = parser.parse_args()
-    run = config.open_run(options.run, options.data_dir)
+    run = config.open_run(options.run, options.data_dir, options.device)
     model, seed = run.model, options.seed
     split = run.split(options.split).take(options.images)
     output = config.picture(options.run, options.output, "posteriors")
@@ -57,9 +58,8 @@ def main() -> None:
         ax.set_title(f"image {options.images[i]} ({run.data.class_names[split.labels[i]]})")
     posterior_legend(axes[0])
     save_figure(figure, output)
-    likelihood = None
-    if comparison.score == "NLL":
-        likelihood = importance_weighted(model, split, 1000, seed=seed)
+    likelihood = importance_weighted(model, split, 1000, seed=seed) if comparison.score == "NLL" else None
+    if likelihood is not None:
         checks = [inspection.predictive_check(model, split, part, seed=seed) for part in (guide, draws)]
         print(*checks, sep="\n")
         report["predictive"] = [check.to_dict() for check in checks]

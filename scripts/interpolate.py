@@ -34,8 +34,7 @@ def main() -> None:
     options = parser.parse_args()
 
     rows, names = [], []
-    for path in [options.run, *options.more]:
-        run = config.open_run(path, options.data_dir)
+    for run in config.open_runs([options.run, *options.more], options.data_dir):
         test, pairs = run.split("test"), options.classes or options.pairs
         if options.classes:
             codes, labels = encode(run.model, test), np.array(pairs)

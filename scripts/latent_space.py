@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 
 from pyrovae import config
+from pyrovae.files import replace_text
 from pyrovae.latent import MASSES, agreement, class_ellipses, class_gaussians, compare_classes, ellipse, encode
 from pyrovae.latent.codes import prior_moments
 from pyrovae.latent.gaussians import coverage_table
 from pyrovae.latent.planes import find_plane
 from pyrovae.plots import new_figure, plot_ellipses, save_figure
-from pyrovae.training.files import replace_text
 
 
 def main() -> None:

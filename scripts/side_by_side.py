@@ -34,8 +34,7 @@ def main() -> None:
         raise ValueError(f"each run needs its own title, got {len(options.runs)} runs and {len(titles)} titles")
 
     panels = {}
-    for title, path in zip(titles, options.runs, strict=True):
-        run = config.open_run(path, options.data_dir)
+    for title, run in zip(titles, config.open_runs(options.runs, options.data_dir), strict=True):
         plane = pair_plane(run.model.shapes.latent_dim, *options.dims)
         panels[title] = encode(run.model, run.split(options.split)).first(options.images).project(plane.axes)
     mean, covariance = prior_moments(run.model)

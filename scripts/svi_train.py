@@ -7,11 +7,9 @@ python scripts/svi_train.py --model.encoder ConvEncoder --model.decoder ConvDeco
 python scripts/svi_train.py --resume runs/conv
 """
 
-from pathlib import Path
-
 from pyrovae import config
 from pyrovae.figures import save_run_figures
-from pyrovae.training import Interrupted, RunFolder
+from pyrovae.training import Interrupted
 
 
 def main() -> None:
@@ -21,7 +19,7 @@ def main() -> None:
     print(data.source, flush=True)
     trainer, model = config.build_training(arguments, data)
     resume = arguments.resume is not None
-    folder = RunFolder(Path(arguments.resume)) if resume else config.create_run(arguments, data)
+    folder = config.continue_run(arguments) if resume else config.create_run(arguments, data)
     print(f"run: {folder.path}", flush=True)
     try:
         history = trainer.fit(

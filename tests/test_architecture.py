@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
-    {"shapes", "runtime"},
+    {"shapes", "runtime", "files"},
     {"data"},
     {"networks", "distributions"},
     {"priors", "likelihoods", "posteriors"},

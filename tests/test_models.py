@@ -114,11 +114,47 @@ def test_parts_are_classes_functions_or_finished_modules() -> None:
         (lambda: CVAE(SHAPE, 4, 2).posterior(torch.rand(2, *SHAPE)), "conditional on a label: pass y"),
         (lambda: VAE(SHAPE, 2, encoder=ConvEncoder), "need images of at least 8x8 pixels, got 6x5"),
         (lambda: Shapes(SHAPE, 2, -1), "num_classes must be a whole number of at least 0"),
+        (lambda: VAE(8), "image_shape must be three positive whole numbers .*, got 8; for MNIST"),
+        (lambda: VAE("abc"), "image_shape must be three positive whole numbers .*, got 'abc'; for MNIST"),
+        (lambda: VAE(SHAPE, True), "latent_dim must be a whole number of at least 1, got True"),
+        (lambda: VAE(SHAPE, 2.0), r"latent_dim must be a whole number of at least 1, got 2\.0"),
+        (lambda: CVAE(SHAPE, "10"), "num_classes must be a whole number of at least 0, got '10'"),
+        (
+            lambda: VAE(SHAPE).posterior(torch.zeros(2, *SHAPE, dtype=torch.uint8)),
+            r"of shape \(B, 1, 6, 5\), got torch.uint8 of shape \(2, 1, 6, 5\): pyrovae.data.to_unit",
+        ),
+        (lambda: VAE(SHAPE).posterior(torch.rand(2, 1, 6, 6)), r"of shape \(B, 1, 6, 5\), got torch.float32 of shape"),
+        (
+            lambda: VAE((1, 8, 8), encoder=ConvEncoder).posterior(torch.rand(2, 1, 28, 28)),
+            r"of shape \(B, 1, 8, 8\), got torch.float32 of shape \(2, 1, 28, 28\)",
+        ),
     ],
 )
 def test_wrong_sizes_are_refused(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"prior": "StandardNormal"}, "prior must be a class, .*, got 'StandardNormal': .* prior=pyrovae.priors"),
+        ({"encoder": "MLPEncoder"}, "encoder must be a class, .*, got 'MLPEncoder': .* encoder=pyrovae.networks"),
+        ({"decoder": 3}, "decoder must be a class, .*, got 3: .* decoder=pyrovae.networks"),
+        ({"likelihood": "Bernoulli"}, "likelihood must be a class, .*, got 'Bernoulli': .* likelihood=pyrovae"),
+        ({"posterior": None}, "posterior must be a class, .*, got None: .* posterior=pyrovae.posteriors"),
+        ({"encoder": nn.Linear(30, 4)}, r"module for encoder must have forward\(x, y\), which Linear has not"),
+        ({"decoder": nn.Linear(2, 30)}, r"module for decoder must have forward\(z, y\), which Linear has not"),
+        ({"encoder": nn.Linear}, r"encoder must be built from \(shapes\), which Linear is not \(missing a required"),
+        ({"posterior": lambda shapes: None}, r"posterior must be built from \(shapes, encoder\), which <lambda> is"),
+        ({"prior": lambda shapes: None}, "prior must be a module when it is built, got None"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_is_no_part_is_refused(parts: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        VAE(SHAPE, 2, **parts)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_step_equals_pyros_own() -> None:

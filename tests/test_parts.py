@@ -7,6 +7,7 @@ those of test_combinations.py combine it with every other.
 import copy
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -514,8 +515,12 @@ def test_labels_choose_a_component(labels: bool) -> None:
     assert prior(None).batch_shape == ()
     if labels:
         assert torch.equal(d.mean, prior.loc[LABELS])
-        with pytest.raises(ValueError, match="as many components as classes, got 4 and 3"):
+        with pytest.raises(ValueError, match="as many components as classes, got 4 and 3: give components=3"):
             priors.GaussianMixture(shapes_of(CLASSES), components=4, labels=True)
+    prior.check_classes(CLASSES)
+    unaware = priors.GaussianMixture(shapes_of(0), components=4, labels=labels)
+    with pytest.raises(ValueError, match="got 4 and 3") if labels else nullcontext():
+        unaware.check_classes(CLASSES)
 
 
 @pytest.mark.parametrize("num_classes", [0, CLASSES])

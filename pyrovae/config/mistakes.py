@@ -7,9 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 from jsonargparse import Namespace
 
 from pyrovae.config.names import BASES, OURS, arguments_of, nearest, part_classes, part_names
+from pyrovae.svi import CompilerError
 from pyrovae.training import Interrupted
 
 
@@ -20,7 +22,7 @@ def fail(message: str) -> NoReturn:
 
 
 def run_command(command: Callable[[], None]) -> None:
-    """Run a script's main function; what the user got wrong ends in one line and exit status 2."""
+    """Run a script's main function; what the user got wrong or lacks ends in one line and exit status 2."""
     # A script's own folder is on the path; the user's own parts are in the current one.
     sys.path.append(str(Path.cwd()))
     try:
@@ -29,8 +31,11 @@ def run_command(command: Callable[[], None]) -> None:
         raise SystemExit(128 + stopped.args[0]) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, CompilerError) as error:
         fail(str(error))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        what = str(error).partition(" GPU ")[0] or "out of memory"
+        fail(f"{what.rstrip('.')}: choose a smaller --batch_size, fewer --images or --device cpu")
 
 
 def check_arguments(defaults: Namespace, words: list[str]) -> None:
@@ -64,6 +69,7 @@ def clear(message: str, options: list[str]) -> str:
     slots = re.findall(r'[Kk]ey "([\w.]+)"', message)
     slot = slots[-1].rpartition(".")[2] if slots else ""
     part = re.search(r"Expected a dot import path string: (\S+)", message)
+    part = part or re.search(r"module '[\w.]+' has no attribute '(\w+)'", message)
     if part and slot in BASES:
         names = part_names(slot)
         listed = ", ".join(names) if slot != "activation" else "any module of torch.nn"
@@ -74,6 +80,9 @@ def clear(message: str, options: list[str]) -> str:
     if choices:
         names = re.findall(r"'([^']+)'", choices[1])
         return f"{slot} must be one of {', '.join(names)}, got {choices[2]!r}{nearest(choices[2], names)}"
+    single = re.search(r"Expected a <class 'collections\.abc\.Sequence'>\. Got value: (.+?)(\. Got|$)", message, re.M)
+    if slot and single:
+        return f"{slot} must be a list, got {single[1]!r}: write [{single[1].strip('()[], ')}]"
     given = re.search(r"Given value: (\S+)", message) or re.search(r"Got value: (\S+)", message)
     kinds = list(dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message)))
     if slot and given and kinds:

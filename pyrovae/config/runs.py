@@ -11,21 +11,25 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from pyrovae.config.mistakes import check_arguments
+from pyrovae.config.mistakes import check_arguments, clear
 from pyrovae.config.names import OURS, explain
 from pyrovae.config.parser import add_model_arguments, build_model, training_parser, underscored
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
+from pyrovae.files import replace_text
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import choose_device
 from pyrovae.shapes import ImageShape
 from pyrovae.training import RunFolder
-from pyrovae.training.files import replace_text
 from pyrovae.training.run_folder import free_name, load_weights
 
 FORMAT = 1
 """Version of config.yaml; a file of a newer one is refused."""
+
+NEEDED = {"data", "data_dir", "validation", "image_size", "model", "pixels", "seed", "name", "runs_dir"}
+NEEDED_OF_RUN = {"image_shape", "class_names"}
+"""What every config.yaml holds, and its section "run"."""
 
 CHANGEABLE = {"epochs", "patience", "device", "engine", "data_dir", "checkpoint_every", "tensorboard", "progress"}
 """Settings that may differ when a run is resumed."""
@@ -102,7 +106,6 @@ def create_run(config: Namespace, data: ImageSet) -> RunFolder:
     folder = RunFolder.create(Path(config.runs_dir) / name, overwrite=config.overwrite)
     saved = config.clone()
     saved.name, saved.data, saved.overwrite = name, data.name, False
-    saved.pop("config", None)
     run = {
         "format": FORMAT,
         "pyrovae": version("pyrovae"),
@@ -110,9 +113,23 @@ def create_run(config: Namespace, data: ImageSet) -> RunFolder:
         "image_shape": list(data.image_shape),
         "class_names": list(data.class_names),
     }
+    _write_config(folder, saved, run)
+    return folder
+
+
+def continue_run(config: Namespace) -> RunFolder:
+    """Keep the settings that a resumed run has changed in its config.yaml."""
+    folder = RunFolder(Path(config.resume))
+    saved = config.clone()
+    saved.resume = None
+    _write_config(folder, saved, read_config(folder)["run"])
+    return folder
+
+
+def _write_config(folder: RunFolder, saved: Namespace, run: dict[str, Any]) -> None:
+    saved.pop("config", None)
     text = training_parser().dump(saved, skip_unset=False)
     replace_text(folder.config, text + yaml.safe_dump({"run": run}, sort_keys=False))
-    return folder
 
 
 def read_config(folder: RunFolder) -> dict[str, Any]:
@@ -137,6 +154,10 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
             f"{folder.config} was written by pyrovae {run.get('pyrovae')}, newer than this {version('pyrovae')}: "
             f"upgrade with pip install -U pyrovae"
         )
+    lost = sorted(NEEDED - raw.keys()) + sorted(f"run.{name}" for name in NEEDED_OF_RUN - run.keys())
+    lost += [name for name, kind in (("model", dict), ("seed", int)) if not isinstance(raw.get(name, kind()), kind)]
+    if lost:
+        raise ValueError(f"{folder.config} has no usable {', '.join(lost)}: put back the file that the training wrote")
     return raw
 
 
@@ -202,10 +223,43 @@ def picture(run: str | Path, output: str | None, name: str) -> Path:
     return Path(output) if output else RunFolder(Path(run)).figures / f"{name}.png"
 
 
-def open_run(path: str | Path, data_dir: str | None = None, *, allow_code: bool = True) -> OpenRun:
+def analysis_device(name: str = "auto") -> str:
+    """The name of the device of an analysis: "auto" is CUDA where there is one and otherwise the CPU.
+
+    Raises:
+        ValueError: If the device cannot do it.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("mps"):  # analyses sum in float64, which Apple's MPS has not
+        raise ValueError(f"an analysis needs float64, which Apple's MPS has not: the device must be cpu, got {name!r}")
+    return name
+
+
+def open_run(
+    path: str | Path, data_dir: str | None = None, device: str = "auto", *, allow_code: bool = True
+) -> OpenRun:
     """Load a run's model and its images; on a command line the user has said which run, so its code is allowed."""
-    model = load(path, allow_code=allow_code)
+    model = load(path, device=analysis_device(device), allow_code=allow_code)
     return OpenRun(Path(path), model, load_data(path, data_dir), run_info(path).pixels)
+
+
+def open_runs(paths: Sequence[str | Path], data_dir: str | None = None) -> list[OpenRun]:
+    """Load several runs, to look at the same images with each.
+
+    Raises:
+        ValueError: If there are none, or they are of different image sets.
+    """
+    if not paths:
+        raise ValueError("there are no runs to look at: give at least one run folder")
+    infos = [run_info(path) for path in paths]
+    for path, info in zip(paths, infos, strict=True):
+        if (info.data, info.image_shape) != (infos[0].data, infos[0].image_shape):
+            raise ValueError(
+                f"runs are looked at together on the same images: {paths[0]} is of {infos[0].data} "
+                f"{infos[0].image_shape} and {path} of {info.data} {info.image_shape}"
+            )
+    return [open_run(path, data_dir) for path in paths]
 
 
 def load(
@@ -241,8 +295,12 @@ def load(
             ) from error
     parser = ArgumentParser(exit_on_error=False)
     add_model_arguments(parser)
-    section = parser.instantiate(parser.parse_object({"model": raw["model"]})).model
-    model = build_model(section, tuple(raw["run"]["image_shape"]), len(raw["run"]["class_names"]), raw["seed"])
+    try:
+        section = parser.instantiate(parser.parse_object({"model": raw["model"]})).model
+    except ArgumentError as error:
+        reason = " ".join(clear(str(error), []).split())
+        raise ValueError(f"{folder.config} describes no model of this pyrovae: {reason}") from error
+    model = build_model(section, raw["run"]["image_shape"], len(raw["run"]["class_names"]), raw["seed"])
     if which not in (None, "best", "last"):
         raise ValueError(f"which must be 'best' or 'last', got {which!r}")
     best = which == "best" or (which is None and folder.best_weights.exists())

@@ -3,22 +3,23 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 
 import torch
 from jsonargparse import Namespace
 
 from pyrovae.config.parser import build_model, build_trainer, instantiate
-from pyrovae.config.runs import create_run, load, parse_training, read_config
+from pyrovae.config.runs import continue_run, create_run, load, parse_training, read_config
 from pyrovae.data import ImageSet, fixed_split, load_images
 from pyrovae.evaluation import ElboEstimate, estimate_elbo
+from pyrovae.files import replace_text
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import choose_device
 from pyrovae.training import RunFolder, Trainer
-from pyrovae.training.files import replace_text
 from pyrovae.training.interrupts import InterruptFlag
 from pyrovae.training.progress import Progress
 
@@ -119,7 +120,9 @@ class Job:
         data = load_training_data(arguments)
         trainer, model = build_training(arguments, data)
         resume = arguments.resume is not None
-        if not resume:
+        if resume:
+            continue_run(arguments)
+        else:
             create_run(arguments, data)
         trainer.fit(model, data, self.folder, resume=resume, progress=False)
         finish_run(self.folder, trainer, data, self.which)
@@ -144,9 +147,13 @@ def train_runs(jobs: Sequence[Job], *, workers: int | None = None, progress: boo
         progress: Whether to show progress.
 
     Raises:
-        ValueError: If a folder holds a run of other settings, or a training cannot be done.
+        ValueError: If two have the same folder, a folder holds a run of other settings, or a training cannot be done.
         KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
     """
+    folders = [job.folder.path.resolve() for job in jobs]
+    twice = [folder for folder in folders if folders.count(folder) > 1]
+    if twice:
+        raise ValueError(f"{len(twice)} of the trainings have the same folder, {twice[0]}: give each another name")
     missing = [job for job in jobs if not job.finished]
     if missing:
         commands = [job.parse() for job in missing]
@@ -154,10 +161,14 @@ def train_runs(jobs: Sequence[Job], *, workers: int | None = None, progress: boo
         on_gpu = any(choose_device(command.device).type != "cpu" for command in commands)
         workers = min(workers or (ON_A_GPU if on_gpu else cores), len(missing))
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, torch.set_num_threads, (max(1, cores // workers),))
-        with InterruptFlag() as flag, _stopping(pool):
+        others, threads = multiprocessing.active_children(), max(1, cores // workers)
+        with InterruptFlag() as flag, ProcessPoolExecutor(workers, context, _begin, (threads,)) as pool:
             futures = [pool.submit(job.train) for job in missing]
-            _follow(missing, _steps(commands), futures, flag, progress)
+            try:
+                _follow(missing, _steps(commands), futures, flag, progress)
+            except BaseException:
+                _stop(futures, [child for child in multiprocessing.active_children() if child not in others])
+                raise
 
 
 def divide_words(words: Sequence[str], own: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -180,17 +191,21 @@ def divide_words(words: Sequence[str], own: Sequence[str]) -> tuple[list[str], l
     return mine, others
 
 
-@contextmanager
-def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """Leave no training behind: whatever happens, those in hand are told to write their checkpoint and end."""
-    try:
-        yield
-    except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()  # SIGTERM, which a training takes as a wish
-        pool.shutdown(cancel_futures=True)
-        raise
-    pool.shutdown()
+def _begin(threads: int) -> None:
+    """What a worker does first. An idle one that died of a signal would take the pool's lock with it."""
+    torch.set_num_threads(threads)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # but for the time of a training, which takes them as a wish
+
+
+def _stop(futures: Sequence["Future[None]"], workers: Sequence[BaseProcess]) -> None:
+    """Leave no training behind: have those in hand write their checkpoint and end."""
+    for future in futures:
+        future.cancel()
+    while not all(future.done() for future in futures):
+        for worker in workers:
+            worker.terminate()  # again and again: a worker may have been about to begin the next training
+        wait(futures, timeout=POLL)
 
 
 def _follow(

@@ -152,13 +152,14 @@ class ImageSet:
         _check_images(name, images)
         if labels is None:
             labels, class_names = torch.zeros(len(images), dtype=torch.int64), class_names or UNLABELLED
-        labels = _whole_numbers(f"labels of {name}", labels)
+        labels = _whole_numbers(f"labels of {name}", labels, "number the classes from 0 and pass class_names")
         if class_names is None:
             class_names = [str(c) for c in range(int(labels.max()) + 1 if labels.numel() else 0)]
         if splits is None:
             index = draw_splits(len(images), validation=validation)
         else:
-            index = {part: _whole_numbers(f"split {part!r}", rows).sort().values for part, rows in splits.items()}
+            cure = "give the numbers of its images"
+            index = {part: _whole_numbers(f"split {part!r}", rows, cure).sort().values for part, rows in splits.items()}
         return cls(
             name=name,
             images=images,
@@ -268,7 +269,7 @@ def _validation_count(validation: float | int, available: int) -> int:
     return count
 
 
-def _as_tensor(array: Tensor | np.ndarray) -> Tensor:
+def _as_tensor(array: Tensor | np.ndarray | Sequence[int]) -> Tensor:
     if isinstance(array, np.ndarray):
         # A tensor cannot know that it must not be written to, and torch warns of it; so such an array is
         # copied.
@@ -276,8 +277,12 @@ def _as_tensor(array: Tensor | np.ndarray) -> Tensor:
     return torch.as_tensor(array)
 
 
-def _whole_numbers(what: str, values: Tensor | np.ndarray | Sequence[int]) -> Tensor:
-    tensor = _as_tensor(values) if isinstance(values, Tensor | np.ndarray) else torch.as_tensor(values)
+def _whole_numbers(what: str, values: Tensor | np.ndarray | Sequence[int], cure: str) -> Tensor:
+    try:
+        tensor = _as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # such as words
+        first = str(next(iter(values), None))
+        raise ValueError(f"{what} must be whole numbers, got {first!r}; {cure}") from error
     if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
         raise ValueError(f"{what} must be whole numbers, got {tensor.dtype}; convert them to int64")
     return tensor.to(torch.int64)

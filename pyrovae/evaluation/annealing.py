@@ -21,6 +21,7 @@ from torch import Tensor
 from pyrovae.data import Split, batches
 from pyrovae.evaluation.likelihood import LikelihoodEstimate, check_has_likelihood, graph_of
 from pyrovae.evaluation.quadrature import other_codes
+from pyrovae.latent.generate import labels_in_turn
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -166,14 +167,15 @@ def bidirectional(
     lower, upper = [], []
     with frozen(model, seed) as device:
         chains = _Chains(model, settings, progress)
-        y = torch.arange(images, device=device) % max(1, model.shapes.num_classes)
+        y = labels_in_turn(model, images, device)
         z = model.prior(y).expand([images]).sample()
         x = model.likelihood(z, y).sample()
         size = min(images, max(1, CHAINS_AT_ONCE // settings.chains))
         for index in torch.arange(images, device=device).split(size):
             filled = index[torch.arange(size, device=device).clamp(max=len(index) - 1)]
-            lower.append(chains.forward(x[filled], y[filled])[:, : len(index)])
-            upper.append(chains.backward(x[filled], y[filled], z[filled])[:, : len(index)])
+            labels = None if y is None else y[filled]
+            lower.append(chains.forward(x[filled], labels)[:, : len(index)])
+            upper.append(chains.backward(x[filled], labels, z[filled])[:, : len(index)])
     method = f"bidirectional, {settings}, simulated images"
     return BidirectionalBounds(
         _estimate(torch.cat(lower, 1), method, sign=1), _estimate(torch.cat(upper, 1), method, sign=-1)
@@ -217,7 +219,7 @@ class _Chains:
     def __init__(self, model: LatentVariableModel, settings: Annealing, progress: Callable[[int], object]) -> None:
         self._model, self._settings, self._progress = model, settings, progress
 
-        def densities(z: Tensor, x: Tensor, y: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def densities(z: Tensor, x: Tensor, y: Tensor | None, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             """Of each chain log f_0 and log f_1, (chains, B), and the gradient of log f_b, shaped as z."""
             with torch.enable_grad():
                 z = z.detach().requires_grad_()
@@ -229,18 +231,18 @@ class _Chains:
 
         self._densities = graph_of(densities, settings.engine)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Logarithms of weights whose mean is p(x), float64 (chains, B)."""
         start = self._model.prior(y) if self._settings.start == "prior" else self._model.posterior(x, y)
         z = start.expand([len(x)]).sample(torch.Size([PILOTS + self._settings.chains]))
         return self._walk(z, x, y, self._settings.schedule(), 0)
 
-    def backward(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    def backward(self, x: Tensor, y: Tensor | None, z: Tensor) -> Tensor:
         """Logarithms of weights whose mean is 1 / p(x), from exact draws z, (B, latent_dim): float64 (chains, B)."""
         z = z.expand(PILOTS + self._settings.chains, *z.shape)
         return self._walk(z, x, y, self._settings.schedule()[::-1], 10)
 
-    def _walk(self, z: Tensor, x: Tensor, y: Tensor, exponents: list[float], warm: int) -> Tensor:
+    def _walk(self, z: Tensor, x: Tensor, y: Tensor | None, exponents: list[float], warm: int) -> Tensor:
         step = torch.full([len(x), 1], 0.3, device=z.device)
         b = z.new_tensor(exponents)
         start, joint, _ = self._densities(z, x, y, b[0])
@@ -254,7 +256,7 @@ class _Chains:
         return weights[PILOTS:]
 
     def _transition(
-        self, z: Tensor, x: Tensor, y: Tensor, b: Tensor, start: Tensor, joint: Tensor, step: Tensor
+        self, z: Tensor, x: Tensor, y: Tensor | None, b: Tensor, start: Tensor, joint: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One trajectory at b, accepted or not, with steps of (B, 1); and the steps for the next."""
         leapfrogs = self._settings.leapfrogs

@@ -144,7 +144,7 @@ def _batches_of_terms(
         latents, reconstruction = _trace(model, x, y)
         kl, per_dim, mean = _divergence(latents, len(x))
         terms = torch.stack([reconstruction + kl, reconstruction, kl], 1)
-        yield terms.cpu(), None if per_dim is None else per_dim.cpu(), mean.cpu()
+        yield terms, per_dim, mean
 
 
 def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[tuple[LatentSite, Tensor]], Tensor]:
@@ -167,16 +167,16 @@ def _divergence(latents: list[tuple[LatentSite, Tensor]], images: int) -> tuple[
     for site, log_ratio in latents:
         each = kl_per_dimension(site.q, site.p) if site.in_order else None
         if each is not None:
-            per_dim.append(each.double().flatten(0, -2).sum(0))
+            per_dim.append(each.cpu().double().flatten(0, -2).sum(0))
         per_image.append(_of_images(log_ratio if each is None else each.sum(-1), images))
-        means.append(_mean(site.q, site.value).flatten(1))
+        means.append(_mean(site.q, site.value).flatten(1).cpu())
     known = bool(per_dim) and len(per_dim) == len(latents)
     return torch.stack(per_image).sum(0), torch.cat(per_dim) if known else None, torch.cat(means, 1)
 
 
 def _of_images(values: Tensor, images: int) -> Tensor:
-    """Summed over all that is left of the plate of images: float64 (B,)."""
-    return values.double().reshape(-1, images).sum(0)
+    """Summed over all that is left of the plate of images: float64 (B,), on the CPU, since MPS has no float64."""
+    return values.cpu().double().reshape(-1, images).sum(0)
 
 
 def _mean(q: Distribution, value: Tensor) -> Tensor:

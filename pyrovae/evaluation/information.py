@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent
 
 from pyrovae.data import Split, batches
 from pyrovae.evaluation.likelihood import check_has_likelihood
 from pyrovae.evaluation.quadrature import other_codes
+from pyrovae.latent.codes import one_dimensional
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -93,7 +94,7 @@ def split_kl(model: LatentVariableModel, split: Split, *, seed: int = 0) -> KLSp
         z = q.sample()
         n, own = len(z), q.log_prob(z)
         log_prior = prior.log_prob(z)
-        marginals, prior_marginals = _marginals(q), _marginals(prior)
+        marginals, prior_marginals = one_dimensional(q), one_dimensional(prior)
         mixture, others, apart = (torch.cat(parts) for parts in zip(*_mixture(q, marginals, z), strict=True))
         there = prior.expand([n]).sample()
         seen = torch.cat([density for density, _, _ in _mixture(q, None, there)])
@@ -175,13 +176,6 @@ def _mixture(q: Distribution, marginals: Distribution | None, z: Tensor) -> Iter
         rows = torch.arange(len(codes), device=z.device)
         pairs[rows, (first + rows).clamp(max=n - 1)] = -math.inf
         yield mixture, pairs.logsumexp(1) - math.log(n - 1), apart
-
-
-def _marginals(q: Distribution) -> Distribution | None:
-    """The dimensions one by one, where that is known in closed form."""
-    if isinstance(q, Independent):
-        return q.base_dist
-    return Normal(q.mean, q.variance.sqrt()) if hasattr(q, "covariance_matrix") else None
 
 
 def _mean(values: Tensor) -> tuple[float, float]:

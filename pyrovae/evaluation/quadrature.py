@@ -15,7 +15,7 @@ from pyrovae.data import Split, batches, to_unit
 from pyrovae.evaluation.likelihood import LikelihoodEstimate, check_has_likelihood, graph_of
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import latent_sites_of
-from pyrovae.runtime import frozen
+from pyrovae.runtime import device_of, frozen
 
 CODES_AT_A_TIME = 2_000
 """Grid points decoded together; it bounds the memory whatever the number of points."""
@@ -168,7 +168,7 @@ class _Joint:
 
     @staticmethod
     def _independent(model: LatentVariableModel) -> bool:
-        device = next(model.parameters()).device
+        device = device_of(model)
         p = model.likelihood(torch.zeros(1, 2, device=device), torch.zeros(1, dtype=torch.int64, device=device))
         return isinstance(p, Independent) and p.base_dist.event_shape == ()
 

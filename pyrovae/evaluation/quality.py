@@ -12,6 +12,7 @@ import torch
 from pyrovae.data import ImageSet, PixelPolicy, Split, fix_pixels, to_unit
 from pyrovae.evaluation.classifier import Judgement, judge, train_classifier
 from pyrovae.latent import Codes
+from pyrovae.latent.generate import labels_in_turn
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -69,29 +70,33 @@ def draw_images(
     Args:
         model: The model.
         count: How many.
-        labels: Class of each, (count,), for a conditional model; by default all in turn.
+        labels: Class of each, (count,). By default a conditional model is given all in turn, and others none, so that
+            a prior of labelled components is their mixture.
         seed: Seed of the draws.
     """
     density = getattr(model.likelihood, "score", "NLL") == "NLL"
     with frozen(model, seed) as device:
-        y = torch.arange(count) % max(1, model.shapes.num_classes) if labels is None else labels
-        z = model.prior(y.to(device)).expand([count]).sample()
+        y = labels_in_turn(model, count, device) if labels is None else labels.to(device)
+        z = model.prior(y).expand([count]).sample()
         images = []
-        for codes, classes in zip(z.split(1000), y.to(device).split(1000), strict=True):
-            p = model.likelihood(codes, classes)
+        for index in torch.arange(count, device=device).split(1000):
+            p = model.likelihood(z[index], None if y is None else y[index])
             images.append((p.sample() if density else p.mean).cpu())
     return torch.cat(images).numpy()
 
 
-def trained_judge(data: ImageSet, pixels: PixelPolicy, *, seed: int = 0) -> Callable[[np.ndarray], Judgement]:
+def trained_judge(
+    data: ImageSet, pixels: PixelPolicy, *, seed: int = 0, device: torch.device | str = "cpu"
+) -> Callable[[np.ndarray], Judgement]:
     """A classifier of images whose pixels are as a run saw them, trained on the training images.
 
     Args:
         data: The images, with labels.
         pixels: How they become pixels, here drawn once.
         seed: Seed of weights and order.
+        device: Where to train and to judge.
     """
-    classifier = train_classifier(replace(data, images=fix_pixels(data.images, pixels)), seed=seed)
+    classifier = train_classifier(replace(data, images=fix_pixels(data.images, pixels)), seed=seed, device=device)
     return partial(judge, classifier)
 
 

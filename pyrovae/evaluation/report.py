@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,9 @@ class Budget:
         annealing: Temperatures and chains of annealed importance sampling, or None for none.
         simulated: Images that are drawn from the model, and bounded by it from both sides.
         others: Images for the parts of the KL, the quality of samples and the accuracy of codes.
+
+    Raises:
+        ValueError: If a number is out of its range.
     """
 
     images: int = 200
@@ -102,6 +107,16 @@ class Budget:
     annealing: Annealing | None = None
     simulated: int = 50
     others: int = 2000
+
+    def __post_init__(self) -> None:
+        # Three neighbours, of the precision of samples, need a fourth image.
+        for name, least in (("images", 1), ("samples", 1), ("points", 2), ("simulated", 1), ("others", 4)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.points % 2:
+            raise ValueError(f"points must be an even number, got {self.points}")
+        if self.engine not in ("graph", "compiled"):
+            raise ValueError(f"engine must be graph or compiled, got {self.engine!r}")
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,20 @@ class Report:
             return cls(Policy(**values["policy"]), values["seed"], tuple(rows), values["missing"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"this is no evaluation of pyrovae ({error}): evaluate the run again") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read what scripts/evaluate.py kept in a run's folder.
+
+        Raises:
+            ValueError: If the run was not evaluated, or the file is damaged.
+        """
+        if not path.exists():
+            raise ValueError(f"there is no {path}: evaluate it first: python scripts/evaluate.py {path.parent}")
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
 
     def __str__(self) -> str:
         lines = [f"{self.policy}, seed {self.seed}; nats per image unless it says otherwise"]
@@ -185,7 +214,7 @@ def evaluate(
         "accuracy of codes": lambda: _accuracy(model, train, some, seed),
     }.items():
         try:
-            rows += numbers()
+            rows += list(numbers())  # all of them or none: an error may come after the first
         except ValueError as error:
             missing[what] = str(error)
     return Report(policy, seed, tuple(rows), missing)

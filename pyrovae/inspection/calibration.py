@@ -11,6 +11,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from pyrovae.inspection.target import CODES_AT_A_TIME, check_draws_pixels, check_has_posterior
+from pyrovae.latent.generate import labels_in_turn
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -152,12 +153,12 @@ def calibrate(
         )
     if labels is not None and len(labels) != images:
         raise ValueError(f"calibration needs a label for each of its {images} images, got {len(labels)}")
-    if labels is None:
-        labels = torch.arange(images) % max(model.shapes.num_classes, 1)
     ranks = []
     with frozen(model, seed) as device:
-        for y in labels.to(device).split(max(1, CODES_AT_A_TIME // draws)):
-            z = model.prior(y).expand([len(y)]).sample()
+        classes = labels_in_turn(model, images, device) if labels is None else labels.to(device)
+        for index in torch.arange(images, device=device).split(max(1, CODES_AT_A_TIME // draws)):
+            y = None if classes is None else classes[index]
+            z = model.prior(y).expand([len(index)]).sample()
             x = model.likelihood(z, y).sample()
             codes = model.posterior(x, y).sample(torch.Size([draws]))
             fit, fits = (model.likelihood(each, y).log_prob(x) for each in (z, codes))

@@ -15,7 +15,7 @@ from pyrovae.data import Split, to_unit
 from pyrovae.evaluation import LikelihoodEstimate
 from pyrovae.inspection.classes import ClassPosterior
 from pyrovae.inspection.draws import PosteriorDraws
-from pyrovae.inspection.predictive import draw_images, expected_images, thinned
+from pyrovae.inspection.predictive import expected_images, images_at, thinned
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -210,5 +210,5 @@ class _Groups:
 
     def _pixels(self, labels: torch.Tensor, codes: np.ndarray) -> tuple[str, np.ndarray]:
         if getattr(self.model.likelihood, "score", "NLL") == "NLL":
-            return "x", draw_images(self.model, labels, codes, self.seed)
+            return "x", images_at(self.model, labels, codes, self.seed)
         return "x_mean", expected_images(self.model, labels, codes)

@@ -103,7 +103,7 @@ def predictive_check(
             f"{posterior.z.shape[2]} for {len(split)} images, and {mass}"
         )
     codes = thinned(posterior, draws)
-    drawn = draw_images(model, split.labels, codes, seed)
+    drawn = images_at(model, split.labels, codes, seed)
     expected = expected_images(model, split.labels, codes)
     x = to_unit(split.images).numpy()
     lower, upper = np.quantile(drawn, [(1 - mass) / 2, (1 + mass) / 2], axis=0)
@@ -127,7 +127,7 @@ def thinned(posterior: PosteriorDraws, draws: int) -> np.ndarray:
     return flat[np.linspace(0, len(flat) - 1, min(draws, len(flat))).round().astype(int)]
 
 
-def draw_images(model: LatentVariableModel, labels: Tensor, codes: np.ndarray, seed: int) -> np.ndarray:
+def images_at(model: LatentVariableModel, labels: Tensor, codes: np.ndarray, seed: int) -> np.ndarray:
     """One image drawn from p(x | z, y) at each code, (draws, images, C, H, W)."""
     with frozen(model, seed):
         return np.concatenate([p.sample().numpy(force=True) for p in _likelihoods(model, labels, codes)])

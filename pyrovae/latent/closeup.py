@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from pyrovae.data import Split, to_unit
+from pyrovae.latent.codes import one_dimensional
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -106,7 +107,7 @@ def _grid(q_draws: Tensor, p_draws: Tensor, points: int) -> Tensor:
 
 def _marginals(d: Distribution, draws: Tensor, at: Tensor) -> tuple[np.ndarray, bool]:
     """Density of each dimension at points, (images, dims, points), and whether it is exact."""
-    one = _one_dimensional(d)
+    one = one_dimensional(d)
     if one is None:
         return _kernel_densities(draws.cpu().numpy(), at.cpu().numpy()), False
     z = at.movedim(-1, 0)
@@ -114,15 +115,6 @@ def _marginals(d: Distribution, draws: Tensor, at: Tensor) -> tuple[np.ndarray, 
     inside = support.check(z)
     density = torch.where(inside, one.log_prob(torch.where(inside, z, draws[:1])).exp(), torch.zeros_like(z))
     return density.movedim(0, -1).cpu().numpy(), True
-
-
-def _one_dimensional(d: Distribution) -> Distribution | None:
-    """The distributions of the single dimensions, batch_shape (images, latent_dim), where they are known."""
-    if isinstance(d, Independent) and not d.base_dist.event_shape:
-        return d.base_dist
-    if isinstance(d, torch.distributions.MultivariateNormal | torch.distributions.LowRankMultivariateNormal):
-        return torch.distributions.Normal(d.mean, d.variance.sqrt())
-    return None
 
 
 def _kernel_densities(draws: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -7,11 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pyro.distributions import Delta
+from pyro.distributions import Delta, MaskedDistribution
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MixtureSameFamily
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+)
 
 from pyrovae.data import Split, batches
+from pyrovae.files import replace_file
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -108,9 +116,18 @@ class Codes:
         return Codes(self.means @ plane.T, spreads, self.draws @ plane.T, self.labels, self.exact)
 
     def save(self, path: Path) -> None:
-        """Write everything into one compressed file, `.npz`."""
-        with path.open("wb") as file:
-            np.savez_compressed(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+        """Write everything into one compressed file, `.npz`.
+
+        Raises:
+            OSError: If it cannot be written; what was there before is untouched then.
+        """
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+
+        def write(beside: Path) -> None:
+            with beside.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+
+        replace_file(path, write)
 
     @classmethod
     def read(cls, path: Path) -> Codes:
@@ -190,10 +207,21 @@ def prior_moments(model: LatentVariableModel, *, seed: int = 0) -> tuple[np.ndar
         classes = model.shapes.num_classes
         p = model.prior(torch.arange(classes, device=device) if classes else None)
         moments = _moments(p) or _moments_of_draws(p, 100 * MOMENT_DRAWS)
-        mean, spread = (np.atleast_2d(part.double().cpu().numpy()) for part in moments)
+        mean, spread = (np.atleast_2d(part.cpu().double().numpy()) for part in moments)
     dim = mean.shape[-1]
     own = (spread.reshape(-1, dim, 1) * np.eye(dim)) if spread.shape == mean.shape else spread.reshape(-1, dim, dim)
     return mean.mean(0), own.mean(0) + np.cov(mean.T, bias=True).reshape(dim, dim)
+
+
+def one_dimensional(d: Distribution) -> Distribution | None:
+    """The distributions of the single dimensions, batch_shape (..., latent_dim), where they are known."""
+    if isinstance(d, MaskedDistribution):
+        return one_dimensional(d.base_dist)
+    if isinstance(d, Independent) and not d.base_dist.event_shape:
+        return d.base_dist
+    if isinstance(d, MultivariateNormal | LowRankMultivariateNormal):
+        return Normal(d.mean, d.variance.sqrt())
+    return None
 
 
 def _moments(q: Distribution) -> tuple[Tensor, Tensor] | None:

@@ -30,7 +30,12 @@ def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, 
     """Draw rows x columns codes from the model's own prior and decode them.
 
     A conditional model needs classes: see `sample_per_class`.
+
+    Raises:
+        ValueError: If there is nothing to draw, or the model is conditional.
     """
+    _check_grid(rows, columns)
+    check_labels(model, None)
     images = _draw(model, rows * columns, None, seed)
     return PriorSamples(images.unflatten(0, (rows, columns)).numpy(), None)
 
@@ -47,13 +52,45 @@ def sample_per_class(
         seed: Seed of the draws.
 
     Raises:
-        ValueError: If the model does not look at labels.
+        ValueError: If the model does not look at labels or has no such class, or there is nothing to draw.
     """
     if not model.shapes.num_classes:
         raise ValueError("this model does not look at labels, so it cannot draw a chosen class: use a CVAE")
     classes = torch.arange(model.shapes.num_classes) if classes is None else classes
+    _check_grid(len(classes), columns)
+    check_labels(model, classes)
     images = _draw(model, len(classes) * columns, classes.repeat_interleave(columns), seed)
     return PriorSamples(images.unflatten(0, (len(classes), columns)).numpy(), classes.numpy())
+
+
+def check_labels(model: LatentVariableModel, y: Tensor | None) -> None:
+    """Refuse classes that a conditional model does not know, which its one-hot labels would count from the end.
+
+    Raises:
+        ValueError: If labels are missing, or one is out of range.
+    """
+    classes = model.shapes.num_classes
+    if not classes:
+        return
+    if y is None:
+        raise ValueError(f"this model is conditional on a label: choose one from 0 to {classes - 1}")
+    wrong = y[(y < 0) | (y >= classes)]
+    if len(wrong):
+        raise ValueError(f"labels of this model are 0 to {classes - 1}, got {int(wrong[0])}")
+
+
+def labels_in_turn(model: LatentVariableModel, count: int, device: torch.device) -> Tensor | None:
+    """Labels of so many images to draw, (count,): all classes in turn.
+
+    None for a model without labels, whose prior is then p(z), also where it has labelled components.
+    """
+    classes = model.shapes.num_classes
+    return torch.arange(count, device=device) % classes if classes else None
+
+
+def _check_grid(rows: int, columns: int) -> None:
+    if min(rows, columns) < 1:
+        raise ValueError(f"a grid of images needs at least one row and one column, got {rows} and {columns}")
 
 
 def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -66,7 +103,11 @@ def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Te
 
     Returns:
         Images, (N, C, H, W).
+
+    Raises:
+        ValueError: If a conditional model has no label, or one that it does not know.
     """
+    check_labels(model, y)
     with frozen(model) as device:
         return model.likelihood(z.to(device), None if y is None else y.to(device)).mean.cpu()
 

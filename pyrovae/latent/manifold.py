@@ -1,12 +1,21 @@
 """The manifold of images that a two-dimensional code spans."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.distributions import Distribution, Normal
 
-from pyrovae.latent.generate import decode
+from pyrovae.latent.codes import one_dimensional
+from pyrovae.latent.generate import check_labels, decode
 from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import frozen
+
+STANDARD = "quantiles of N(0, 1)"
+DRAWS = 10_000
+"""Draws that stand for a prior whose quantiles have no closed form."""
 
 
 @dataclass(frozen=True)
@@ -18,18 +27,21 @@ class Manifold:
             plot's axis, and z[0] from the first column to the last.
         coordinates: Code of each image, (rows, columns, 2).
         label: The class that the images were decoded with, or None.
+        spacing: Where along each dimension the codes are, in words.
     """
 
     images: np.ndarray
     coordinates: np.ndarray
     label: int | None
+    spacing: str = STANDARD
 
 
-def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | None = None) -> Manifold:
-    """Decode a grid whose points split the standard Normal into cells of equal probability.
+def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | None = None, seed: int = 0) -> Manifold:
+    """Decode a grid whose lines split each dimension of the prior into parts of equal probability.
 
-    The coordinates are its quantiles at (i + 1/2) / size, so that the grid shows what the prior would draw, each
-    image standing for the same share of it.
+    The coordinates are the prior's quantiles at (i + 1/2) / size, so that the grid shows what the prior would draw,
+    each image standing for the same share of it where the dimensions are independent. Angles go evenly around the
+    circle, whatever their prior.
 
     References:
         D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes (2014), arXiv:1312.6114, figure 4.
@@ -38,14 +50,37 @@ def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | 
         model: A model with a two-dimensional code.
         size: Images along each side.
         label: The class to decode with, for a conditional model.
+        seed: Seed of the draws, for priors whose quantiles have no closed form.
 
     Raises:
-        ValueError: If the code has not two dimensions, or a label is missing.
+        ValueError: If the code has not two dimensions, a label is missing or there is no such class.
     """
     if model.shapes.latent_dim != 2:
         raise ValueError(f"the manifold needs a code of two dimensions, this model has {model.shapes.latent_dim}")
-    quantiles = torch.special.ndtri((torch.arange(size) + 0.5) / size)
-    grid = torch.stack(torch.meshgrid(quantiles.flip(0), quantiles, indexing="ij")[::-1], -1)
-    y = None if label is None else torch.full([size * size], label)
-    images = decode(model, grid.reshape(-1, 2), y)
-    return Manifold(images.unflatten(0, (size, size)).numpy(), grid.numpy(), label)
+    y = None if label is None else torch.tensor([label])
+    check_labels(model, y)
+    with frozen(model, seed) as device:
+        shares = (torch.arange(size) + 0.5) / size
+        if getattr(model.prior, "periodic", False):
+            across, spacing = math.pi * (2 * shares - 1).unsqueeze(1).expand(size, 2), "even steps around the circle"
+        else:
+            across, spacing = _quantiles(model.prior(None if y is None else y.to(device)), shares)
+    first, second = across.unbind(1)
+    grid = torch.stack(torch.meshgrid(second.flip(0), first, indexing="ij")[::-1], -1)
+    images = decode(model, grid.reshape(-1, 2), None if y is None else y.expand(size * size))
+    return Manifold(images.unflatten(0, (size, size)).numpy(), grid.numpy(), label, spacing)
+
+
+def _quantiles(prior: Distribution, shares: Tensor) -> tuple[Tensor, str]:
+    """Quantiles of each dimension of a prior with batch_shape () or (1,), (shares, 2), and what they are of."""
+    one = one_dimensional(prior)
+    if isinstance(one, Normal) and bool((one.loc == 0).all() and (one.scale == 1).all()):
+        return torch.special.ndtri(shares).unsqueeze(1).expand(-1, 2), STANDARD
+    try:
+        if one is not None:
+            each = shares.to(one.mean.device).reshape(-1, *[1] * len(one.batch_shape))
+            return one.icdf(each).reshape(-1, 2).cpu(), "quantiles of the prior"
+    except NotImplementedError:
+        pass
+    draws = prior.sample(torch.Size([DRAWS])).reshape(DRAWS, 2).cpu()
+    return draws.quantile(shares, dim=0), f"quantiles of {DRAWS:,} draws of the prior"

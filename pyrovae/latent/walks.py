@@ -46,14 +46,7 @@ def walk(model: LatentVariableModel, coordinates: np.ndarray, labels: np.ndarray
     shapes = model.shapes
     if dim != shapes.latent_dim:
         raise ValueError(f"codes of this model have {shapes.latent_dim} dimensions, got {dim}")
-    if not shapes.num_classes:
-        labels = None
-    elif labels is None:
-        raise ValueError(f"this model is conditional on a label: choose one from 0 to {shapes.num_classes - 1}")
-    else:
-        labels = np.broadcast_to(labels, (rows, columns))
-        if labels.min() < 0 or labels.max() >= shapes.num_classes:
-            raise ValueError(f"labels of this model are 0 to {shapes.num_classes - 1}, got {np.unique(labels)}")
+    labels = None if labels is None or not shapes.num_classes else np.broadcast_to(labels, (rows, columns))
     z = torch.as_tensor(coordinates, dtype=torch.float32).reshape(-1, dim)
     y = None if labels is None else torch.as_tensor(labels.copy()).flatten()
     return Walk(decode(model, z, y).unflatten(0, (rows, columns)).numpy(), coordinates, labels)

@@ -20,8 +20,31 @@ from pyrovae.objectives.base import (
 )
 
 
+class _SeveralCodes(Objective):
+    """A bound that takes the logarithm of a mean over codes, and so has no terms to weight."""
+
+    additive: ClassVar[bool] = False
+
+    def beta_at(self, progress: float) -> float:
+        """Always 1: a weight inside of the logarithm would be no bound of anything."""
+        return 1.0
+
+    def weighted(self, program: Program) -> Program:
+        """The program itself, since the bound is no sum of weighted terms."""
+
+        def unweighted_program(beta: Tensor, x: Tensor, y: Tensor | None = None) -> None:
+            program(x, y)
+
+        return unweighted_program
+
+    def notice(self, model: LatentVariableModel) -> str | None:
+        """Nothing, or a refusal."""
+        check_densities(self, model)
+        return None
+
+
 @dataclass(frozen=True)
-class ImportanceWeighted(Objective):
+class ImportanceWeighted(_SeveralCodes):
     """The bound log 1/k sum_i p(x, z_i) / q(z_i | x), z_1 ... z_k ~ q: tighter the more codes, log p(x) in the end.
 
     The more codes, the noisier the gradient of the posterior becomes against its size. The gradients stl and dreg
@@ -42,7 +65,6 @@ class ImportanceWeighted(Objective):
         ValueError: If an argument is out of its range.
     """
 
-    additive: ClassVar[bool] = False
     k: int = 5
     gradient: Literal["standard", "stl", "dreg"] = "standard"
 
@@ -51,28 +73,15 @@ class ImportanceWeighted(Objective):
         if self.gradient not in ("standard", "stl", "dreg"):
             raise ValueError(f"gradient must be standard, stl or dreg, got {self.gradient!r}")
 
-    def beta_at(self, progress: float) -> float:
-        """Always 1: a weight inside of the logarithm would be no bound of anything."""
-        return 1.0
-
     def elbo(self) -> ELBO:
         """Pyro's estimator of the bound, as a mean over images."""
         if self.gradient == "standard":
             return _PerImageRenyiELBO(0.0, self.k)
         return _PathwiseELBO(self.k, power=1 if self.gradient == "stl" else 2)
 
-    def weighted(self, program: Program) -> Program:
-        """The program itself, since the bound is no sum of weighted terms."""
-        return _unweighted(program)
-
-    def notice(self, model: LatentVariableModel) -> str | None:
-        """Nothing, or a refusal."""
-        check_densities(self, model)
-        return None
-
 
 @dataclass(frozen=True)
-class Renyi(Objective):
+class Renyi(_SeveralCodes):
     """Rényi's bound, 1 / (1 - alpha) log 1/k sum_i (p(x, z_i) / q(z_i | x))^(1 - alpha), from k codes z_i ~ q.
 
     It goes from the importance-weighted bound (alpha = 0), which covers the posterior's mass, through the ELBO
@@ -89,7 +98,6 @@ class Renyi(Objective):
         ValueError: If an argument is out of its range.
     """
 
-    additive: ClassVar[bool] = False
     alpha: float = 0.5
     k: int = 5
 
@@ -100,22 +108,9 @@ class Renyi(Objective):
         if self.alpha == 1:
             raise ValueError("alpha must not be 1: that limit is the ELBO, use TraceELBO")
 
-    def beta_at(self, progress: float) -> float:
-        """Always 1: a weight inside of the logarithm would be no bound of anything."""
-        return 1.0
-
     def elbo(self) -> ELBO:
         """Pyro's estimator of the bound, as a mean over images."""
         return _PerImageRenyiELBO(self.alpha, self.k)
-
-    def weighted(self, program: Program) -> Program:
-        """The program itself, since the bound is no sum of weighted terms."""
-        return _unweighted(program)
-
-    def notice(self, model: LatentVariableModel) -> str | None:
-        """Nothing, or a refusal."""
-        check_densities(self, model)
-        return None
 
 
 class _PerImageRenyiELBO(RenyiELBO):
@@ -214,10 +209,3 @@ def _log_prob(trace: Any) -> Tensor:
 def _images(args: tuple[Any, ...]) -> int:
     """Number of images in the arguments (beta, x, y) of a program."""
     return len(args[1])
-
-
-def _unweighted(program: Program) -> Program:
-    def unweighted_program(beta: Tensor, x: Tensor, y: Tensor | None = None) -> None:
-        program(x, y)
-
-    return unweighted_program

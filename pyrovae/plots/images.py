@@ -71,7 +71,7 @@ def plot_manifold(manifold: Manifold, ax: Axes) -> Axes:
         gap + height / 2 + some_rows * (height + gap), [f"{manifold.coordinates[i, 0, 1]:.2f}" for i in some_rows]
     )
     ax.tick_params(length=2)
-    ax.set(xlabel="z[0], at quantiles of N(0, 1)", ylabel="z[1], at quantiles of N(0, 1)")
+    ax.set(xlabel=f"z[0], at {manifold.spacing}", ylabel=f"z[1], at {manifold.spacing}")
     return ax
 
 

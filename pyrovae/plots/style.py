@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import is_color_like, to_hex
 from matplotlib.figure import Figure
 
+from pyrovae.files import replace_file
+
 # P. Tol's "muted" scheme, which colour-blind readers can tell apart, and a dark grey.
 _COLOURS = (
     "#332288",
@@ -69,11 +71,13 @@ def save_figure(figure: Figure, path: Path) -> None:
 
     Raises:
         ValueError: If the ending is none of these.
+        OSError: If it cannot be written; what was there before is untouched then.
     """
     if path.suffix not in FILE_FORMATS:
         raise ValueError(f"a figure is saved as {', '.join(FILE_FORMATS)}, got {path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, facecolor="white", metadata={"Date": None} if path.suffix == ".svg" else None)
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    replace_file(path, lambda beside: figure.savefig(beside, dpi=150, facecolor="white", metadata=metadata))
 
 
 def spare_axes(axes: Axes) -> None:

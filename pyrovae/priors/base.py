@@ -11,7 +11,8 @@ class Prior(nn.Module):
 
     A prior that is made of other parts of the model may have a method `attach(posterior)`, which the model calls with
     its finished posterior once; and one whose start depends on data a method `start_from(images, labels)`, which a
-    training calls before its first step.
+    training calls before its first step. One that looks at labels where the model does not may have a method
+    `check_classes(num_classes)`, which a training calls with the number of classes of its images.
 
     Attributes:
         periodic: Whether codes are angles, so that -pi and pi are the same; the posterior must agree.

@@ -37,18 +37,27 @@ class GaussianMixture(Prior):
         super().__init__()
         if components < 1:
             raise ValueError(f"components must be at least 1, got {components}")
-        if labels and shapes.num_classes and components != shapes.num_classes:
-            raise ValueError(
-                f"with labels as components there must be as many components as classes, "
-                f"got {components} and {shapes.num_classes}"
-            )
-        self.labels = labels
+        self.labels, self.components = labels, components
+        if shapes.num_classes:
+            self.check_classes(shapes.num_classes)
         self.loc = nn.Parameter(spread * torch.randn(components, shapes.latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(components, shapes.latent_dim))
         if labels:  # the classes' shares say nothing about p(z | y), so there is nothing to learn them from
             self.register_buffer("logits", torch.zeros(components), persistent=False)
         else:
             self.logits = nn.Parameter(torch.zeros(components))
+
+    def check_classes(self, num_classes: int) -> None:
+        """Refuse images of another number of classes than components, where the components are the classes.
+
+        Raises:
+            ValueError: If they do not fit.
+        """
+        if self.labels and self.components != num_classes:
+            raise ValueError(
+                f"with labels as components there must be as many components as classes, got {self.components} "
+                f"and {num_classes}: give components={num_classes}, or labels=False"
+            )
 
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
         """The prior: batch_shape (), or (B,) with labels; event_shape (latent_dim,)."""

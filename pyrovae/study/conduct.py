@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyrovae.data import ImageSet
 from pyrovae.evaluation.classifier import Classifier, accuracy, train_classifier
+from pyrovae.files import replace_text
 from pyrovae.plots import save_figure
 from pyrovae.runtime import choose_device
 from pyrovae.study.budgets import MANY_LABELS, Budget, Recipe
@@ -16,7 +17,6 @@ from pyrovae.study.experiments import EXPERIMENTS
 from pyrovae.study.report import Section, claims_json, write_report
 from pyrovae.study.runs import Runs
 from pyrovae.study.study import Experiment, Study
-from pyrovae.training.files import replace_text
 from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import load_weights, save_weights
 

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from pyrovae.data import ImageSet
+from pyrovae.files import replace_text
 from pyrovae.study.budgets import Budget, Recipe
 from pyrovae.study.claims import Claim, Value
 from pyrovae.study.runs import read_test
 from pyrovae.training import RunFolder
-from pyrovae.training.files import replace_text
 
 
 @dataclass(frozen=True, eq=False)

@@ -190,6 +190,7 @@ class SVI:
         Returns:
             One or two sentences.
         """
+        self._prepare_for(args, kwargs)
         self._healthy.fill_(True)
         names = named_parameters(*self._watched)
         bad = [
@@ -214,8 +215,7 @@ class SVI:
         self._device = self._parameters[0].device
         self._rates = LearningRates(self._optim, self._device)
         self._healthy = torch.ones((), dtype=torch.bool, device=self._device)
-        if self._device.type == "cuda":
-            self._keep_state_on_device()
+        self._keep_state_on_device()
         trouble = self._trouble_with_parameters()
         if self.engine is None:
             self.engine, reason = self._choose(trouble, args, kwargs)
@@ -268,12 +268,12 @@ class SVI:
         return "pyro", f"{outlook} do not outweigh making a graph{note}"
 
     def _keep_state_on_device(self) -> None:
-        """Have the optimizer keep its step counts on the GPU, where a graph can advance them."""
+        """Have the optimizer keep its step counts on a GPU, where a graph can advance them, or bring them back."""
         for group in self.optimizer.param_groups:
             if "capturable" in group and not group.get("fused"):
-                group["capturable"] = True
+                group["capturable"] = self._device.type == "cuda"
         for state in self.optimizer.state.values():
-            state.update({k: v.to(self._device) for k, v in state.items() if isinstance(v, Tensor) and not v.is_cuda})
+            state.update({k: v.to(self._device) for k, v in state.items() if isinstance(v, Tensor)})
 
     def _guarded(self, action: Callable[[str, tuple, dict], Step], args: tuple, kwargs: dict) -> Step:
         """Run, and when a graph is impossible and the engine was not named, go on with the next engine."""
@@ -321,14 +321,14 @@ class SVI:
         if engine == "pyro":
             with tf32(self._tf32):
                 loss, log_probs = self._objective.value(args, kwargs)
-            return Step(torch.tensor(loss), log_probs)
+            return Step(torch.tensor(loss, device=self._device), log_probs)
         return Step(*self._evaluation(*args, **kwargs))
 
     def _pyro_update(self, args: tuple, kwargs: dict) -> Step:
         self.optimizer.zero_grad(set_to_none=True)
         with tf32(self._tf32):
             loss, log_probs = self._objective.backward(args, kwargs)
-        return Step(self._apply(torch.tensor(loss)), log_probs)
+        return Step(self._apply(torch.tensor(loss)).to(self._device), log_probs)
 
     def _apply(self, loss: Tensor) -> Tensor:
         """Update from `.grad` by the optimizer itself, if the loss is finite: on a GPU this waits for it."""

@@ -129,7 +129,10 @@ class GraphFunction:
         if plan is not None and not self._trusted and plan.changed():
             self._retraces += 1
             if self._retraces > MAX_RETRACES:
-                raise TooManyGraphsError(f"modules or options changed more than {MAX_RETRACES} times since the start")
+                raise TooManyGraphsError(
+                    f"modules or options changed more than {MAX_RETRACES} times since the start (a schedule may change "
+                    f"learning rates, and nothing else: OneCycleLR needs cycle_momentum=False)"
+                )
             logger.info("a module, a buffer or an option has changed: tracing anew")
             plan = None
         if plan is None:
@@ -172,10 +175,12 @@ class GraphFunction:
     @contextlib.contextmanager
     def unchanging(self) -> Iterator[None]:
         """The caller's promise that nothing watched changes inside; calls then skip the check."""
-        for key, plan in list(self._plans.items()):
-            if plan.changed():
+        stale = [key for key, plan in self._plans.items() if plan.changed()]
+        self._trusted = self._retraces + len(stale) <= MAX_RETRACES  # otherwise the next call says so
+        if self._trusted:
+            self._retraces += len(stale)
+            for key in stale:
                 del self._plans[key]
-        self._trusted = True
         try:
             yield
         finally:

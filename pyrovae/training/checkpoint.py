@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pyrovae.training.files import replace_file
+from pyrovae.files import replace_file
 from pyrovae.training.run_folder import RunFolder
 
 FORMAT = "pyrovae checkpoint 1"

@@ -1,21 +1,30 @@
 """Whether a model can be trained on a set of images, found before anything is trained or written."""
 
+from collections.abc import Callable, Iterable
+
 import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, to_unit
 from pyrovae.models import LatentVariableModel
-from pyrovae.runtime import device_of
+from pyrovae.runtime import frozen
 
 FEW = 256
 """Images whose pixels are held against the likelihood's support."""
 
 
 def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
-    """Refuse images or classes of another number than the model was built for.
+    """Refuse what is no set of images, and images or classes of another number than the model was built for.
 
     Raises:
         ValueError: If they do not fit.
     """
+    if not isinstance(data, ImageSet):
+        raise ValueError(
+            f"data must be an ImageSet, got {type(data).__name__}: make one of arrays with "
+            f"pyrovae.ImageSet.from_arrays(images, labels), or load one with pyrovae.load_images(name)"
+        )
     shapes = model.shapes
     if data.image_shape != shapes.image_shape:
         raise ValueError(
@@ -27,6 +36,9 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
             f"the model knows {shapes.num_classes} classes, {data.name} has {data.num_classes}: "
             f"build it with num_classes={data.num_classes}"
         )
+    check_classes = getattr(model.prior, "check_classes", None)
+    if check_classes is not None:
+        check_classes(data.num_classes)
 
 
 def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy) -> None:
@@ -37,8 +49,7 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
     """
     index = data.splits["train"][:FEW]
     few = fixed_split(Split(data.images[index], data.labels[index]), pixels)
-    device = device_of(model)
-    with torch.no_grad():
+    with frozen(model) as device:
         z = torch.zeros(len(index), model.shapes.latent_dim, device=device)
         support = model.likelihood(z, few.labels.to(device)).support
         inside = support.check(to_unit(few.images).to(device))
@@ -49,3 +60,23 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
             f"the likelihood {type(model.likelihood).__name__} scores {needs}, which those of {data.name} with "
             f"pixels={pixels} are not: {cure}"
         )
+
+
+def check_optimizer(
+    model: LatentVariableModel,
+    optimizer: Callable[[Iterable[torch.nn.Parameter]], Optimizer],
+    scheduler: Callable[[Optimizer], LRScheduler] | None,
+) -> None:
+    """Refuse an optimiser or a schedule that cannot be made, by making both once.
+
+    Raises:
+        ValueError: If one of them refuses its arguments, or is something else.
+    """
+    try:
+        made = optimizer(model.parameters())
+        if isinstance(made, Optimizer) and scheduler is not None:
+            scheduler(made)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"the optimizer or its scheduler cannot be made: {' '.join(str(error).split())}") from error
+    if not isinstance(made, Optimizer):
+        raise ValueError(f"optimizer must make an optimiser of torch.optim, got one that makes {type(made).__name__}")

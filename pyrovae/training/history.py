@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pyrovae.evaluation import ElboEstimate
-from pyrovae.training.files import replace_text
+from pyrovae.files import replace_text
 
 Row = dict[str, float]
 

@@ -10,7 +10,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class InterruptFlag:
-    """Notes Ctrl-C (SIGINT) and SIGTERM instead of dying inside of an update; a second Ctrl-C dies at once."""
+    """Notes Ctrl-C (SIGINT) and SIGTERM instead of dying inside of an update; only Ctrl-C after that dies at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -29,6 +29,6 @@ class InterruptFlag:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number

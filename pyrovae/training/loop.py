@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyrovae.data.fixed import fixed_split
 from pyrovae.data.images import ImageSet, Split
-from pyrovae.data.pixels import fix_pixels, pixels, to_unit
+from pyrovae.data.pixels import PixelPolicy, pixels, to_unit
 from pyrovae.evaluation import collapse_warning, estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import restore_rng_state, rng_state
@@ -63,14 +64,13 @@ class Loop:
         self.model = model.to(device)
         self.history = History(score=getattr(model.likelihood, "score", "NLL"))
 
+        self.data = data = _drawn_once(data, trainer.pixels)
         self.images, self.labels = data.images, data.labels
-        if trainer.pixels in ("fixed", "threshold"):
-            self.images = fix_pixels(data.images, trainer.pixels)
         self._resident = _fits(self.images, device)
         if self._resident:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.index = data.splits["train"]
-        self.evaluated = self._evaluated_splits(data)
+        self.evaluated = self._evaluated_splits()
 
         self.epochs = trainer.total_epochs(len(self.index))
         self.steps_per_epoch = math.ceil(len(self.index) / trainer.batch_size)
@@ -141,11 +141,11 @@ class Loop:
         """Steps since the beginning of the run."""
         return self.epoch * self.steps_per_epoch + self.batch
 
-    def start(self, data: ImageSet) -> None:
+    def start(self) -> None:
         """What a run does before its first step, and a resumed one does not: parts made of data look at some."""
         start_from = getattr(self.model.prior, "start_from", None)
         if start_from is not None:
-            few = self._fixed(data, "train", SHOWN_TO_PARTS)
+            few = self._fixed("train", SHOWN_TO_PARTS)
             start_from(to_unit(few.images).to(self.device), few.labels.to(self.device))
 
     def run(self, progress: Progress, flag: InterruptFlag, tensorboard: bool = False) -> None:
@@ -346,18 +346,27 @@ class Loop:
 
     # -- evaluation --------------------------------------------------------------------------------------------------
 
-    def _evaluated_splits(self, data: ImageSet) -> dict[str, Split]:
+    def _evaluated_splits(self) -> dict[str, Split]:
         """The validation images, and as many of the training images: what each epoch is measured on."""
-        validation = len(data.splits["validation"])
-        splits = {"train": self._fixed(data, "train", validation or 5000)}
+        validation = len(self.data.splits["validation"])
+        splits = {"train": self._fixed("train", validation or 5000)}
         if validation:
-            splits["validation"] = self._fixed(data, "validation", validation)
+            splits["validation"] = self._fixed("validation", validation)
         return splits
 
-    def _fixed(self, data: ImageSet, name: str, at_most: int) -> Split:
-        index = data.splits[name][:at_most]
-        attributes = None if data.attributes is None else data.attributes[index]
-        return fixed_split(Split(data.images[index], data.labels[index], attributes), self.trainer.pixels)
+    def _fixed(self, name: str, at_most: int) -> Split:
+        whole = self.data.split(name)
+        return fixed_split(whole.take(range(min(at_most, len(whole)))), self.trainer.pixels)
+
+
+def _drawn_once(data: ImageSet, policy: PixelPolicy) -> ImageSet:
+    """Images whose pixels are the same in every epoch, and in every evaluation of a split."""
+    if policy not in ("fixed", "threshold"):
+        return data
+    images = data.images.clone()
+    for name, index in data.splits.items():
+        images[index] = fixed_split(data.split(name), policy).images
+    return replace(data, images=images)
 
 
 def _parts(step: Step, images: Tensor) -> Tensor:
@@ -371,7 +380,7 @@ def _parts(step: Step, images: Tensor) -> Tensor:
             kl = kl - value
         else:
             observed = observed + value
-    return torch.stack([step.loss, -observed / images, kl / images], 1).double()
+    return torch.stack([step.loss, -observed / images, kl / images], 1).cpu().double()  # MPS has no float64
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:

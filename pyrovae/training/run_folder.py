@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pyrovae.training.files import replace_file
+from pyrovae.files import replace_file
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class RunFolder:
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
 
     @property
     def config(self) -> Path:
@@ -90,7 +93,7 @@ class RunFolder:
         if path.is_dir() and any(path.iterdir()):
             if not folder.config.exists():
                 raise ValueError(
-                    f"{path} is not empty and holds no run of pyrovae: choose another --name or --runs_dir"
+                    f"{path} is not empty and holds no run of pyrovae: choose another folder (--name, --runs_dir)"
                 )
             if not overwrite:
                 raise ValueError(

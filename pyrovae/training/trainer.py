@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch.optim import Optimizer
@@ -12,7 +13,9 @@ from pyrovae.data import ImageSet, PixelPolicy
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, TraceELBO
 from pyrovae.runtime import choose_device, seeded
-from pyrovae.training.checks import check_shapes, check_support
+from pyrovae.shapes import is_whole
+from pyrovae.svi.compilation import missing_compiler
+from pyrovae.training.checks import check_optimizer, check_shapes, check_support
 from pyrovae.training.history import History
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.loop import Loop
@@ -20,6 +23,8 @@ from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
 
 MIN_EPOCHS, MIN_STEPS = 20, 3000
+MAX_SEED = 2**32 - 1
+"""The greatest seed that each generator takes, also where it is multiplied by a million for the epochs' own."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,12 @@ class Trainer:
         seed: Seed of the order of the images, of the pixels and of the codes.
         device: auto (CUDA, else MPS, else the CPU), cpu, cuda, cuda:1 or mps.
         engine: auto (the fastest that pays), compiled, graph or pyro: how a step is run; the result is the same.
-        precision: float32, or bfloat16 for the networks with log-probabilities in float32.
+        precision: float32; bfloat16 for the products of the networks' layers with log-probabilities in float32; or
+            tf32 for the same products on an NVIDIA GPU.
         checkpoint_every: Seconds between two checkpoints.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is of another kind or out of its range.
     """
 
     objective: Objective = TraceELBO()  # noqa: RUF009 - frozen
@@ -57,14 +63,34 @@ class Trainer:
     seed: int = 0
     device: str = "auto"
     engine: Literal["auto", "compiled", "graph", "pyro"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     checkpoint_every: float = 30.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))  # that of a torch.device
         for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            if not is_whole(value, 1) and (value is not None or name == "batch_size"):
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if not is_whole(self.seed, 0) or self.seed > MAX_SEED:
+            raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {self.seed!r}")
+        if not isinstance(self.checkpoint_every, int | float) or not self.checkpoint_every >= 0:
+            raise ValueError(f"checkpoint_every must be at least 0 seconds, got {self.checkpoint_every!r}")
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
+        if not isinstance(self.objective, Objective):
+            raise ValueError(f"objective must be one of pyrovae's, such as TraceELBO(), got {self.objective!r}")
+        if not callable(self.optimizer):
+            raise ValueError(
+                f"optimizer must be a class of torch.optim, or a function of the parameters such as "
+                f"lambda parameters: torch.optim.Adam(parameters, lr=1e-3), got {_named(self.optimizer)}"
+            )
+        if self.scheduler is not None and not callable(self.scheduler):
+            raise ValueError(
+                f"scheduler must be a function of the optimiser, such as "
+                f"lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 10), got {_named(self.scheduler)}"
+            )
 
     def total_epochs(self, images: int) -> int:
         """Epochs of a training on so many images."""
@@ -77,12 +103,17 @@ class Trainer:
         """Find what would stop a training, without training: `fit` does so first.
 
         Raises:
-            ValueError: If the device does not exist, or the images do not suit the model or these settings.
+            ValueError: If the device or the compiler of the engine does not exist, the images do not suit the model or
+                these settings, or the optimiser or its schedule cannot be made.
         """
-        choose_device(self.device)
+        device = choose_device(self.device)
+        lacking = missing_compiler(device) if self.engine == "compiled" else None
+        if lacking:
+            raise ValueError(f"the engine compiled cannot run on {device}: {lacking}; or choose engine graph")
         check_shapes(model, data)
         self.objective.notice(model)
         check_support(model, data, self.pixels)
+        check_optimizer(model, self.optimizer, self.scheduler)
         if self.patience and not len(data.splits["validation"]):
             raise ValueError("early stopping (patience) needs validation images, and there are none")
 
@@ -90,7 +121,7 @@ class Trainer:
         self,
         model: LatentVariableModel,
         data: ImageSet,
-        folder: RunFolder | None = None,
+        folder: str | Path | RunFolder | None = None,
         *,
         resume: bool = False,
         progress: bool = True,
@@ -103,7 +134,8 @@ class Trainer:
         Args:
             model: Any object with Pyro programs `model(x, y)` and `guide(x, y)` and modules' parameters.
             data: The images; trained on its split "train", watched on "validation" if that has images.
-            folder: Where checkpoints, weights and metrics go; by default nowhere.
+            folder: Where checkpoints, weights and metrics go; by default nowhere. One given by its path is made, and
+                must not hold anything yet unless the training is resumed.
             resume: Whether to go on from the folder's checkpoint.
             progress: Whether to show a progress bar; in a log file, lines.
             tensorboard: Whether to write TensorBoard events into the folder as well.
@@ -112,21 +144,29 @@ class Trainer:
             What was logged, an epoch a row.
 
         Raises:
-            ValueError: If the images do not suit the model, or the loss stops being finite.
+            ValueError: If the images do not suit the model, the folder is taken, or the loss stops being finite.
+            CompilerError: If the engine is "compiled" and compilation fails; see `pyrovae.svi`.
             OSError: If a file of the folder cannot be written.
             Interrupted: After Ctrl-C or SIGTERM, when the checkpoint is written.
         """
         self.check(model, data)
         device = choose_device(self.device)
+        if isinstance(folder, str | Path):
+            folder = RunFolder(Path(folder)) if resume else RunFolder.create(Path(folder))
         with seeded(self.seed, device), InterruptFlag() as flag:
             loop = Loop(self, model, data, device, folder)
             if resume:
                 loop.resume()
             else:
-                loop.start(data)
+                loop.start()
             with Progress(loop.total_steps, loop.steps_done, enabled=progress) as shown:
                 loop.run(shown, flag, tensorboard)
         return loop.history
+
+
+def _named(value: object) -> str:
+    """A text as it is, anything else by its class: optimisers print every group of parameters."""
+    return repr(value) if isinstance(value, str) else f"an object of {type(value).__name__}"
 
 
 __all__ = ["Interrupted", "Trainer"]

@@ -13,6 +13,7 @@ from pyrovae.data import ImageSet
 from pyrovae.likelihoods import CrossEntropy
 from pyrovae.models import CVAE, VAE
 from pyrovae.networks import ConvEncoder
+from pyrovae.svi import CompilerError
 from pyrovae.training import RunFolder, Trainer
 from pyrovae.training.run_folder import save_weights
 
@@ -96,6 +97,10 @@ def test_the_same_seed_builds_the_same_weights() -> None:
         (["--model.laten_dim", "3"], "VAE has no argument 'laten_dim'; did you mean latent_dim?; it takes: latent_dim"),
         (["--model", "CVEA"], "there is no model 'CVEA'; did you mean CVAE?; there are: Autoencoder, CVAE, VAE"),
         (["--model.prior", "StandradNormal"], "there is no prior 'StandradNormal'; did you mean StandardNormal?"),
+        (
+            ["--model.prior", "pyrovae.priors.StandradNormal"],
+            "there is no prior 'StandradNormal'; did you mean Standard",
+        ),
         (["--model.encoder", "MLP"], "there is no encoder 'MLP'; did you mean"),
         (["--model.encoder.activation", "Rellu"], "there is no activation 'Rellu'; did you mean ReLU?"),
         (["--optimizer", "Adm"], "there is no optimizer 'Adm'; did you mean Adam?"),
@@ -106,6 +111,8 @@ def test_the_same_seed_builds_the_same_weights() -> None:
         (["--pixels", "dynamc"], "pixels must be one of dynamic, fixed, threshold, none, got 'dynamc'; did you mean"),
         (["--epochs", "many"], "epochs must be int or none, got 'many'"),
         (["--seed", "x"], "seed must be int, got 'x'"),
+        (["--model.encoder.hidden", "256"], "hidden must be a list, got '256': write [256]"),
+        (["--model.encoder.hidden", "(256, 128)"], "hidden must be a list, got '(256, 128)': write [256, 128]"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -117,7 +124,7 @@ def test_mistakes_get_one_line_with_the_nearest_name(argv: list[str], message: s
     ("argv", "message"),
     [
         (["--model.latent_dim", "0"], "latent_dim must be a whole number of at least 1, got 0"),
-        (["--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
         (["--objective.beta", "-1"], "beta, the weight of the KL term, must be at least 0, got -1"),
         (["--model.encoder", "ConvEncoder", "--model.encoder.channels", "[1,1,1,1]"], "at least 16x16 pixels, got 8x8"),
     ],
@@ -126,6 +133,30 @@ def test_mistakes_get_one_line_with_the_nearest_name(argv: list[str], message: s
 def test_values_out_of_range_get_one_line(argv: list[str], message: str, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         config.run_command(lambda: built(*argv))
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (CompilerError("no C++ compiler was found; or choose engine='graph'"), "choose engine='graph'\n"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has"),
+            "9 GiB: choose a smaller --batch_size",
+        ),
+        (MemoryError(), "out of memory: choose a smaller --batch_size"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_a_machine_lacks_gets_one_line(error: Exception, message: str, capsys) -> None:
+    def command() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        config.run_command(command)
     assert stopped.value.code == 2
     err = capsys.readouterr().err
     assert message in err
@@ -207,6 +238,25 @@ def test_the_folder_and_its_config(run: RunFolder, tmp_path: Path) -> None:
         pyrovae.load(run.path)
 
 
+def test_a_config_that_was_changed_by_hand(run: RunFolder) -> None:
+    whole = yaml.safe_load(run.config.read_text())
+    lacking = {name: value for name, value in whole.items() if name != "pixels"}
+    lacking["run"] = {name: value for name, value in whole["run"].items() if name != "class_names"}
+    run.config.write_text(yaml.safe_dump(lacking))
+    for reader in (pyrovae.load, pyrovae.run_info):
+        with pytest.raises(ValueError, match=r"config\.yaml has no usable pixels, run\.class_names: put back the file"):
+            reader(run.path)
+    run.config.write_text(yaml.safe_dump({**whole, "model": None, "seed": "x"}))
+    with pytest.raises(ValueError, match=r"config\.yaml has no usable model, seed: put back the file"):
+        pyrovae.load(run.path)
+    whole["model"]["init_args"]["prior"]["class_path"] = "pyrovae.priors.StandradNormal"
+    run.config.write_text(yaml.safe_dump(whole))
+    with pytest.raises(ValueError, match="describes no model of this pyrovae: there is no prior") as caught:
+        pyrovae.load(run.path)
+    assert "did you mean StandardNormal?" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_run_without_weights_says_so(run: RunFolder) -> None:
     run.last_weights.unlink()
     with pytest.raises(FileNotFoundError, match="stopped before its first checkpoint"):
@@ -251,3 +301,14 @@ def test_runs_get_names_of_their_own(tmp_path: Path, few_digits: ImageSet) -> No
     arguments = config.parse_training(["--runs_dir", str(tmp_path), "--name", "few-vae-2d"])
     with pytest.raises(ValueError, match="already holds a run"):
         config.create_run(arguments, few_digits)
+
+
+def test_an_analysis_is_on_cuda_or_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's MPS has no float64."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for cuda, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        assert config.analysis_device() == expected
+    assert config.analysis_device("cuda:1") == "cuda:1"
+    with pytest.raises(ValueError, match="the device must be cpu, got 'mps'"):
+        config.analysis_device("mps")

@@ -75,6 +75,7 @@ def test_more_epochs_are_trained_and_the_weights_asked_for_are_tested(tmp_path: 
     assert not longer.finished
     longer.train()
     assert [row["epoch"] for row in longer.folder.rows()] == [1, 2, 3]
+    assert config.read_config(longer.folder)["epochs"] == 3
     assert json.loads(longer.folder.test.read_text())["negative_elbo"] < best["negative_elbo"]
 
 
@@ -86,10 +87,18 @@ def test_a_folder_of_other_settings_is_not_taken(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_training_that_fails_ends_the_others_with_its_words(tmp_path: Path) -> None:
+    long, short = job(tmp_path, "long", "--epochs", "100000"), job(tmp_path, "short", "--epochs", "1")
     broken = job(tmp_path, "broken", "--optimizer.lr", "1e30")
     with pytest.raises(ValueError, match="training broke in epoch"):
-        config.train_runs([broken], progress=False)
+        config.train_runs([long, short, broken], workers=2, progress=False)
+    assert short.finished
     assert broken.folder.config.exists()
+    assert (long.finished, long.steps_done() > 0) == (False, True)  # its checkpoint was written
+
+
+def test_two_trainings_have_two_folders(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 of the trainings have the same folder"):
+        config.train_runs([job(tmp_path, "a"), job(tmp_path, "a", "--objective.beta", "4")])
 
 
 def test_a_command_line_is_divided() -> None:

@@ -177,6 +177,9 @@ def test_what_does_not_fit_together_is_refused(change, message):
         (torch.rand(6), "labels of arrays must be whole numbers, got torch.float32"),
         ([], r"one for each image, got torch.int64 of shape \(0,\)"),
         ([-1] * 6, "number the classes from 0"),
+        (["cat"] * 6, "must be whole numbers, got 'cat'; number the classes from 0 and pass class_names"),
+        (np.array(["cat"] * 6), "must be whole numbers, got 'cat'; number the classes from 0 and pass class_names"),
+        ([None] * 6, "must be whole numbers, got 'None'; number the classes"),
     ],
 )
 def test_labels_that_are_none_are_refused(labels, message):

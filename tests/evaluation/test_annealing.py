@@ -1,6 +1,7 @@
 """Annealed importance sampling, against the exact evidence, from both sides."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from intervals import hold, hold_in_19_of_20
 from known_evidence import Known
 
-from pyrovae import CVAE, VAE, Autoencoder
+from pyrovae import CVAE, VAE, Autoencoder, priors
 from pyrovae.data import ImageSet, fixed_split
 from pyrovae.evaluation import Annealing, annealed, bidirectional, importance_weighted, quadrature
 
@@ -88,3 +89,13 @@ def test_what_cannot_be(few_digits: ImageSet) -> None:
         Annealing(chains=1)
     with pytest.raises(ValueError, match="start must be prior or guide, got 'middle'"):
         Annealing(start="middle")
+
+
+def test_labelled_components_are_drawn_as_their_mixture() -> None:
+    """A VAE knows no labels, so that the same mixture without labels draws the same."""
+    model = VAE((1, 4, 4), 2, prior=partial(priors.GaussianMixture, components=3, labels=True, spread=5.0))
+    found = []
+    for labels in (True, False):
+        model.prior.labels = labels
+        found.append(bidirectional(model, 6, Annealing(3, 4, 2)).upper.log_likelihood)
+    assert np.array_equal(*found)

@@ -31,6 +31,16 @@ def test_quadrature_is_exact_and_knows_its_error(known: Known) -> None:
     assert refined.error.max() < 1e-3
 
 
+def test_quadrature_of_a_model_without_parameters(known: Known) -> None:
+    model, few = copy.deepcopy(known.model), known.split.take(range(3))
+    for module in list(model.modules()):
+        for name, value in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            module.register_buffer(name, value.detach())
+    assert not list(model.parameters())
+    np.testing.assert_allclose(quadrature(model, few).log_likelihood, known.exact[:3], atol=1e-4)
+
+
 def test_importance_weighting_rises_to_the_evidence(known: Known) -> None:
     found = importance_weighted(known.model, known.split, 5000)
     assert list(found.sweep) == list(found.sweep_errors) == [1, 10, 100, 1000, 5000]

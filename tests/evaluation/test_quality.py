@@ -1,10 +1,12 @@
 """Quality of samples and accuracy of codes, on points whose answers are known."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from pyrovae import CVAE, VAE
+from pyrovae import CVAE, VAE, priors
 from pyrovae.data import ImageSet, fixed_split
 from pyrovae.evaluation import code_accuracy, precision_recall, sample_quality
 from pyrovae.evaluation.classifier import Judgement
@@ -71,3 +73,13 @@ def test_grey_scores_are_shown_by_their_means(few_digits: ImageSet) -> None:
     images = draw_images(VAE((1, 8, 8), 2, likelihood=CrossEntropy), 4)
     assert images.shape == (4, 1, 8, 8)
     assert 0 < images.min() < images.max() < 1
+
+
+def test_labelled_components_are_drawn_as_their_mixture() -> None:
+    """A VAE knows no labels, so that the same mixture without labels draws the same."""
+    model = VAE((1, 4, 4), 2, prior=partial(priors.GaussianMixture, components=3, labels=True, spread=5.0))
+    found = []
+    for labels in (True, False):
+        model.prior.labels = labels
+        found.append(draw_images(model, 50))
+    assert np.array_equal(*found)

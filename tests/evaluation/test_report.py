@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pyrovae import config
-from pyrovae.data import ImageSet
-from pyrovae.evaluation import Policy, Report, Row, compare
+from pyrovae import VAE, config
+from pyrovae.data import ImageSet, fixed_split
+from pyrovae.evaluation import Budget, Policy, Report, Row, compare, report
+from pyrovae.evaluation import evaluate as evaluate_model
 from pyrovae.training import RunFolder
 from pyrovae.training.run_folder import save_weights
 
@@ -96,7 +97,13 @@ def test_runs_side_by_side(runs: dict[str, str], monkeypatch, capsys) -> None:
     [
         (["--against", "GREY"], "the pixels of one is dynamic and of the other none"),
         (["--pixels", "threshold"], "the run was trained on pixels dynamic, and its figures on pixels threshold"),
-        (["--against", "nowhere"], "No such file or directory"),
+        (["--against", "nowhere"], "evaluate it first: python scripts/evaluate.py nowhere"),
+        (["--samples", "0"], "samples must be at least 1, got 0"),
+        (["--points", "3"], "points must be an even number, got 3"),
+        (["--images", "0"], "images must be at least 1, got 0"),
+        (["--others", "3"], "others must be at least 4, got 3"),
+        (["--device", "warp"], "device 'warp' does not exist here"),
+        (["--device", "mps"], "needs float64, which Apple's MPS has not"),
         (["--ais", "-1"], "temperatures must be at least 1, got -1"),
     ],
 )
@@ -104,12 +111,26 @@ def test_what_is_refused(argv: list[str], message: str, runs: dict[str, str], mo
     if not (Path(runs["grey"]) / "evaluation-test.json").exists():
         evaluate(runs["grey"], *QUICK, monkeypatch=monkeypatch)
     argv = [runs["grey"] if word == "GREY" else word for word in argv]
+    kept = Path(runs["vae"]) / "evaluation-test.json"
+    kept.write_text("a good one")
     with pytest.raises(SystemExit) as stopped:
         evaluate(runs["vae"], *QUICK, *argv, monkeypatch=monkeypatch)
     assert stopped.value.code == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+    assert kept.read_text() == "a good one"
+
+
+def test_numbers_before_an_error_are_no_part_of_the_report(few_digits: ImageSet, monkeypatch) -> None:
+    def fails(*args: object, **kwargs: object) -> None:
+        raise ValueError("too few points")
+
+    monkeypatch.setattr(report, "quadrature", fails)
+    split, policy = fixed_split(few_digits.split("validation"), "dynamic"), Policy("few", "test", "dynamic", "NLL")
+    found = evaluate_model(VAE((1, 8, 8), 2), split, policy, Budget(images=4, samples=3, others=10))
+    assert found.missing["log p(x)"] == "too few points"
+    assert "log p(x) at least" not in [row.name for row in found.rows]
 
 
 def test_only_numbers_of_one_kind_are_compared() -> None:

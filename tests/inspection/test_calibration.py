@@ -2,13 +2,14 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pyrovae import CVAE, VAE, Autoencoder
+from pyrovae import CVAE, VAE, Autoencoder, priors
 from pyrovae.inspection import calibrate
 from pyrovae.likelihoods import CrossEntropy
 
@@ -72,3 +73,13 @@ def test_what_cannot_be_is_said() -> None:
         calibrate(VAE((1, 8, 8), 2), 3)
     with pytest.raises(ValueError, match="a label for each of its 30 images, got 2"):
         calibrate(VAE((1, 8, 8), 2), 30, labels=torch.zeros(2, dtype=torch.int64))
+
+
+def test_labelled_components_are_drawn_as_their_mixture() -> None:
+    """A VAE knows no labels, so that the same mixture without labels draws the same."""
+    model = VAE((1, 4, 4), 2, prior=partial(priors.GaussianMixture, components=3, labels=True, spread=5.0))
+    found = []
+    for labels in (True, False):
+        model.prior.labels = labels
+        found.append(calibrate(model, 40, 9).ranks)
+    assert np.array_equal(*found)

@@ -87,7 +87,8 @@ def test_ellipses_are_nested_named_and_beside_the_prior() -> None:
 def test_a_manifolds_ticks_are_its_coordinates() -> None:
     x, y = np.meshgrid(np.arange(4.0), np.arange(4.0)[::-1])
     _, (ax,) = new_figure()
-    plot_manifold(Manifold(np.zeros((4, 4, 1, 20, 20)), np.stack([x, y], -1), None), ax)
+    plot_manifold(Manifold(np.zeros((4, 4, 1, 20, 20)), np.stack([x, y], -1), None, "even steps"), ax)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("z[0], at even steps", "z[1], at even steps")
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0.00", "1.00", "2.00", "3.00"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["3.00", "2.00", "1.00", "0.00"]
 

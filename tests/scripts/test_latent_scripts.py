@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -80,6 +81,23 @@ def test_several_runs_side_by_side_and_files_by_their_ending(runs: dict[str, str
     assert output.read_text().startswith("<?xml")
 
 
+def test_runs_of_different_images_are_not_mixed(runs: dict[str, str], tmp_path, monkeypatch, capsys) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(runs["five"], other)
+    settings = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(settings.replace("data: digits", "data: mnist"))
+    for script, argv in {
+        "side_by_side.py": [f"[{runs['vae']},{other}]"],
+        "interpolate.py": [runs["vae"], "--more", f"[{other}]"],
+    }.items():
+        with pytest.raises(SystemExit) as stopped:
+            run_script(script, *argv, monkeypatch=monkeypatch)
+        assert stopped.value.code == 2
+        err = capsys.readouterr().err
+        assert f"{runs['vae']} is of digits (1, 8, 8) and {other} of mnist (1, 8, 8)" in err
+        assert err.count("\n") == 1
+
+
 def test_the_numbers_of_the_ellipses_are_kept(runs: dict[str, str], monkeypatch, capsys) -> None:
     run_script("latent_space.py", runs["vae"], monkeypatch=monkeypatch)
     out = capsys.readouterr().out
@@ -120,6 +138,12 @@ def test_codes_of_several_runs_side_by_side(runs: dict[str, str], tmp_path, monk
     ("script", "run", "argv", "message"),
     [
         ("generate.py", "vae", ["--classes", "[3]"], "cannot draw a chosen class: use a CVAE"),
+        ("generate.py", "cvae", ["--classes", "[-1]"], "labels of this model are 0 to 9, got -1"),
+        ("generate.py", "cvae", ["--classes", "[3,10]"], "labels of this model are 0 to 9, got 10"),
+        ("generate.py", "cvae", ["--classes", "[]"], "at least one row and one column, got 0 and 10"),
+        ("generate.py", "vae", ["--rows", "0"], "at least one row and one column, got 0 and 10"),
+        ("side_by_side.py", "[]", [], "there are no runs to look at: give at least one run folder"),
+        ("traverse.py", "cvae", ["--label", "10"], "labels of this model are 0 to 9, got 10"),
         ("reconstruct.py", "vae", ["--images", "[1000]"], "this split has images 0 to 299, got 1000"),
         ("traverse.py", "vae", ["--around", "class:x"], "around must be origin, class:LABEL or image:NUMBER"),
         ("traverse.py", "vae", ["--around", "class:12"], "class 12 has no images here; there are classes 0, 1"),

@@ -98,6 +98,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, how: signal.Sign
         (["--device", "cuda:9"], "device 'cuda:9' does not exist here"),
         (["--data", "digits", "--pixels", "none"], "Bernoulli scores pixels that are 0 or 1"),
         (["--resume", "runs/none"], "runs/none does not exist"),
+        (["--data", "digits", "--optimizer", "SGD", "--optimizer.lr", "-1"], "cannot be made: Invalid learning rate"),
+        (["--data", "digits", "--seed", "10000000000000000000"], "seed must be a whole number from 0 to 4294967295"),
         (["--model", "CVAE", "--data", "folder:flat"], "needs images of at least two classes, got 1: use a VAE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

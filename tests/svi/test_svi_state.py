@@ -226,6 +226,28 @@ def test_what_a_graph_changes_is_known(make_pair, images):
     assert set(map(id, through.changed)) == set(map(id, net.buffers()))
 
 
+@pytest.mark.parametrize("engine", ["pyro", "graph"])
+def test_optimizer_state_of_a_gpu_is_brought_back(engine, make_pair, images):
+    pair = make_pair()
+    optimizer = adam(pair)
+    optimizer.param_groups[0]["capturable"] = True  # as the checkpoint of a run on a GPU has it
+    svi = SVI(pair.model, pair.guide, optimizer, engine=engine)
+    assert svi.step(images) > 0
+
+
+def test_a_schedule_of_other_things_than_rates_ends_by_pyro(make_pair, images, monkeypatch, caplog):
+    monkeypatch.setattr("pyrovae.svi.functions.compiled", lambda captured, leaves: captured.graph)
+    monkeypatch.setattr("pyrovae.svi.functions.MAX_RETRACES", 2)
+    pair = make_pair()
+    optimizer = adam(pair)
+    svi = SVI(pair.model, pair.guide, optimizer, engine="compiled")
+    for epoch in range(5):
+        optimizer.param_groups[0]["betas"] = (0.85 + epoch / 100, 0.999)
+        assert torch.isfinite(svi.run([(images,)] * 3).loss).all()
+    assert caplog.text.count("changed more than 2 times") == 1
+    assert "cycle_momentum=False" in caplog.text
+
+
 def test_two_engines_side_by_side(make_pair, images):
     alone = make_pair()
     _, expected = run(alone, "graph", [(images,)] * 3)

@@ -9,18 +9,20 @@ import threading
 import pyro
 import pytest
 import torch
+from torch import nn
 
 from pyrovae import CVAE, VAE, Autoencoder, TraceELBO, Trainer
 from pyrovae.data import ImageSet
 from pyrovae.likelihoods import CrossEntropy
 from pyrovae.training import Interrupted, RunFolder
 from pyrovae.training import loop as loop_module
+from pyrovae.training import trainer as trainer_module
 from pyrovae.training.checkpoint import load_checkpoint
 
 FAST = {"engine": "pyro", "batch_size": 64}
 
 
-def fit(data: ImageSet, folder: RunFolder | None = None, resume: bool = False, model: object = None, **settings):
+def fit(data: ImageSet, folder: object = None, resume: bool = False, model: object = None, **settings):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = model or VAE(data.image_shape, 2)
@@ -206,7 +208,55 @@ def test_grey_pixels_under_bernoulli_are_found_before_training(few_digits: Image
         fit(few_digits, pixels="none")
 
 
+def test_checking_changes_neither_the_model_nor_the_random_numbers(few_digits: ImageSet) -> None:
+    decoder = nn.Sequential(nn.Linear(2, 64), nn.BatchNorm1d(64), nn.Dropout(), nn.Unflatten(1, (1, 8, 8)))
+
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = decoder
+
+        def forward(self, z: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+            return self.layers(z)
+
+    model = VAE(few_digits.image_shape, 2, decoder=Decoder())
+    before, random = copy.deepcopy(model), torch.get_rng_state()
+    Trainer(scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1)).check(model, few_digits)
+    assert_equal_weights(model, before)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(module.training for module in model.modules())
+
+
+def test_a_folder_by_its_path(few_digits: ImageSet, tmp_path) -> None:
+    path = tmp_path / "run"
+    whole, _ = fit(few_digits, epochs=3)
+    fit(few_digits, str(path), epochs=2)
+    with pytest.raises(ValueError, match="run is not empty and holds no run of pyrovae: choose another folder"):
+        fit(few_digits, path, epochs=2)
+    resumed, _ = fit(few_digits, path, resume=True, epochs=3)
+    assert_equal_weights(whole, resumed)
+    assert RunFolder(str(path)).last_weights.exists()
+    with pytest.raises(ValueError, match="SGD"):
+        fit(few_digits, tmp_path / "new", optimizer="SGD")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_torch_device_and_tf32_are_taken(few_digits: ImageSet) -> None:
+    _, history = fit(few_digits, epochs=1, device=torch.device("cpu"), precision="tf32")
+    _, expected = fit(few_digits, epochs=1)
+    assert list(history.column("loss")) == list(expected.column("loss"))
+
+
+def test_a_missing_compiler_is_found_before_a_folder_is_made(few_digits: ImageSet, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(trainer_module, "missing_compiler", lambda device: "no C++ compiler was found (apt)")
+    with pytest.raises(ValueError, match=r"compiled cannot run on cpu: no C\+\+ compiler .*; or choose engine graph"):
+        fit(few_digits, tmp_path / "run", engine="compiled", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
 def test_images_and_classes_must_suit_the_model(few_digits: ImageSet) -> None:
+    with pytest.raises(ValueError, match=r"must be an ImageSet, got Tensor: .*pyrovae\.ImageSet\.from_arrays\("):
+        Trainer(**FAST).fit(VAE((1, 8, 8), 2), few_digits.images)
     with pytest.raises(ValueError, match=r"takes images of \(1, 28, 28\).*few has \(1, 8, 8\)"):
         fit(few_digits, model=VAE((1, 28, 28), 2))
     with pytest.raises(ValueError, match="knows 4 classes, few has 10"):
@@ -216,16 +266,36 @@ def test_images_and_classes_must_suit_the_model(few_digits: ImageSet) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": "3"}, "epochs must be a whole number of at least 1, got '3'"),
+        ({"epochs": 1.5}, "epochs must be a whole number of at least 1, got 1.5"),
+        ({"epochs": True}, "epochs must be a whole number of at least 1, got True"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1, got 2.5"),
+        ({"batch_size": None}, "batch_size must be a whole number of at least 1, got None"),
+        ({"patience": 0}, "patience must be a whole number of at least 1, got 0"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, got -1"),
+        ({"seed": 10**19}, "seed must be a whole number from 0 to 4294967295, got 10000000000000000000"),
+        ({"checkpoint_every": "often"}, "checkpoint_every must be at least 0 seconds, got 'often'"),
+        ({"engine": "fast"}, "engine must be one of auto, compiled, graph, pyro, got 'fast'"),
+        ({"pixels": "grey"}, "pixels must be one of dynamic, fixed, threshold, none, got 'grey'"),
+        ({"precision": "float16"}, "precision must be one of float32, tf32, bfloat16, got 'float16'"),
+        ({"objective": "TraceELBO"}, r"objective must be one of pyrovae's, such as TraceELBO\(\), got 'TraceELBO'"),
+        ({"objective": TraceELBO}, r"objective must be one of pyrovae's, such as TraceELBO\(\), got <class"),
+        ({"optimizer": "Adam"}, "optimizer must be a class of torch.optim, or a function .*, got 'Adam'"),
+        ({"optimizer": torch.optim.Adam([torch.ones(1)])}, "optimizer must be a class .*, got an object of Adam"),
+        ({"optimizer": list}, "optimizer must make an optimiser of torch.optim, got one that makes list"),
+        ({"optimizer": lambda p: torch.optim.SGD(p, lr=-1.0)}, "optimizer or its scheduler cannot be made: Invalid"),
+        ({"scheduler": "StepLR"}, "scheduler must be a function of the optimiser, .*, got 'StepLR'"),
+        ({"scheduler": torch.optim.lr_scheduler.StepLR}, "scheduler cannot be made: .* argument: 'step_size'"),
         ({"device": "cuda:7"}, "device 'cuda:7' does not exist here; this machine has"),
         ({"device": "tpu"}, "device 'tpu' does not exist here"),
     ],
 )
 def test_settings_out_of_range(few_digits: ImageSet, settings: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         fit(few_digits, **settings)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

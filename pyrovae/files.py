@@ -21,9 +21,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)  # noqa: PTH105 - the atomic rename, by its name
-    except Exception as error:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        if not isinstance(error, Exception):  # Ctrl-C is no trouble with the file
+            raise
+        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
         raise OSError(f"cannot write {path}: {reason}; what was there before is untouched") from error
 
 

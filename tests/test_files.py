@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pyrovae import VAE
+from pyrovae.files import replace_file, replace_text
 from pyrovae.training import RunFolder
 from pyrovae.training.checkpoint import load_checkpoint, save_checkpoint
-from pyrovae.training.files import replace_file, replace_text
 from pyrovae.training.run_folder import free_name, load_weights, save_weights
 
 
@@ -22,6 +22,22 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path) -> None:
 
     with pytest.raises(OSError, match="No space left on device; what was there before is untouched"):
         replace_file(path, full)
+    assert path.read_text() == "good"
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_nothing_is_left_beside_a_file_that_was_not_written(tmp_path, error: type[BaseException]) -> None:
+    path = tmp_path / "checkpoint.pt"
+    replace_text(path, "good")
+
+    def stopped(beside):
+        beside.write_text("half")
+        raise error
+
+    with pytest.raises((error, OSError), match=r"^$|cannot write .*: MemoryError; what was there before") as caught:
+        replace_file(path, stopped)
+    assert caught.type is (OSError if error is MemoryError else error)
     assert path.read_text() == "good"
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 

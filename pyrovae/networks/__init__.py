@@ -1,0 +1,37 @@
+"""Encoder and decoder networks, built from the shapes of the model that they serve.
+
+An encoder maps images x, (B, C, H, W), and labels y, (B,), to features, (B, out_features), from which a
+posterior part computes its parameters. A decoder maps codes z, (..., B, latent_dim), and labels y to
+`channels` numbers for each pixel, (..., B, channels, H, W), from which a likelihood part computes its own.
+A label enters one-hot: beside the pixels in an encoder, beside the code in a decoder. Any module that maps
+the same shapes will do in their place.
+"""
+
+from pyrovae.networks.base import Activation, Decoder, Encoder, OnTorus, one_hot_labels
+from pyrovae.networks.convolutional import ConvDecoder, ConvEncoder, FourLayerConvDecoder, FourLayerConvEncoder
+from pyrovae.networks.dense import (
+    GatedMLPDecoder,
+    GatedMLPEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    ResidualMLPDecoder,
+    ResidualMLPEncoder,
+)
+
+__all__ = [
+    "Activation",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Decoder",
+    "Encoder",
+    "FourLayerConvDecoder",
+    "FourLayerConvEncoder",
+    "GatedMLPDecoder",
+    "GatedMLPEncoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "OnTorus",
+    "ResidualMLPDecoder",
+    "ResidualMLPEncoder",
+    "one_hot_labels",
+]
