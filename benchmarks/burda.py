@@ -11,12 +11,11 @@ python benchmarks/burda.py --objective IWAE --k 50 --stages 8 --device cuda
 
 import argparse
 import json
-import platform
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
+from surroundings import surroundings
 from torch import nn
 
 import pyrovae
@@ -117,10 +116,7 @@ def main() -> None:
             "training_seconds": round(history.rows[-1]["seconds"], 1),
             "pixels": "train dynamic, test drawn once (seed 0)",
             "published_nll_after_8_stages": PUBLISHED.get((options.objective, options.k)),
-            "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-            f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}",
-            "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
-            "date": date.today().isoformat(),
+            **surroundings(),
         }
         # Another objective's process may have added rows meanwhile.
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []

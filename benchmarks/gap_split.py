@@ -9,12 +9,11 @@ python benchmarks/gap_split.py --images 100
 
 import argparse
 import json
-import platform
 from pathlib import Path
 
 import numpy as np
-import torch
 from burda import build
+from surroundings import surroundings
 
 import pyrovae
 from pyrovae.data import fixed_split
@@ -64,7 +63,7 @@ def main() -> None:
         }
         row = {name: {"mean": e.mean, "error": e.mean_error, "spread": e.spread} for name, e in whole.items()}
         row |= {"images": len(whole["gap"].value), "seed": options.seed, "log_evidence_is": comparison.method}
-        row |= {"published": PUBLISHED, "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"}
+        row |= {"published": PUBLISHED, **surroundings()}
         replace_text(RESULTS, json.dumps(row, indent=1) + "\n")
         print(json.dumps(row), flush=True)
 

@@ -10,13 +10,11 @@ python benchmarks/mnist_bounds.py --seeds 0,1,2 --dims 2,10 --models VAE
 
 import argparse
 import json
-import platform
 import time
-from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
+from surroundings import surroundings
 
 import pyrovae
 from pyrovae.data import ImageSet, fixed_split
@@ -59,10 +57,7 @@ def train(name: str, latent_dim: int, seed: int, data: ImageSet, epochs: int, en
         "reconstruction": test.reconstruction,
         "kl": test.kl,
         "bound": test.negative_elbo,
-        "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-        f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}",
-        "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
-        "date": date.today().isoformat(),
+        **surroundings(),
     }
 
 

@@ -9,10 +9,9 @@ python benchmarks/nvae_row.py --dims 2,5,10,20 --seeds 0,1,2
 
 import argparse
 import json
-import platform
 from pathlib import Path
 
-import torch
+from surroundings import surroundings
 
 import pyrovae
 from pyrovae.data import fixed_split
@@ -90,9 +89,7 @@ def main() -> None:
                     "neighbours_accuracy": accuracy.neighbours,
                     "neighbours": accuracy.k,
                     "pixels": "train dynamic, test drawn once (seed 0)",
-                    "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-                    f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}",
-                    "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
+                    **surroundings(),
                 }
             )
             replace_text(RESULTS, json.dumps(results, indent=1) + "\n")

@@ -11,15 +11,13 @@ python benchmarks/part_bounds.py --seeds 0,1,2 --only prior
 
 import argparse
 import json
-import platform
 import time
 from dataclasses import dataclass, field, replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
+from surroundings import surroundings
 
 import pyrovae
 from pyrovae import likelihoods, networks, posteriors, priors
@@ -101,10 +99,7 @@ def train(row: Row, seed: int, data: ImageSet, epochs: int, engine: str) -> dict
         "negative_elbo_of_first": estimate_elbo(model, first, seed=seed).negative_elbo,
         "negative_log_likelihood_of_first": -likelihood.mean,
         "bits_per_dim": likelihood.bits_per_dim(int(np.prod(data.image_shape))),
-        "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-        f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}",
-        "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
-        "date": date.today().isoformat(),
+        **surroundings(),
     }
 
 

@@ -11,14 +11,13 @@ rows go to benchmarks/results/part_speed.json, each as soon as it is timed, in t
 
 import argparse
 import json
-import platform
 import statistics
 import time
-from datetime import date
 from functools import partial
 from pathlib import Path
 
 import torch
+from surroundings import surroundings
 
 from pyrovae import CVAE, VAE, likelihoods, networks, posteriors, priors
 from pyrovae.objectives import FreeBits, ImportanceWeighted, Objective, Renyi, TraceELBO, TraceMeanField
@@ -112,9 +111,7 @@ def save(row: str, ms: float, default_ms: float, options: argparse.Namespace) ->
         "ms": round(ms, 2),
         "default_ms": round(default_ms, 2),
         "ratio": round(ms / default_ms, 2),
-        "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
-        "date": date.today().isoformat(),
+        **surroundings(),
     }
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     others = [result for result in before if any(result[name] != value for name, value in key.items())]
