@@ -20,8 +20,8 @@ import torch
 from surroundings import surroundings
 
 from pyrovae import CVAE, VAE, likelihoods, networks, posteriors, priors
+from pyrovae.engine import SVI
 from pyrovae.objectives import FreeBits, ImportanceWeighted, Objective, Renyi, TraceELBO, TraceMeanField
-from pyrovae.svi import SVI
 
 RESULTS = Path(__file__).parent / "results" / "part_speed.json"
 ROWS: dict[str, dict] = {

@@ -19,7 +19,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pyrovae.svi import SVI
+from pyrovae.engine import SVI
 
 Steps = Callable[[int], None]
 

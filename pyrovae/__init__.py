@@ -10,10 +10,10 @@ torch.Size([5, 2])
 
 from pyrovae.config import load, run_info
 from pyrovae.data import ImageSet, load_images
+from pyrovae.engine import SVI
 from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
 from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
 from pyrovae.shapes import Shapes
-from pyrovae.svi import SVI
 from pyrovae.training import History, RunFolder, Trainer
 
 __all__ = [

@@ -8,12 +8,12 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
     {"shapes", "runtime", "files"},
+    {"engine"},
     {"data"},
     {"networks", "distributions"},
     {"priors", "likelihoods", "posteriors"},
     {"models"},
     {"objectives"},
-    {"svi"},
     {"latent"},
     {"evaluation"},
     {"inspection"},
@@ -28,9 +28,9 @@ HOMES = {
     "matplotlib": {"plots"},
     "arviz": {"inspection"},
     "jsonargparse": {"config"},
-    "torch._inductor": {"svi"},
-    "torch._dynamo": {"svi"},
-    "torch.fx": {"svi"},
+    "torch._inductor": {"engine"},
+    "torch._dynamo": {"engine"},
+    "torch.fx": {"engine"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pyrovae import CVAE, VAE, LatentVariableModel, likelihoods, networks, posteriors, priors
 from pyrovae.data import ImageSet
+from pyrovae.engine import SVI
 from pyrovae.objectives import (
     FreeBits,
     ImportanceWeighted,
@@ -28,7 +29,6 @@ from pyrovae.objectives import (
     TraceMeanField,
     kl_per_dimension,
 )
-from pyrovae.svi import SVI
 
 IMAGE_SHAPE = (1, 8, 8)
 OBJECTIVES: list[Objective] = [

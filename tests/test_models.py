@@ -8,6 +8,7 @@ from pyro.infer import Trace_ELBO
 from torch import nn
 
 from pyrovae.data.synthetic import LinearGaussian
+from pyrovae.engine import SVI
 from pyrovae.likelihoods import Bernoulli, Normal
 from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
 from pyrovae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
@@ -15,7 +16,6 @@ from pyrovae.objectives import TraceELBO
 from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import StandardNormal
 from pyrovae.shapes import Shapes
-from pyrovae.svi import SVI
 
 SHAPE = (1, 6, 5)
 

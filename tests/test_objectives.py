@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pyrovae import VAE, Autoencoder, LatentVariableModel, likelihoods, networks, posteriors, priors
 from pyrovae.data.synthetic import LinearGaussian
+from pyrovae.engine import SVI
 from pyrovae.objectives import FreeBits, ImportanceWeighted, Objective, Renyi, TraceELBO, TraceMeanField
-from pyrovae.svi import SVI
 
 ONE = torch.tensor(1.0)
 

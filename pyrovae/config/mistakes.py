@@ -11,7 +11,7 @@ import torch
 from jsonargparse import Namespace
 
 from pyrovae.config.names import BASES, OURS, arguments_of, nearest, part_classes, part_names
-from pyrovae.svi import CompilerError
+from pyrovae.engine import CompilerError
 from pyrovae.training import Interrupted
 
 

@@ -14,11 +14,11 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.data import Split, batches
+from pyrovae.engine import UntraceableError, compile_function
 from pyrovae.evaluation.pareto import SMALLEST_TAIL, pareto_shape, tail_size, threshold
 from pyrovae.models import LatentVariableModel
 from pyrovae.priors import Unscored
 from pyrovae.runtime import frozen
-from pyrovae.svi import UntraceableError, compile_function
 
 SWEEP = (1, 10, 100, 1000, 5000)
 """Numbers of samples at which the bound is reported, up to the one that is used."""

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pyrovae.data import Split
+from pyrovae.engine import compile_function
 from pyrovae.inspection.target import Target
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
-from pyrovae.svi import compile_function
 
 
 class LocalPosterior(nn.Module):

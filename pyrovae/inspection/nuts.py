@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovae.data import Split
+from pyrovae.engine import compile_function
 from pyrovae.inspection.draws import PosteriorDraws
 from pyrovae.inspection.target import Target
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
-from pyrovae.svi import compile_function
 
 PILOT_DRAWS = 2000
 """Draws of the guide, or of the prior, from which a start and a scale are made."""

@@ -14,10 +14,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from pyrovae.data.fixed import fixed_split
 from pyrovae.data.images import ImageSet, Split
 from pyrovae.data.pixels import PixelPolicy, pixels, to_unit
+from pyrovae.engine import SVI, Step, UntraceableError
 from pyrovae.evaluation import collapse_warning, estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import restore_rng_state, rng_state
-from pyrovae.svi import SVI, Step, UntraceableError
 from pyrovae.training.checkpoint import load_checkpoint, save_checkpoint
 from pyrovae.training.history import History, Row, elbo_columns
 from pyrovae.training.interrupts import Interrupted, InterruptFlag

@@ -10,11 +10,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae.data import ImageSet, PixelPolicy
+from pyrovae.engine.compilation import missing_compiler
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, TraceELBO
 from pyrovae.runtime import choose_device, seeded
 from pyrovae.shapes import is_whole
-from pyrovae.svi.compilation import missing_compiler
 from pyrovae.training.checks import check_optimizer, check_shapes, check_support
 from pyrovae.training.history import History
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
@@ -145,7 +145,7 @@ class Trainer:
 
         Raises:
             ValueError: If the images do not suit the model, the folder is taken, or the loss stops being finite.
-            CompilerError: If the engine is "compiled" and compilation fails; see `pyrovae.svi`.
+            CompilerError: If the engine is "compiled" and compilation fails; see `pyrovae.engine`.
             OSError: If a file of the folder cannot be written.
             Interrupted: After Ctrl-C or SIGTERM, when the checkpoint is written.
         """

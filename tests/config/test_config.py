@@ -10,10 +10,10 @@ import yaml
 import pyrovae
 from pyrovae import config
 from pyrovae.data import ImageSet
+from pyrovae.engine import CompilerError
 from pyrovae.likelihoods import CrossEntropy
 from pyrovae.models import CVAE, VAE
 from pyrovae.networks import ConvEncoder
-from pyrovae.svi import CompilerError
 from pyrovae.training import RunFolder, Trainer
 from pyrovae.training.run_folder import save_weights
 

@@ -24,7 +24,7 @@ from pyro.util import warn_if_inf, warn_if_nan
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pyrovae.svi.capture import untouched
+from pyrovae.engine.capture import untouched
 
 Program = Callable[..., Any]
 

@@ -13,11 +13,10 @@ import torch
 from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
 
-from pyrovae.runtime import restore_rng_state, rng_state
-from pyrovae.svi.capture import untouched
-from pyrovae.svi.compilation import CompilerError, missing_compiler, tf32
-from pyrovae.svi.functions import GraphFunction, TooManyGraphsError
-from pyrovae.svi.optimizers import (
+from pyrovae.engine.capture import untouched
+from pyrovae.engine.compilation import CompilerError, missing_compiler, tf32
+from pyrovae.engine.functions import GraphFunction, TooManyGraphsError
+from pyrovae.engine.optimizers import (
     LearningRates,
     StateWatch,
     UncapturableError,
@@ -25,8 +24,9 @@ from pyrovae.svi.optimizers import (
     realized,
     why_not_capturable,
 )
-from pyrovae.svi.programs import Objective, UntraceableError
-from pyrovae.svi.watching import named_parameters
+from pyrovae.engine.programs import Objective, UntraceableError
+from pyrovae.engine.watching import named_parameters
+from pyrovae.runtime import restore_rng_state, rng_state
 
 logger = logging.getLogger(__name__)
 

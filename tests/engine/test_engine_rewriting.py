@@ -7,8 +7,8 @@ import scipy.special
 import torch
 from torch.testing import assert_close
 
-from pyrovae.svi import compile_function
-from pyrovae.svi.rewriting import WORTHWHILE, digamma, joined, log_gamma, stacked
+from pyrovae.engine import compile_function
+from pyrovae.engine.rewriting import WORTHWHILE, digamma, joined, log_gamma, stacked
 
 REWRITTEN = pytest.mark.parametrize(
     ("ours", "torchs", "exact"),

@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyrovae.svi import SVI, CompilerError, UntraceableError, compile_function
+from pyrovae.engine import SVI, CompilerError, UntraceableError, compile_function
 
 
 def sgd(parameters, lr=1e-3):
@@ -78,7 +78,7 @@ def test_changing_structure_is_refused(make_pair, images):
 
 @pytest.fixture
 def _without_compiler(monkeypatch):
-    monkeypatch.setattr("pyrovae.svi.compilation.shutil.which", lambda name: None)
+    monkeypatch.setattr("pyrovae.engine.compilation.shutil.which", lambda name: None)
 
 
 @pytest.mark.usefixtures("_without_compiler")
@@ -138,7 +138,7 @@ def test_nothing_to_train(images):
 
 @pytest.mark.parametrize("engine", ["pyro", "graph", "compiled"])
 def test_nan_names_the_site_and_spares_the_parameters(engine, make_pair, images, monkeypatch):
-    monkeypatch.setattr("pyrovae.svi.functions.compiled", lambda captured, leaves: captured.graph)
+    monkeypatch.setattr("pyrovae.engine.functions.compiled", lambda captured, leaves: captured.graph)
     pair = make_pair()
     optimizer = torch.optim.Adam(pair.parameters(), lr=1e-3)
     svi = SVI(pair.model, pair.guide, optimizer, engine=engine)

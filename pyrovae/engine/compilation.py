@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pyrovae.svi.capture import Capture
-from pyrovae.svi.rewriting import rewrite_for_cpu
+from pyrovae.engine.capture import Capture
+from pyrovae.engine.rewriting import rewrite_for_cpu
 
 Call = Callable[..., Sequence[Tensor]]
 

@@ -9,7 +9,7 @@ from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from torch.testing import assert_close
 
-from pyrovae.svi import SVI, rewriting
+from pyrovae.engine import SVI, rewriting
 
 OBJECTIVES = {
     "trace": Trace_ELBO,

@@ -10,9 +10,9 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves
 
-from pyrovae.svi import SVI, compile_function
-from pyrovae.svi.capture import capture
-from pyrovae.svi.watching import Placement
+from pyrovae.engine import SVI, compile_function
+from pyrovae.engine.capture import capture
+from pyrovae.engine.watching import Placement
 
 SLOW = pytest.mark.slow
 GRAPHS = ["graph", pytest.param("compiled", marks=SLOW)]
@@ -103,7 +103,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_in_one_graph(name, make_pair, images, monkeypatch):
     """The optimizer's update as it is traced for compilation, run without a compiler."""
-    monkeypatch.setattr("pyrovae.svi.functions.compiled", lambda captured, leaves: captured.graph)
+    monkeypatch.setattr("pyrovae.engine.functions.compiled", lambda captured, leaves: captured.graph)
     results = {}
     for engine in ("pyro", "compiled"):
         pair = make_pair()
@@ -116,7 +116,7 @@ def test_optimizers_in_one_graph(name, make_pair, images, monkeypatch):
 
 
 def test_optimizer_with_hooks_updates_outside_the_graph(make_pair, images, monkeypatch):
-    monkeypatch.setattr("pyrovae.svi.functions.compiled", lambda captured, leaves: captured.graph)
+    monkeypatch.setattr("pyrovae.engine.functions.compiled", lambda captured, leaves: captured.graph)
     pair, calls = make_pair(), []
     optimizer = adam(pair)
     optimizer.register_step_post_hook(lambda *_: calls.append(1))
@@ -236,8 +236,8 @@ def test_optimizer_state_of_a_gpu_is_brought_back(engine, make_pair, images):
 
 
 def test_a_schedule_of_other_things_than_rates_ends_by_pyro(make_pair, images, monkeypatch, caplog):
-    monkeypatch.setattr("pyrovae.svi.functions.compiled", lambda captured, leaves: captured.graph)
-    monkeypatch.setattr("pyrovae.svi.functions.MAX_RETRACES", 2)
+    monkeypatch.setattr("pyrovae.engine.functions.compiled", lambda captured, leaves: captured.graph)
+    monkeypatch.setattr("pyrovae.engine.functions.MAX_RETRACES", 2)
     pair = make_pair()
     optimizer = adam(pair)
     svi = SVI(pair.model, pair.guide, optimizer, engine="compiled")

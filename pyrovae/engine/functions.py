@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from pyrovae.svi.capture import Capture, capture, untouched
-from pyrovae.svi.compilation import Replay, compiled, tf32
-from pyrovae.svi.programs import UntraceableError, Unvalidated
-from pyrovae.svi.watching import Placement, Watch
+from pyrovae.engine.capture import Capture, capture, untouched
+from pyrovae.engine.compilation import Replay, compiled, tf32
+from pyrovae.engine.programs import UntraceableError, Unvalidated
+from pyrovae.engine.watching import Placement, Watch
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """Stochastic variational inference for any static Pyro program, as one traced and compiled graph."""
 
-from pyrovae.svi.compilation import CompilerError
-from pyrovae.svi.engine import SVI, Step
-from pyrovae.svi.functions import GraphFunction, TooManyGraphsError, compile_function
-from pyrovae.svi.programs import UntraceableError
+from pyrovae.engine.compilation import CompilerError
+from pyrovae.engine.functions import GraphFunction, TooManyGraphsError, compile_function
+from pyrovae.engine.programs import UntraceableError
+from pyrovae.engine.svi import SVI, Step
 
 __all__ = [
     "SVI",
