@@ -24,13 +24,13 @@ import pyro
 import pytest
 import torch
 from changes import CASES, CHANGE, STEPS, Program
-from torch.utils._pytree import tree_flatten_with_path, tree_map
+from torch.utils._pytree import tree_flatten_with_path
 
 from pyrovae.engine import SVI, UntraceableError
 
 COMPILED = "pyrovae.engine.functions.compiled"  # what makes a call of a traced graph
-RTOL, ATOL = 1e-8, 1e-10
-SEEDS = range(0)
+RTOL = 1e-8
+SEEDS = range(40)  # of the generator
 TIERS = {"graph": 2, "compiled": 3}
 
 
@@ -44,6 +44,7 @@ class Outcome:
     errors: dict[int, Exception] = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
     svi: Any = None
+    rtol: float = RTOL
 
 
 @dataclasses.dataclass
@@ -99,8 +100,10 @@ def flat(tree) -> dict[str, Any]:
     """The leaves of nested containers by path, tensors and arrays copied."""
     leaves, _ = tree_flatten_with_path(tree)
     values = {"".join(map(str, path)): leaf for path, leaf in leaves}
-    return {k: v.detach().clone() if isinstance(v, torch.Tensor) else np.copy(v) if isinstance(v, np.ndarray) else v
-            for k, v in values.items()}
+    return {
+        k: v.detach().clone() if isinstance(v, torch.Tensor) else np.copy(v) if isinstance(v, np.ndarray) else v
+        for k, v in values.items()
+    }
 
 
 def optimizer_state(optim):
@@ -119,8 +122,11 @@ def snapshot(program: Program, optim, whole=True) -> dict[str, Any]:
     parts = {
         "parameter": dict(pyro.get_param_store().named_parameters()),
         "optimizer": optimizer_state(optim),
-        "generator": {"torch": torch.get_rng_state(), "python": str(hash(random.getstate())),
-                      "numpy": np.random.get_state()[1:3]},  # noqa: NPY002
+        "generator": {
+            "torch": torch.get_rng_state(),
+            "python": str(hash(random.getstate())),
+            "numpy": np.random.get_state()[1:3],
+        },
     }
     if whole:
         parts["state"] = program.state()
@@ -144,7 +150,7 @@ def fresh(outcome):
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     logger.addHandler(log)
     try:
         with warnings.catch_warnings(), pyro.validation_enabled(True):
@@ -163,7 +169,7 @@ def run(build, make_svi, frozen=False) -> Outcome:
         program = build()
         optim, loss = program.optim(), program.loss()
         svi = outcome.svi = make_svi(program.model, program.guide, optim, loss, prepare=program.prepare)
-        go_on = program.settings.get("go_on")
+        go_on, outcome.rtol = program.settings.get("go_on"), program.settings.get("rtol", RTOL)
         try:
             for step in range(STEPS):
                 i = min(step, CHANGE - 1) if frozen else step
@@ -198,28 +204,29 @@ def ours(engine, **options):
     return functools.partial(SVI, engine=engine, **options)
 
 
-def same(a, b) -> bool:
+def same(a, b, rtol=RTOL) -> bool:
+    atol = rtol / 100
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         a, b = a.detach(), b.detach()
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
         exact = not (a.is_floating_point() or a.is_complex())
-        return torch.equal(a, b) if exact else torch.allclose(a, b, rtol=RTOL, atol=ATOL, equal_nan=True)
+        return torch.equal(a, b) if exact else torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
     if isinstance(a, float) and isinstance(b, float):
-        return a == b or math.isclose(a, b, rel_tol=RTOL, abs_tol=ATOL) or (math.isnan(a) and math.isnan(b))
+        return a == b or math.isclose(a, b, rel_tol=rtol, abs_tol=atol) or (math.isnan(a) and math.isnan(b))
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return np.allclose(a, b, rtol=RTOL, atol=ATOL) if a.shape == b.shape else False
+        return np.allclose(a, b, rtol=rtol, atol=atol) if a.shape == b.shape else False
     return type(a) is type(b) and a == b
 
 
-def difference(ours: dict, theirs: dict) -> str | None:
+def difference(ours: dict, theirs: dict, rtol=RTOL) -> str | None:
     """What differs between two snapshots, or None."""
     missing = sorted(theirs.keys() - ours.keys())
     more = sorted(ours.keys() - theirs.keys())
     if missing or more:
         return f"missing: {missing[:3]}, too many: {more[:3]}"
     for name, value in theirs.items():
-        if not same(ours[name], value):
+        if not same(ours[name], value, rtol):
             shown = (re.sub(r"\s+", " ", str(v))[:60] for v in (ours[name], value))
             return f"{name}: {' instead of '.join(shown)}"
     return None
@@ -230,9 +237,9 @@ def judge(mine: Outcome, pyros: Outcome, engine: str) -> Verdict:
         error, expected = mine.errors.get(i), pyros.errors.get(i)
         if i >= len(pyros.losses) or i >= len(mine.losses):
             return Verdict("WRONG", f"step {i} was taken by one only")
-        if error is not None and expected is None or error is not None and type(error) is not type(expected):
+        if (error is not None and expected is None) or (error is not None and type(error) is not type(expected)):
             if isinstance(error, UntraceableError) and engine != "auto":
-                marks = difference(mine.after[i], pyros.before[i])
+                marks = difference(mine.after[i], pyros.before[i], pyros.rtol)
                 if marks:
                     return Verdict("WRONG", f"refused step {i} left a mark: {marks} ({error})")
                 return Verdict("refused", f"at step {i}: {error}")
@@ -240,9 +247,9 @@ def judge(mine: Outcome, pyros: Outcome, engine: str) -> Verdict:
             return Verdict("crashed", f"at step {i}: {type(error).__name__}: {first[:300]}; expected {expected!r:.80}")
         if expected is not None and error is None:
             return Verdict("WRONG", f"step {i} did not raise {expected!r:.200}")
-        if not same(mine.losses[i], pyros.losses[i]):
+        if not same(mine.losses[i], pyros.losses[i], pyros.rtol):
             return Verdict("WRONG", f"loss of step {i}: {mine.losses[i]!r} instead of {pyros.losses[i]!r}")
-        found = difference(mine.after[i], pyros.after[i])
+        found = difference(mine.after[i], pyros.after[i], pyros.rtol)
         if found and error is None:
             return Verdict("WRONG", f"after step {i}: {found}")
     if engine == "auto" and len(mine.warnings) > 1:
@@ -287,7 +294,7 @@ COMPILED_NAMES = (
 def test_the_change_matters(case):
     """No case is vacuous: without the change Pyro itself does something else."""
     moving, frozen = oracle(case), oracle(case, frozen=True)
-    assert len(moving.losses) == STEPS or moving.errors
+    assert not moving.errors or min(moving.errors) >= CHANGE, moving.errors
     unlike = not all(map(same, moving.losses, frozen.losses)) or moving.errors.keys() != frozen.errors.keys()
     unlike = unlike or difference(moving.after[-1], frozen.after[-1]) is not None
     assert unlike, "the program does the same with the change and without it"
