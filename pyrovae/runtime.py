@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from pyrovae.engine.randomness import restore_rng_state, rng_state
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -50,25 +52,6 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         yield
     finally:
         restore_rng_state(before, device)
-
-
-def rng_state(device: torch.device) -> dict[str, Tensor]:
-    """State of the random number generators that computations on a device draw from."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        state["mps"] = torch.mps.get_rng_state()
-    return state
-
-
-def restore_rng_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Put back what `rng_state` gave; a device that the state does not know keeps its own."""
-    torch.set_rng_state(state["cpu"].cpu())
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
-    elif device.type == "mps" and "mps" in state:
-        torch.mps.set_rng_state(state["mps"].cpu())
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
-    {"shapes", "runtime", "files"},
     {"engine"},
+    {"shapes", "runtime", "files"},
     {"data"},
     {"networks", "distributions"},
     {"priors", "likelihoods", "posteriors"},

@@ -1,9 +1,10 @@
-"""Stochastic variational inference for any static Pyro program, as one traced and compiled graph."""
+"""Stochastic variational inference for any Pyro program, as one traced and compiled graph."""
 
-from pyrovae.engine.compilation import CompilerError
+from pyrovae.engine.compilation import CompilerError, missing_compiler
+from pyrovae.engine.engines import Step
 from pyrovae.engine.functions import GraphFunction, TooManyGraphsError, compile_function
 from pyrovae.engine.programs import UntraceableError
-from pyrovae.engine.svi import SVI, Step
+from pyrovae.engine.svi import SVI
 
 __all__ = [
     "SVI",
@@ -13,4 +14,5 @@ __all__ = [
     "TooManyGraphsError",
     "UntraceableError",
     "compile_function",
+    "missing_compiler",
 ]

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pyrovae.engine.capture import Capture
+from pyrovae.engine.compat import inductor_compile
 from pyrovae.engine.rewriting import rewrite_for_cpu
 
 Call = Callable[..., Sequence[Tensor]]
@@ -68,19 +68,9 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
         rewrite_for_cpu(captured.graph.graph)
         captured.graph.recompile()
     try:
-        # Not with the module: these take seconds and 150 MB that other engines do without.
-        import torch._inductor
-        from torch.fx.experimental.symbolic_shapes import ShapeEnv
-
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _without_cuda_warning():
-            # Inductor's cache of whole graphs asks for a shape environment, though every shape here is static.
-            mode = FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True)
-            fakes: list[Any] = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
-            placeholders = (node for node in captured.graph.graph.nodes if node.op == "placeholder")
-            for placeholder, fake in zip(placeholders, fakes, strict=True):
-                placeholder.meta["val"] = fake  # where Inductor's C++ wrapper looks for the inputs
             options = _INDUCTOR_OPTIONS | (_CPU_OPTIONS if device.type == "cpu" else {})
-            return torch._inductor.compile(captured.graph, fakes, options=options)
+            return inductor_compile(captured.graph, inputs, options)
     except Exception as error:
         first = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise CompilerError(

@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from pyrovae.engine.capture import Capture, capture, untouched
+from pyrovae.engine.compat import TreeSpec, settings_around, storage_of, tree_flatten, tree_unflatten
 from pyrovae.engine.compilation import Replay, compiled, tf32
-from pyrovae.engine.programs import UntraceableError, Unvalidated
-from pyrovae.engine.watching import Placement, Watch
+from pyrovae.engine.guards import Layouts, Placement, Watch
+from pyrovae.engine.observation import Observation, observing
+from pyrovae.engine.optimizers import UncapturableError
+from pyrovae.engine.programs import UntraceableError, reading
+from pyrovae.engine.values import TracedValues, ValueReadError
 
 logger = logging.getLogger(__name__)
 
 MAX_GRAPHS = 8
 MAX_RETRACES = 16
+STEPS_A_RETRACE = 100
+"""Beyond `MAX_RETRACES`, a graph may be made anew once it has been used so often."""
+
+_TENSOR = object()
+_PLAIN = (type(None), bool, int, str, bytes, torch.dtype, torch.device, torch.Size)
 
 
 class TooManyGraphsError(RuntimeError):
     """A function was called with so many signatures, or changed so often, that graphs do not pay."""
 
 
-@dataclass(frozen=True)
+class ReplayError(UntraceableError):
+    """A graph was made and failed when it ran."""
+
+
+@dataclass
 class Plan:
     """One graph, ready to be called.
 
@@ -35,52 +48,286 @@ class Plan:
         captured: The traced function.
         call: Takes the tensor arguments followed by the lifted tensors.
         structure: The tree of the function's results.
-        changed: Whether the plan is stale.
+        watch: What of Python the graph took for granted.
+        stale: More that it took for granted: functions that say whether it has changed.
+        met: Parameters of the parameter sites that the trace has met.
+        whole: Whether the graph updates the parameters too.
+        uses: How often it was called.
     """
 
     captured: Capture
     call: Callable[..., Any]
     structure: TreeSpec
-    changed: Callable[[], bool]
+    watch: Watch
+    stale: list[Callable[[], bool]]
+    met: list[Tensor]
+    whole: bool
+    uses: int = 0
 
-    def run(self, tensors: list[Tensor]) -> Sequence[Tensor]:
+    def __post_init__(self) -> None:
+        self._written = frozenset(map(storage_of, self.captured.changed))
+
+    def changed(self) -> bool:
+        """Whether the graph is no longer what the function would do."""
+        return self.watch.changed() or any(changed() for changed in self.stale)
+
+    def run(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """Run on the tensor arguments; the results are flat, in the order of `structure`."""
         return self.call(*tensors, *self.captured.lifted)
 
+    def results(self, tensors: Sequence[Tensor]) -> Any:
+        """Run, and return the function's results.
 
-class GraphFunction:
-    """A function that is traced, and compiled if wanted, for each signature of its arguments.
+        Raises:
+            ReplayError: If the graph fails.
+        """
+        try:
+            with torch.no_grad():
+                return tree_unflatten(list(self.run(tensors)), self.structure)
+        except Exception as error:
+            raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
+
+    def overlaps(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether an argument lies in memory that the graph changes."""
+        return bool(self._written) and not self._written.isdisjoint(map(storage_of, tensors))
+
+
+class Stage(enum.Enum):
+    """How far a signature has come."""
+
+    NEW = enum.auto()
+    OBSERVED = enum.auto()
+    VERIFIED = enum.auto()
+    READY = enum.auto()
+
+
+@dataclass
+class Entry:
+    """What is known of one signature of the arguments.
+
+    Attributes:
+        leaves: The arguments, flat, with `_TENSOR` for each tensor.
+        structure: Their tree; None if they are tensors alone.
+        slots: How many further places are watched.
+        refusal: Why no graph is made.
+        retraces: How often what was traced has changed.
+        uses_before: How often its graph was used in a run that is resumed; None if it had none.
+    """
+
+    leaves: list[Any]
+    structure: TreeSpec | None
+    stage: Stage = Stage.NEW
+    observation: Observation = field(default_factory=Observation)
+    watch: Watch | None = None
+    plan: Plan | None = None
+    slots: int = 0
+    refusal: str | None = None
+    retraces: int = 0
+    uses_before: int | None = None
+
+
+class Graphs:
+    """The graphs of one function, one for each signature of its arguments.
 
     Tensor arguments are inputs of the graph; other arguments are constants and part of the signature, and so are the
     tensors' shapes, strides, types and devices. Tensors that the function reaches by itself (parameters, buffers) are
-    inputs too: a change in place is seen, and a swapped module, a replaced buffer or a changed train/eval flag makes a
-    new graph.
+    inputs too. The first call with a signature runs as Python and is observed; the second is Python's too, and shows
+    whether the program changes Python objects; the graph is made at the third.
 
     Args:
-        function: Takes and returns trees of tensors; results may not depend on values through Python.
+        function: Gets `TracedValues` and then the arguments; returns a tree of tensors.
         engine: "graph" or "compiled".
-        watched: Callables whose modules are watched; the function itself by default.
-        stale: Called when a graph is made; returns a function that says when something else has changed.
-        rehearsal: Called with real arguments before the first trace of a signature.
+        roots: Objects by name from which the function reaches everything that it uses.
+        stale: Called before a graph is made; returns functions that say whether something else has changed.
+        slots: Called when Python has run; returns further places that are watched, such as entries of Pyro's parameter
+            store: a dictionary, a key, and a name for messages.
         tf32: Whether matrix products may use TF32 on the GPU.
     """
 
     def __init__(
         self,
         function: Callable[..., Any],
-        engine: str = "compiled",
+        engine: str,
+        roots: Mapping[str, Any],
         *,
-        watched: tuple[Callable[..., Any] | None, ...] = (),
-        stale: Callable[[], Callable[[], bool]] | None = None,
-        rehearsal: Callable[..., None] | None = None,
+        stale: Callable[[], list[Callable[[], bool]]] = list,
+        slots: Callable[[], list[tuple[Any, str, str]]] = list,
         tf32: bool = False,
     ) -> None:
-        self._function, self._engine, self._tf32 = function, engine, tf32
-        self._watched = watched or (function,)
-        self._stale, self._rehearsal = stale, rehearsal
-        self._trusted = False
-        self._plans: dict[Any, Plan] = {}
-        self._retraces = 0
+        self._function, self.engine, self._roots = function, engine, roots
+        self._stale, self._slots, self._tf32 = stale, slots, tf32
+        self._trusted: set[int] | None = None
+        self._uses_before: dict[str, int] = {}
+        self._entries: dict[Any, Entry] = {}
+
+    def lookup(self, args: tuple, kwargs: dict[str, Any]) -> tuple[Entry, list[Tensor]]:
+        """What is known of these arguments' signature, and the tensors among them.
+
+        Raises:
+            TooManyGraphsError: If there are graphs for `MAX_GRAPHS` signatures, and this is another.
+        """
+        if not kwargs and all(isinstance(arg, Tensor) for arg in args):  # the common case, without a walk over trees
+            leaves: list[Any] = list(args)
+            structure, tensors = None, leaves
+        else:
+            leaves, structure = tree_flatten((args, kwargs))
+            tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        key = (structure, *map(_signature, leaves))
+        entry = self._entries.get(key)
+        if entry is None:
+            if len(self._entries) >= MAX_GRAPHS:
+                raise TooManyGraphsError(
+                    f"more than {MAX_GRAPHS} signatures; pass numbers that change as tensors, and batches in few sizes"
+                )
+            held = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+            entry = self._entries[key] = Entry(held, structure, uses_before=self._uses_before.get(repr(key)))
+        return entry, tensors
+
+    @contextlib.contextmanager
+    def rehearsing(self, entry: Entry) -> Iterator[None]:
+        """Inside, the function runs as Python on behalf of a signature that has no graph yet, and is observed."""
+        verifying = entry.watch if entry.stage is Stage.OBSERVED else None
+        if verifying is not None and verifying.changes():  # somebody has changed something since the first call
+            verifying = None
+        with observing() as observation:
+            yield
+        slots = self._slots()
+        if observation.impure:
+            entry.refusal = f"a run of the programs {' and '.join(observation.impure)}, which a graph cannot repeat"
+        elif (
+            verifying is not None
+            and observation.functions.keys() <= entry.observation.functions.keys()
+            and len(slots) == entry.slots
+        ):
+            written = [*verifying.changes(), *verifying.moved_generators()]
+            if written:
+                entry.refusal = (
+                    f"every run of the programs changes {_listed(written)}, a Python object, which a graph would not do"
+                )
+            entry.stage = Stage.VERIFIED
+            return
+        entry.observation = observation
+        entry.watch, entry.slots = Watch({**self._roots, **_arguments_by_name(entry)}, observation, slots), len(slots)
+        if entry.watch.refused:
+            entry.refusal = entry.watch.refused[0]
+        entry.stage = Stage.OBSERVED
+
+    def ready(self, entry: Entry, tensors: list[Tensor]) -> Plan | None:
+        """The graph of a signature; None if this call is Python's.
+
+        Raises:
+            UntraceableError: If the function reads values of tensors in Python, or changes Python objects.
+            CompilerError: If compilation is impossible or fails.
+            TooManyGraphsError: After more than `MAX_GRAPHS` signatures or `MAX_RETRACES` changes.
+        """
+        if entry.refusal is not None:
+            raise UntraceableError(entry.refusal)
+        if entry.stage in (Stage.NEW, Stage.OBSERVED):
+            return None
+        if entry.stage is Stage.READY and entry.plan is not None:
+            if self._trusted is not None and id(entry.plan) in self._trusted:
+                return entry.plan
+            if not entry.plan.changed():
+                if self._trusted is not None:
+                    self._trusted.add(id(entry.plan))
+                return entry.plan
+        if entry.stage is Stage.VERIFIED and entry.watch is not None and not entry.watch.changed():
+            entry.plan = self._make(entry, tensors)
+            entry.plan.uses, entry.uses_before = entry.uses_before or 0, None
+            entry.stage = Stage.READY
+            return entry.plan
+        self._start_again(entry)
+        return None
+
+    def _start_again(self, entry: Entry) -> None:
+        """Forget a graph, because what was traced has changed."""
+        uses = entry.plan.uses if entry.plan is not None else 0
+        entry.retraces += 1
+        if entry.retraces > MAX_RETRACES and uses < STEPS_A_RETRACE:
+            entry.retraces -= 1
+            raise TooManyGraphsError(
+                f"what the programs use changed more than {MAX_RETRACES} times since the start "
+                f"({_listed(entry.watch.changes() if entry.watch else []) or 'options of the optimizer'}); pass numbers "
+                f"that change as tensors; a schedule may change learning rates, and nothing else (OneCycleLR needs "
+                f"cycle_momentum=False)"
+            )
+        logger.info("a module, a number or an option has changed: tracing anew")
+        entry.stage, entry.plan, entry.watch = Stage.NEW, None, None
+
+    @contextlib.contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """The caller's promise that nothing of Python changes inside; each graph is then looked at once."""
+        self._trusted = set()
+        try:
+            yield
+        finally:
+            self._trusted = None
+
+    def _make(self, entry: Entry, tensors: list[Tensor]) -> Plan:
+        assert entry.watch is not None
+        results: list[TreeSpec] = []
+        values = TracedValues()
+
+        def flat(*given: Tensor) -> list[Tensor]:
+            supply = iter(given)
+            filled = [next(supply) if leaf is _TENSOR else leaf for leaf in entry.leaves]
+            args, kwargs = (tuple(filled), {}) if entry.structure is None else tree_unflatten(filled, entry.structure)
+            with values:
+                found, tree = tree_flatten(self._function(values, *args, **kwargs))
+                results[:] = [tree]
+                return [torch.as_tensor(value) for value in found]
+
+        settings = settings_around()
+        stale = [lambda: settings_around() != settings, *self._stale()]
+        with self.switched():
+            try:
+                captured = capture(flat, tensors)
+            except (UntraceableError, UncapturableError):
+                raise
+            except ValueReadError as error:
+                raise UntraceableError(f"the function {reading(error)}") from error
+            except Exception as error:
+                raise UntraceableError(f"the programs could not be traced ({_first_line(error)})") from error
+            if captured.changes_arguments:
+                raise UntraceableError("the programs change one of their arguments in place")
+            stale.append(Layouts(captured.lifted).changed)
+            if values.read:
+                stale.append(lambda: not all(torch.equal(source, copy) for source, copy in values.read))
+            call: Callable[..., Any] = captured.graph
+            if self.engine == "compiled":
+                if _share_memory(captured):
+                    raise UntraceableError("the programs change a tensor that shares its memory with another")
+                call = compiled(captured, tensors)
+                # A CUDA graph would hold the value that a tensor on the host has now.
+                if all(t.is_cuda for t in (*tensors, *captured.lifted)):
+                    call = Replay(call, captured, tensors)
+                    stale.append(Placement(captured.lifted).changed)
+        return Plan(captured, call, results[0], entry.watch, stale, values.met, values.whole)
+
+    def uses(self) -> dict[str, int]:
+        """How often each graph was used, by a name of its signature; for a run that is resumed."""
+        return {repr(key): entry.plan.uses for key, entry in self._entries.items() if entry.plan is not None}
+
+    def resume(self, uses: Mapping[str, int]) -> None:
+        """Take up what `uses` said in the run that is resumed."""
+        self._uses_before = dict(uses)
+
+    def switched(self) -> contextlib.AbstractContextManager[None]:
+        """Switches of the backend that hold while a graph is made or runs."""
+        return tf32(True) if self._tf32 else contextlib.nullcontext()
+
+    @property
+    def plans(self) -> list[Plan]:
+        """All graphs."""
+        return [entry.plan for entry in self._entries.values() if entry.plan is not None]
+
+
+class GraphFunction:
+    """Any function of tensors as one graph for each signature; see `compile_function`."""
+
+    def __init__(self, function: Callable[..., Any], engine: str, *, tf32: bool = False) -> None:
+        self._function = function
+        self._graphs = Graphs(lambda values, *a, **k: function(*a, **k), engine, {"the function": function}, tf32=tf32)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's results for these arguments.
@@ -90,104 +337,13 @@ class GraphFunction:
             CompilerError: If compilation is impossible or fails.
             TooManyGraphsError: After more than `MAX_GRAPHS` signatures or `MAX_RETRACES` changes.
         """
-        plan, tensors = self._plan(args, kwargs)
-        with self._switched(), torch.no_grad():
-            return tree_unflatten(list(plan.run(tensors)), plan.structure)
-
-    def stacked(self, calls: Sequence[tuple]) -> Any:
-        """The results of many calls, stacked along a new first dimension, with the least host work between calls.
-
-        Args:
-            calls: The arguments of each call. All graphs are made first; until the end nothing watched may change.
-
-        Raises:
-            UntraceableError, CompilerError, TooManyGraphsError: As a single call does, before anything has run.
-        """
-        with self.unchanging():
-            planned = [self._plan(args, {}) for args in calls]
-        with self._switched(), torch.no_grad():
-            rows = [plan.run(tensors) for plan, tensors in planned]
-            columns = [torch.stack(column) for column in zip(*rows, strict=True)]
-        return tree_unflatten(columns, planned[0][0].structure)
-
-    def _plan(self, args: tuple, kwargs: dict[str, Any]) -> tuple[Plan, list[Tensor]]:
-        """The graph for these arguments, and the tensors among them."""
-        if not kwargs and all(isinstance(arg, Tensor) for arg in args):  # the common case, without a walk over trees
-            leaves = tensors = list(args)
-            return self._plan_for(leaves, None, tensors), tensors
-        leaves, structure = tree_flatten((args, kwargs))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        return self._plan_for(leaves, structure, tensors), tensors
-
-    def _plan_for(self, leaves: list[Any], structure: TreeSpec | None, tensors: list[Tensor]) -> Plan:
-        key = (structure, *map(_signature, leaves))
-        plan = self._plans.get(key)
-        if plan is None and len(self._plans) >= MAX_GRAPHS:
-            raise TooManyGraphsError(
-                f"more than {MAX_GRAPHS} signatures; pass numbers that change as tensors, and batches in few sizes"
-            )
-        if plan is not None and not self._trusted and plan.changed():
-            self._retraces += 1
-            if self._retraces > MAX_RETRACES:
-                raise TooManyGraphsError(
-                    f"modules or options changed more than {MAX_RETRACES} times since the start (a schedule may change "
-                    f"learning rates, and nothing else: OneCycleLR needs cycle_momentum=False)"
-                )
-            logger.info("a module, a buffer or an option has changed: tracing anew")
-            plan = None
-        if plan is None:
-            plan = self._plans[key] = self._make(leaves, structure, tensors)
-        return plan
-
-    def _make(self, leaves: list[Any], structure: TreeSpec | None, tensors: list[Tensor]) -> Plan:
-        results: list[TreeSpec] = []
-
-        def flat(*given: Tensor) -> list[Tensor]:
-            supply = iter(given)
-            filled = [next(supply) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-            args, kwargs = _arguments(filled, structure)
-            values, tree = tree_flatten(self._function(*args, **kwargs))
-            results[:] = [tree]
-            return [torch.as_tensor(value) for value in values]
-
-        if self._rehearsal is not None:
-            args, kwargs = _arguments(leaves, structure)
-            self._rehearsal(*args, **kwargs)
-        with self._switched():
-            try:
-                captured = capture(flat, tensors)
-            except RuntimeError as error:
-                if "data-dependent control flow" not in str(error):
-                    raise
-                raise UntraceableError(
-                    "the function reads a tensor's value in Python (.item(), float(), bool(), if)"
-                ) from error
-            call: Callable[..., Any] = captured.graph
-            watches = [Watch(*self._watched).changed] + ([self._stale()] if self._stale else [])
-            if self._engine == "compiled":
-                call = compiled(captured, tensors)
-                # A CUDA graph would hold the value that a tensor on the host has now.
-                if all(t.is_cuda for t in (*tensors, *captured.lifted)):
-                    call = Replay(call, captured, tensors)
-                    watches.append(Placement(captured.lifted).changed)
-        return Plan(captured, call, results[0], lambda: any(changed() for changed in watches))
-
-    @contextlib.contextmanager
-    def unchanging(self) -> Iterator[None]:
-        """The caller's promise that nothing watched changes inside; calls then skip the check."""
-        stale = [key for key, plan in self._plans.items() if plan.changed()]
-        self._trusted = self._retraces + len(stale) <= MAX_RETRACES  # otherwise the next call says so
-        if self._trusted:
-            self._retraces += len(stale)
-            for key in stale:
-                del self._plans[key]
-        try:
-            yield
-        finally:
-            self._trusted = False
-
-    def _switched(self) -> contextlib.AbstractContextManager[None]:
-        return tf32(True) if self._tf32 else contextlib.nullcontext()
+        entry, tensors = self._graphs.lookup(args, kwargs)
+        with self._graphs.switched():
+            while (plan := self._graphs.ready(entry, tensors)) is None:
+                with untouched(), torch.no_grad(), self._graphs.rehearsing(entry):
+                    self._function(*args, **kwargs)
+            plan.uses += 1
+            return plan.results(tensors)
 
 
 def compile_function(
@@ -195,7 +351,8 @@ def compile_function(
 ) -> GraphFunction:
     """Make any function of tensors one graph for each signature; its modules' parameters become inputs.
 
-    Gradients do not flow through the results.
+    The first call with a signature runs the function twice as Python, to see what it uses, and then traces it. Checks
+    that distributions make of their values hold for that call alone. Gradients do not flow through the results.
 
     Args:
         function: Takes and returns trees of tensors, such as an importance-sampling bound on a batch of images.
@@ -206,28 +363,40 @@ def compile_function(
         A callable with the function's arguments and results.
 
     Example:
-        >>> bound = compile_function(lambda images: vae.bound(images, num_samples=100))
-        >>> total = sum(bound(batch).sum() for batch in images.split(1000))
+        >>> import torch
+        >>> double = compile_function(lambda x: 2 * x, "graph")
+        >>> double(torch.ones(2))
+        tensor([2., 2.])
     """
     if engine not in ("compiled", "graph"):
         raise ValueError(f"engine must be compiled or graph, got {engine!r}")
-
-    def unvalidated(*args: Any, **kwargs: Any) -> Any:
-        with Unvalidated():
-            return function(*args, **kwargs)
-
-    def rehearsal(*args: Any, **kwargs: Any) -> None:
-        with untouched(), torch.no_grad():
-            function(*args, **kwargs)
-
-    return GraphFunction(unvalidated, engine, watched=(function,), rehearsal=rehearsal, tf32=allow_tf32)
-
-
-def _arguments(leaves: list[Any], structure: TreeSpec | None) -> tuple[tuple, dict[str, Any]]:
-    return (tuple(leaves), {}) if structure is None else tree_unflatten(leaves, structure)
+    return GraphFunction(function, engine, tf32=allow_tf32)
 
 
 def _signature(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
         return leaf.shape, leaf.stride(), leaf.dtype, leaf.device
-    return type(leaf), leaf
+    if isinstance(leaf, float):
+        return float, leaf.hex()
+    return (type(leaf), leaf) if isinstance(leaf, _PLAIN) else (type(leaf), id(leaf))
+
+
+def _arguments_by_name(entry: Entry) -> dict[str, Any]:
+    objects = [leaf for leaf in entry.leaves if leaf is not _TENSOR and not isinstance(leaf, (float, *_PLAIN))]
+    return {f"argument {number}": value for number, value in enumerate(objects, 1)}
+
+
+def _share_memory(captured: Capture) -> bool:
+    """Whether a tensor that the graph changes lies in the memory of another one."""
+    storages = list(map(storage_of, captured.lifted))
+    return any(storages.count(storage_of(tensor)) > 1 for tensor in captured.changed)
+
+
+def _first_line(error: Exception) -> str:
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,17 +1,21 @@
-"""A torch optimizer's own `step()` inside a graph, with its learning rate as an input."""
+"""What moves the parameters: a torch optimizer or Pyro's own, step by step or inside a graph."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from unittest import mock
 
 import torch
+from pyro.optim import PyroOptim
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
+
+from pyrovae.engine.compat import compiling, gradient_hooks, realize, step_hooks
+
+OptimizerFactory = Callable[[list[Tensor]], Optimizer]
 
 _DIVISIONS = (Tensor.__truediv__, Tensor.div, torch.div, torch.true_divide)
 _WITH_FACTOR: dict[Any, Callable[..., Tensor]] = {
@@ -26,22 +30,237 @@ class UncapturableError(RuntimeError):
     """An optimizer whose step cannot be part of a graph."""
 
 
+class Updater(ABC):
+    """Moves parameters as `pyro.infer.SVI` does.
+
+    A parameter that a step has met and that once had a gradient is moved even where it has none now, by a gradient of
+    zero: the momentum of Adam goes on. Parameters of plain modules, which Pyro does not know by name, count as met.
+
+    Attributes:
+        parameters: What is trained, as far as it is known.
+        version: A number that changes when other parameters are moved than before.
+    """
+
+    def __init__(self) -> None:
+        self.parameters: list[Tensor] = []
+        self.version = 0
+        self._had_gradient: set[Tensor] = set()
+
+    @property
+    @abstractmethod
+    def optimizers(self) -> list[Optimizer]:
+        """The torch optimizers at work."""
+
+    @abstractmethod
+    def adopt(self, met: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
+        """Take up parameters that a backward pass by Pyro has shown.
+
+        Args:
+            met: Parameters of Pyro's parameter sites.
+            leaves: Tensors that the backward pass gave gradients to, in the order of their use.
+        """
+
+    @abstractmethod
+    def moved(self, met: Sequence[Tensor]) -> list[Tensor]:
+        """Parameters that a step which met these may move."""
+
+    @abstractmethod
+    def _apply(self, met: Sequence[Tensor]) -> None:
+        """Let the optimizers step."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.parameters[0].device if self.parameters else torch.device("cpu")
+
+    def without_gradient(self, met: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
+        """Parameters that a step moves by a gradient of zero, if only `given` have one."""
+        present = set(given)
+        return [p for p in self.moved(met) if p in self._had_gradient and p not in present]
+
+    def step(self, met: Sequence[Tensor]) -> None:
+        """Update from `.grad`, and clear it."""
+        given = [p for p in self.moved(met) if p.grad is not None]
+        for parameter in self.without_gradient(met, given):
+            parameter.grad = torch.zeros_like(parameter)
+        if not self._had_gradient.issuperset(given):
+            self._had_gradient.update(given)
+            self.version += 1
+        self._apply(met)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def known(self) -> bool:
+        """Whether the optimizers have the parameters that they had at the last step by Pyro."""
+        return True
+
+    def gradients_of_the_caller(self) -> bool:
+        """Whether somebody has left a gradient, to which Pyro adds its own."""
+        return any(parameter.grad is not None for parameter in self.parameters)
+
+    def keep_state_on_device(self) -> None:
+        """Have step counts on a GPU, where a graph can advance them, or bring them back."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                if "capturable" in group and not group.get("fused"):
+                    group["capturable"] = self.device.type == "cuda"
+            for state in optimizer.state.values():
+                state.update({k: v.to(self.device) for k, v in state.items() if isinstance(v, Tensor)})
+
+    def trouble(self) -> str | None:
+        """What about the parameters hinders every graph, or None."""
+        devices = sorted({str(p.device) for p in self.parameters})
+        if len(devices) > 1:
+            return f"parameters live on {len(devices)} devices ({', '.join(devices)}), and a graph has one"
+        if not all(p.is_leaf for p in self.parameters):
+            return "some parameters are not leaves, so an update in place would not reach what they were made from"
+        if any(gradient_hooks(p) for p in self.parameters):
+            return "a parameter has a hook after the accumulation of its gradient, which only Pyro's step runs"
+        if any(g.get("differentiable") for o in self.optimizers for g in o.param_groups):
+            return "the optimizer is differentiable"
+        return None
+
+    def why_not_capturable(self) -> str | None:
+        """The reason for which the update must run outside the graph, or None."""
+        for optimizer in self.optimizers:
+            name = type(optimizer).__name__
+            if step_hooks(optimizer):
+                return f"{name} has step hooks, which a graph would run only once"
+            if not type(optimizer).__module__.startswith("torch.optim"):
+                return f"{name} is not one of torch.optim, so its step may read values"
+            if any("lr" not in group for group in optimizer.param_groups):
+                return f"{name} has no learning rate"
+        return None
+
+    def has_state(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether the optimizers have made their state for these parameters, which no graph can make."""
+        states = {p: s for o in self.optimizers for p, s in o.state.items()}
+        stateless = {p for o in self.optimizers if _is_stateless(o) for g in o.param_groups for p in g["params"]}
+        return all(states.get(p) or p in stateless for p in parameters)
+
+
+def _is_stateless(optimizer: Optimizer) -> bool:
+    return isinstance(optimizer, torch.optim.SGD) and not any(group["momentum"] for group in optimizer.param_groups)
+
+
+class TorchUpdater(Updater):
+    """Moves parameters by one torch optimizer.
+
+    Args:
+        optim: The optimizer, or a function that makes it from the list of parameters, once they are known; parameters
+            that turn up later become a group of their own.
+    """
+
+    def __init__(self, optim: Optimizer | OptimizerFactory) -> None:
+        super().__init__()
+        self._make = None if isinstance(optim, Optimizer) else optim
+        self.optimizer = optim if isinstance(optim, Optimizer) else None
+        self._sites: set[Tensor] = set()
+        self._refresh()
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The one optimizer, if it exists yet."""
+        return [] if self.optimizer is None else [self.optimizer]
+
+    def _refresh(self) -> None:
+        self.parameters = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        # What a loaded state was made for has had a gradient.
+        self._had_gradient.update(p for o in self.optimizers for p in self.parameters if o.state.get(p))
+
+    def adopt(self, met: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
+        """Make the optimizer, or give it what is new."""
+        self._sites.update(met)
+        if self._make is not None:
+            known = set(self.parameters)
+            new = [leaf for leaf in leaves if leaf not in known]
+            if new and self.optimizer is None:
+                self.optimizer = self._make(new)
+            elif new and self.optimizer is not None:
+                self.optimizer.add_param_group({"params": new})
+        if not self.known():
+            self.version += 1
+            self._refresh()
+
+    def known(self) -> bool:
+        """Whether the optimizer has the parameters that it had at the last step by Pyro."""
+        now = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        return list(map(id, now)) == list(map(id, self.parameters))
+
+    def moved(self, met: Sequence[Tensor]) -> list[Tensor]:
+        unmet = self._sites.difference(met)
+        return [p for p in self.parameters if p not in unmet]
+
+    def _apply(self, met: Sequence[Tensor]) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
+class PyroUpdater(Updater):
+    """Moves parameters by Pyro's own optimizers, one for each parameter that a step meets.
+
+    Args:
+        optim: As `pyro.infer.SVI` takes it.
+    """
+
+    def __init__(self, optim: PyroOptim) -> None:
+        super().__init__()
+        self.optim = optim
+        self.parameters = list(optim.optim_objs)
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers of all parameters met so far, without their schedulers."""
+        return [getattr(o, "optimizer", o) for o in self.optim.optim_objs.values()]
+
+    def adopt(self, met: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
+        """Note the parameters that are new; Pyro makes their optimizers when they step."""
+        known = set(self.parameters)
+        new = [parameter for parameter in met if parameter not in known]
+        if new:
+            self.parameters += new
+            self.version += 1
+
+    def moved(self, met: Sequence[Tensor]) -> list[Tensor]:
+        return list(met)
+
+    def _apply(self, met: Sequence[Tensor]) -> None:
+        self.optim(list(met))
+
+    def why_not_capturable(self) -> str | None:
+        """The reason for which the update must run outside the graph, or None."""
+        if any(clip is not None for clip in self.optim.grad_clip.values()):
+            return "gradients are clipped"
+        return super().why_not_capturable()
+
+
+def updater_for(optim: Any) -> Updater:
+    """The updater of what a caller gave as `optim`."""
+    return PyroUpdater(optim) if isinstance(optim, PyroOptim) else TorchUpdater(optim)
+
+
 class LearningRates:
     """The learning rate of each parameter group as a tensor that graphs read.
 
     Args:
-        optimizer: Its groups' rates may be changed at any time, by schedulers, by hand or by `load_state_dict`.
-        device: Where the graph runs.
+        updater: Its rates may be changed at any time, by schedulers, by hand or by `load_state_dict`.
     """
 
-    def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
-        self._optimizer = optimizer
-        self._seen: list[Any] = [None] * len(optimizer.param_groups)
-        self.tensors = [torch.zeros((), device=device) for _ in optimizer.param_groups]
+    def __init__(self, updater: Updater) -> None:
+        self._optimizers = updater.optimizers
+        groups = sum(len(optimizer.param_groups) for optimizer in self._optimizers)
+        self._seen: list[Any] = [None] * groups
+        self.tensors = [torch.zeros((), device=updater.device) for _ in range(groups)]
+        self.refresh()
 
     def refresh(self) -> None:
         """Bring the tensors up to date with the groups; costs nothing when no rate has changed."""
-        for index, group in enumerate(self._optimizer.param_groups):
+        groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
+        for index, group in enumerate(groups[: len(self.tensors)]):
             rate = group["lr"]
             if isinstance(rate, Tensor):
                 self.tensors[index].copy_(rate)
@@ -51,32 +270,32 @@ class LearningRates:
 
 
 class StateWatch:
-    """Notice what a captured `step()` took for granted: options of the groups, and the identity of state tensors.
+    """Notice what a captured `step()` took for granted: options, parameters, hooks, and the identity of state tensors.
 
     Args:
-        optimizer: An optimizer whose state exists.
+        updater: Its optimizers' state exists.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
-        self._optimizer = optimizer
+    def __init__(self, updater: Updater) -> None:
+        self._updater = updater
+        self._optimizers = updater.optimizers
         self._options = self._options_now()
-        self._states = optimizer.state
-        self._tensors = [
-            (state, key, value)
-            for state in optimizer.state.values()
-            for key, value in state.items()
-            if isinstance(value, Tensor)
-        ]
-        self._count = len(optimizer.state)
+        self._states = [optimizer.state for optimizer in self._optimizers]
+        self._counts = list(map(len, self._states))
+        self._hooks = list(map(step_hooks, self._optimizers))
+        pairs = [(s, k, v) for states in self._states for s in states.values() for k, v in s.items()]
+        self._tensors = [(state, key, value) for state, key, value in pairs if isinstance(value, Tensor)]
 
-    def _options_now(self) -> list[dict[str, Any]]:
-        return [{k: v for k, v in g.items() if k not in _OUTSIDE} for g in self._optimizer.param_groups]
+    def _options_now(self) -> list[Any]:
+        groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
+        return [([v for k, v in g.items() if k not in _OUTSIDE], list(map(id, g["params"]))) for g in groups]
 
     def changed(self) -> bool:
         """Whether options or state are no longer those that were captured."""
         return (
-            self._optimizer.state is not self._states
-            or len(self._states) != self._count
+            any(o.state is not s for o, s in zip(self._optimizers, self._states, strict=True))
+            or list(map(len, self._states)) != self._counts
+            or list(map(step_hooks, self._optimizers)) != self._hooks
             or any(state.get(key) is not value for state, key, value in self._tensors)
             or self._options_now() != self._options
         )
@@ -84,18 +303,7 @@ class StateWatch:
 
 def realized(tensor: Tensor) -> Tensor:
     """The same tensor, which Inductor will not inline into its users."""
-    return _realize()(tensor)
-
-
-@functools.cache
-def _realize() -> Callable[[Tensor], Tensor]:
-    """The operator that does so. Inductor is imported here, since it takes two seconds and 150 MB."""
-    try:
-        import torch._inductor.test_operators
-
-        return torch.ops._inductor_test.realize
-    except (ImportError, AttributeError):  # a torch without the operator: correct, but slower on the CPU
-        return lambda tensor: tensor
+    return realize()(tensor)
 
 
 class _TensorScalars(TorchFunctionMode):
@@ -133,53 +341,43 @@ def _mixed(args: tuple) -> bool:
     return any(large) and not all(large)
 
 
-def capturable_step(optimizer: Optimizer, rates: list[Tensor], gradients: list[tuple[Tensor, Tensor]]) -> None:
-    """Run `optimizer.step()` so that a tracer sees nothing but tensor operations.
+def capturable_step(updater: Updater, rates: list[Tensor], gradients: Mapping[Tensor, Tensor]) -> None:
+    """Let the optimizers step so that a tracer sees nothing but tensor operations.
 
     Args:
-        optimizer: An optimizer whose state exists.
+        updater: Its optimizers' state exists.
         rates: The learning rate of each group, 0-d.
-        gradients: Pairs of parameter and gradient.
+        gradients: The gradient of each parameter that is moved.
 
     Raises:
         UncapturableError: If the step needs values on the host.
     """
-    device = rates[0].device
-    with _tensor_options(optimizer, rates, foreach=device.type != "cpu"), torch.no_grad():
-        for parameter, gradient in gradients:
+    device = updater.device
+    with _tensor_options(updater.optimizers, rates, foreach=device.type != "cpu"), torch.no_grad():
+        for parameter, gradient in gradients.items():
             parameter.grad = gradient
-        # Optimizers ask this before they refuse `capturable` on the CPU, where torch.compile has no such limit.
-        scalars = _TensorScalars(realize=device.type == "cpu")
-        with mock.patch("torch.compiler.is_compiling", return_value=True), scalars:
+        # Optimizers ask for compilation before they refuse `capturable` on the CPU.
+        with compiling(), _TensorScalars(realize=device.type == "cpu"):
             try:
-                optimizer.step()
+                for optimizer in updater.optimizers:
+                    optimizer.step()
             except (RuntimeError, TypeError) as error:
-                raise UncapturableError(f"{type(optimizer).__name__}.step() reads values") from error
+                names = ", ".join(sorted({type(optimizer).__name__ for optimizer in updater.optimizers}))
+                raise UncapturableError(f"{names}.step() reads values") from error
             finally:
-                for parameter, _ in gradients:
+                for parameter in gradients:
                     parameter.grad = None
 
 
 @contextlib.contextmanager
-def _tensor_options(optimizer: Optimizer, rates: list[Tensor], *, foreach: bool) -> Iterator[None]:
-    saved = [dict(group) for group in optimizer.param_groups]
+def _tensor_options(optimizers: Sequence[Optimizer], rates: list[Tensor], *, foreach: bool) -> Iterator[None]:
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    saved = [dict(group) for group in groups]
     try:
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        for group, rate in zip(groups, rates, strict=True):
             wanted = {"lr": rate, "capturable": True, "foreach": foreach, "fused": None}
             group.update({key: value for key, value in wanted.items() if key in group})
         yield
     finally:
-        for group, before in zip(optimizer.param_groups, saved, strict=True):
+        for group, before in zip(groups, saved, strict=True):
             group.update(before)
-
-
-def why_not_capturable(optimizer: Optimizer) -> str | None:
-    """The reason for which this optimizer's step must run outside the graph, or None."""
-    name = type(optimizer).__name__
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        return f"{name} has step hooks, which a graph would run only once"
-    if not type(optimizer).__module__.startswith("torch.optim"):
-        return f"{name} is not one of torch.optim, so its step may read values"
-    if any("lr" not in group for group in optimizer.param_groups):
-        return f"{name} has no learning rate"
-    return None

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import math
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import CodeType, FrameType
 from typing import Any
 
 import pyro
 import torch
-import torch.distributions.distribution
 from pyro import poutine
-from pyro.infer import ELBO
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import Message, apply_stack
-from pyro.util import warn_if_inf, warn_if_nan
+from pyro.infer import (
+    ELBO,
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    ReweightedWakeSleep,
+    Trace_ELBO,
+    Trace_MMD,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+    TraceTailAdaptive_ELBO,
+    TraceTMC_ELBO,
+)
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.engine.capture import untouched
+from pyrovae.engine.compat import (
+    EQUAL_SCALES,
+    EXPECTATION,
+    PARAMETER_MARK,
+    ZERO_PROBABILITY,
+    Message,
+    Messenger,
+    asking_code,
+    mark_parameters,
+    untraced,
+)
+from pyrovae.engine.values import TracedValues, ValueReadError
 
 Program = Callable[..., Any]
 
@@ -38,9 +55,14 @@ _NETWORK_PRODUCTS = (
     torch.conv_transpose2d,
     torch.conv_transpose3d,
 )
-_NAN_WARNINGS = (warn_if_nan.__code__, warn_if_inf.__code__)
-_VALIDATION_OFF = threading.RLock()  # Pyro's validation is switched for the whole process, so one trace at a time
-_VALIDATION_FILE = torch.distributions.distribution.__file__
+_PLAIN = {
+    JitTrace_ELBO: Trace_ELBO,
+    JitTraceEnum_ELBO: TraceEnum_ELBO,
+    JitTraceGraph_ELBO: TraceGraph_ELBO,
+    JitTraceMeanField_ELBO: TraceMeanField_ELBO,
+}
+_BY_PYRO_ALONE = (ReweightedWakeSleep, TraceTailAdaptive_ELBO, TraceTMC_ELBO, Trace_MMD)
+_LOCK = threading.RLock()  # Pyro's handlers are one stack for the whole process
 
 
 class UntraceableError(ValueError):
@@ -56,11 +78,13 @@ class Terms:
         surrogate: The scalar whose gradient trains, or None when nothing can be trained.
         log_probs: Per sample site ("model.z", "guide.z", "model.x"), the unscaled log-probability, scalar: summed
             over the batch, averaged over particles.
+        valid: Whether all distributions accept their arguments and values, boolean (); None if nothing was checked.
     """
 
     loss: Tensor
     surrogate: Tensor | None
     log_probs: dict[str, Tensor]
+    valid: Tensor | None
 
 
 class BFloat16Products(TorchFunctionMode):
@@ -77,23 +101,12 @@ class BFloat16Products(TorchFunctionMode):
         return func(*map(low, args), **{k: low(v) for k, v in kwargs.items()}).float()
 
 
-class Unvalidated(TorchFunctionMode):
-    """Let distributions be used on tensors that have no value yet: their validation, which asks for values, passes.
-
-    Whoever traces under this mode makes a first call on real values, and that one validates.
-    """
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping | None = None) -> Any:
-        if func is torch._is_all_true or (func is Tensor.__bool__ and _asking_code().co_filename == _VALIDATION_FILE):
-            return True
-        return func(*args, **(kwargs or {}))
-
-
 class _LossCode(TorchFunctionMode):
-    """Let Pyro's `loss_and_grads` run on tensors that have no value yet, under `Unvalidated`.
+    """Let Pyro's `loss_and_grads` run on tensors that have no value yet, inside `TracedValues`.
 
-    Outside model and guide, `item()` detaches, `backward()` puts the surrogate aside, and warnings about NaN pass. In
-    model and guide the methods keep their meaning, so that control flow that depends on data is found, not hidden.
+    Outside model and guide, `item()` detaches, and `backward()` puts the surrogate aside.
+    Enumeration leaves terms of probability zero out by a choice of elements, not by a smaller tensor. In model and guide
+    the methods keep their meaning, so that control flow that depends on data is found, not hidden.
     """
 
     def __init__(self) -> None:
@@ -102,15 +115,22 @@ class _LossCode(TorchFunctionMode):
         self.program_depth = 0
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping | None = None) -> Any:
-        if func is Tensor.__bool__ and _asking_code() in _NAN_WARNINGS:
-            return False
+        kwargs = kwargs or {}
+        if func is Tensor.__bool__ and asking_code() is ZERO_PROBABILITY:
+            return True
         if not self.program_depth:
             if func is Tensor.item:
                 return args[0].detach()
             if func is Tensor.backward:
                 self.surrogates.append(args[0])
                 return None
-        return func(*args, **(kwargs or {}))
+            if func is Tensor.__float__ and asking_code() is EQUAL_SCALES:
+                with untraced():
+                    return func(*args)
+            if func in (Tensor.mul, Tensor.__mul__, torch.tensordot) and asking_code() is EXPECTATION:
+                probability, cost = args
+                args = probability, torch.where(probability > 0, cost, 0.0)
+        return func(*args, **kwargs)
 
     @contextlib.contextmanager
     def user_program(self) -> Iterator[None]:
@@ -122,23 +142,28 @@ class _LossCode(TorchFunctionMode):
             self.program_depth -= 1
 
 
-def _asking_code() -> CodeType:
-    """The code that called a tensor's method, behind the modes that passed the call on."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_name == "__torch_function__":
-        frame = frame.f_back
-    return frame.f_code if frame is not None else sys._getframe(0).f_code
-
-
-class _SiteTracker(Messenger):
-    """Remembers the sample sites that a program has reached, for error messages and for the check of structure."""
+class _Backward(TorchFunctionMode):
+    """Notes the leaves that backward passes fill, in the order of their use."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sites: list[str] = []
+        self.leaves: dict[Tensor, None] = {}
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping | None = None) -> Any:
+        if func is Tensor.backward and args[0].grad_fn is not None:
+            self.leaves |= dict.fromkeys(_leaves(args[0].grad_fn))
+        return func(*args, **(kwargs or {}))
+
+
+class _SiteTracker(Messenger):
+    """Remembers the sample site that a program has reached last, for error messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: str | None = None
 
     def _pyro_sample(self, msg: Message) -> None:
-        self.sites.append(str(msg["name"]))
+        self.last = str(msg["name"])
 
 
 class Objective:
@@ -147,71 +172,70 @@ class Objective:
     Args:
         model: Pyro program.
         guide: Pyro program.
-        loss: Any Pyro ELBO that trains through `loss_and_grads`.
+        loss: Any Pyro ELBO, or a function of model, guide and arguments, as `pyro.infer.SVI` takes it.
         prepare: Turns the caller's arguments into those of model and guide.
         precision: "float32", "tf32" or "bfloat16".
+        mark: Whether parameters of plain modules are trained too, which Pyro's own optimizers do not know.
+
+    Attributes:
+        met_names: Names of the parameter sites that the last gradient by Pyro has met.
     """
 
-    def __init__(self, model: Program, guide: Program, loss: ELBO, prepare: Program | None, precision: str) -> None:
-        self.model, self.guide, self.prepare = model, guide, prepare
-        # A copy, because the hook below must not reach other users of the caller's loss object.
-        self._loss = copy.copy(loss)
-        self._inner_get_trace = self._loss._get_trace
-        self._loss._get_trace = self._get_trace
-        self._precision = precision
+    def __init__(
+        self, model: Program, guide: Program, loss: Any, prepare: Program | None, precision: str, mark: bool
+    ) -> None:
+        self.model, self.guide, self.prepare, self.loss = model, guide, prepare, loss
+        self._precision, self._mark = precision, mark
         self._log_probs: dict[str, Tensor] = {}
-        self.sites: list[str] = []
+        self.met_names: list[str] = []
 
-    def traced(self, args: tuple, kwargs: dict) -> Terms:
+    @property
+    def only_by_pyro(self) -> str | None:
+        """The reason for which no graph of this loss is made, or None."""
+        if not isinstance(self.loss, ELBO):
+            return "the loss is a function, and not a pyro.infer.ELBO"
+        if isinstance(self.loss, _BY_PYRO_ALONE):
+            return f"{type(self.loss).__name__} is left to Pyro"
+        return None
+
+    # ---- by Pyro
+
+    def backward(self, args: tuple, kwargs: dict) -> tuple[Any, dict[str, Tensor], list[Tensor], list[Tensor]]:
+        """Pyro's own step up to the gradients, which it leaves in `.grad`: the reference.
+
+        Returns:
+            What the loss returned; log-probabilities by site; the parameters of its parameter sites; the leaves that
+            the backward pass filled.
+        """
+        with _LOCK, _Backward() as backward, poutine.trace(param_only=True) as capture:
+            loss = self._run(self._loss_and_grads(), args, kwargs, contextlib.nullcontext)
+        self.met_names = sorted(name for name in capture.trace.nodes if name != PARAMETER_MARK)
+        return loss, self._log_probs, _met(capture.trace), list(backward.leaves)
+
+    def value(self, args: tuple, kwargs: dict) -> tuple[Any, dict[str, Tensor]]:
+        """Pyro's own loss, without gradients."""
+        with _LOCK, torch.no_grad():
+            loss = self._run(self._plain_loss(), args, kwargs, contextlib.nullcontext)
+        return loss, self._log_probs
+
+    # ---- as a graph
+
+    def traced(self, args: tuple, kwargs: dict, values: TracedValues) -> Terms:
         """One pass in which nothing reads a value: every result is a tensor, and no gradient is taken yet."""
         mode = _LossCode()
-        with _VALIDATION_OFF, Unvalidated(), pyro.validation_enabled(False), mode:
-            loss = self._run(self._loss.loss_and_grads, args, kwargs, mode.user_program)
-        surrogate = sum(mode.surrogates) if mode.surrogates else None
+        with _LOCK, mode, poutine.trace(param_only=True) as capture:
+            loss = self._run(self._loss_and_grads(), args, kwargs, mode.user_program)
+        surrogate: Any = sum(mode.surrogates) if mode.surrogates else None
         loss = torch.as_tensor(loss).detach()
-        return Terms(loss, surrogate, self._log_probs)  # type: ignore[arg-type]
+        values.met = _met(capture.trace)
+        return Terms(loss, surrogate, self._log_probs, values.all_valid())
 
-    def backward(self, args: tuple, kwargs: dict) -> tuple[float, dict[str, Tensor]]:
-        """Pyro's own step up to the gradients, which it leaves in `.grad`: the reference."""
-        loss = self._run(self._loss.loss_and_grads, args, kwargs, contextlib.nullcontext)
-        return float(loss), self._log_probs
-
-    def value(self, args: tuple, kwargs: dict) -> tuple[float, dict[str, Tensor]]:
-        """Pyro's own loss, without gradients."""
-        with torch.no_grad():
-            loss = self._run(self._loss.loss, args, kwargs, contextlib.nullcontext)
-        return float(loss), self._log_probs
-
-    def traced_value(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def traced_value(self, args: tuple, kwargs: dict, values: TracedValues) -> Terms:
         """Pyro's own loss as a tensor, without gradients."""
         mode = _LossCode()
-        with _VALIDATION_OFF, Unvalidated(), pyro.validation_enabled(False), torch.no_grad(), mode:
-            loss = self._run(self._loss.loss, args, kwargs, mode.user_program)
-        return torch.as_tensor(loss).detach(), self._log_probs
-
-    def settle(self, args: tuple, kwargs: dict) -> None:
-        """Let the loss find out how deep plates are nested, which Pyro does by drawing numbers in its first step."""
-        if self._loss.vectorize_particles and math.isinf(self._loss.max_plate_nesting):
-            with untouched():
-                self.value(args, kwargs)
-
-    def trainable(self, args: tuple, kwargs: dict) -> list[Tensor]:
-        """The leaves that the loss depends on, in the order of their use, from one run that leaves no mark."""
-        with untouched():
-            surrogate = self.traced(args, kwargs).surrogate
-        if surrogate is None or surrogate.grad_fn is None:
-            raise ValueError("the loss depends on no parameter that requires a gradient")
-        return _leaves(surrogate.grad_fn)
-
-    def seconds_per_step(self, args: tuple, kwargs: dict) -> float:
-        """Roughly what one step by Pyro takes; leaves no mark."""
-        best = math.inf
-        for _ in range(3):
-            start = time.perf_counter()
-            self.trainable(args, kwargs)
-            best = min(best, time.perf_counter() - start)
-        # Leaving no mark costs about what the gradient and the update, which are left out, would.
-        return best
+        with _LOCK, torch.no_grad(), mode:
+            loss = self._run(self._plain_loss(), args, kwargs, mode.user_program)
+        return Terms(torch.as_tensor(loss).detach(), None, self._log_probs, values.all_valid())
 
     def first_not_finite(self, args: tuple, kwargs: dict) -> str | None:
         """Where, in the order of execution, values stop being finite; None if they do not."""
@@ -227,24 +251,35 @@ class Objective:
                 if bad:
                     found.append(f"{' and '.join(bad)} of site {name!r} in the {role}")
 
-        def looking(*given: Any) -> tuple[Any, Any]:
-            traces = self._inner_get_trace(*given)
-            for role, trace in zip(("guide", "model"), reversed(traces), strict=True):
-                inspect(role, trace)
-            return traces
+        def look(model_trace: Any, guide_trace: Any) -> None:
+            inspect("guide", guide_trace)
+            inspect("model", model_trace)
 
-        self._loss._get_trace = looking
-        try:
-            with pyro.validation_enabled(False), untouched():
-                self.value(args, kwargs)
-        finally:
-            self._loss._get_trace = self._get_trace
+        with _LOCK, torch.no_grad(), pyro.validation_enabled(False), untouched():
+            self._run(self._plain_loss(), args, kwargs, contextlib.nullcontext, look)
         return found[0] if found else None
 
-    def _run(self, method: Callable, args: tuple, kwargs: dict, around: Callable) -> Any:
-        self._log_probs, self.sites = {}, []
+    # ---- the run itself
+
+    def _loss_and_grads(self) -> Program:
+        if not isinstance(self.loss, ELBO):
+            return _gradients_of(self.loss)
+        return plain_loss(self.loss).loss_and_grads
+
+    def _plain_loss(self) -> Program:
+        return plain_loss(self.loss).loss if isinstance(self.loss, ELBO) else self.loss
+
+    def _run(
+        self,
+        method: Callable,
+        args: tuple,
+        kwargs: dict,
+        around: Callable,
+        look: Callable[[Any, Any], None] | None = None,
+    ) -> Any:
+        self._log_probs = {}
         precision = BFloat16Products() if self._precision == "bfloat16" else contextlib.nullcontext()
-        with precision:
+        with precision, self._traces_seen(getattr(method, "__self__", None), look or self._record):
             if self.prepare is not None:
                 with around():
                     args = _as_tuple(self.prepare(*args, **kwargs))
@@ -258,57 +293,87 @@ class Objective:
             return program
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if self._mark:
+                mark_parameters()
+            if around is contextlib.nullcontext:
+                return program(*args, **kwargs)
             tracker = _SiteTracker()
-            # Pyro takes no gradient unless a trace holds a parameter site; parameters of plain modules make none.
-            apply_stack(_parameter_mark())
             try:
                 with around(), tracker:
                     return program(*args, **kwargs)
-            except RuntimeError as error:
-                if "data-dependent control flow" not in str(error):
-                    raise
-                place = f"after site {tracker.sites[-1]!r}" if tracker.sites else "before its first site"
-                reads = "reads a tensor's value in Python (.item(), float(), bool(), if, or a shape made from data)"
-                raise UntraceableError(f"the {role} {reads}, {place}") from error
-            finally:
-                self.sites += [f"{role}.{name}" for name in tracker.sites]
+            except ValueReadError as error:
+                place = "before its first site" if tracker.last is None else f"after site {tracker.last!r}"
+                raise UntraceableError(f"the {role} {reading(error)}, {place}") from error
 
         return wrapped
 
-    def _get_trace(self, model: Program, guide: Program, args: tuple, kwargs: dict) -> tuple[Any, Any]:
-        traces = self._inner_get_trace(model, guide, args, kwargs)
-        for role, trace in zip(("model", "guide"), traces, strict=True):
+    @contextlib.contextmanager
+    def _traces_seen(self, loss: Any, look: Callable[[Any, Any], None]) -> Iterator[None]:
+        """Show every pair of traces that the loss makes to `look`."""
+        if not isinstance(loss, ELBO):
+            yield
+            return
+        inner = loss._get_trace
+
+        def get_trace(*given: Any) -> tuple[Any, Any]:
+            traces = inner(*given)
+            look(*traces)
+            return traces
+
+        vars(loss)["_get_trace"] = get_trace
+        try:
+            yield
+        finally:
+            del vars(loss)["_get_trace"]
+
+    def _record(self, model_trace: Any, guide_trace: Any) -> None:
+        for role, trace in (("model", model_trace), ("guide", guide_trace)):
             for name, site in trace.nodes.items():
                 if site["type"] == "sample" and "unscaled_log_prob" in site:
-                    self._record(f"{role}.{name}", site["unscaled_log_prob"].detach(), site["mask"])
-        return traces
+                    self._add(f"{role}.{name}", site["unscaled_log_prob"].detach(), site["mask"])
 
-    def _record(self, name: str, log_prob: Tensor, mask: Tensor | bool | None) -> None:
+    def _add(self, name: str, log_prob: Tensor, mask: Tensor | bool | None) -> None:
         if isinstance(mask, Tensor):
             log_prob = torch.where(mask, log_prob, 0.0)
         elif mask is False:
             log_prob = torch.zeros_like(log_prob)
-        mean = log_prob.sum() / self._loss.num_particles
+        mean = log_prob.sum() / self.loss.num_particles
         self._log_probs[name] = self._log_probs[name] + mean if name in self._log_probs else mean
 
 
-def _parameter_mark() -> Message:
-    return Message(
-        type="param",
-        name="_pyrovae_parameters",
-        fn=None,
-        is_observed=False,
-        args=(),
-        kwargs={},
-        value=torch.empty(0),
-        infer={},
-        scale=1.0,
-        mask=None,
-        cond_indep_stack=(),
-        done=True,
-        stop=False,
-        continuation=None,
-    )
+def plain_loss(loss: ELBO) -> ELBO:
+    """A loss without Pyro's own just-in-time compilation, which the engines do better; its options stay shared."""
+    plain = _PLAIN.get(type(loss))
+    if plain is None:
+        return loss
+    twin = plain.__new__(plain)
+    twin.__dict__ = vars(loss)
+    return twin
+
+
+def reading(error: ValueReadError) -> str:
+    """What the error message says that code does."""
+    if error.by:
+        return f"cannot be traced, because {error.by} reads a tensor's value"
+    return "reads a tensor's value in Python (.item(), float(), bool(), if, print, or a shape made from data)"
+
+
+def _gradients_of(loss: Program) -> Program:
+    """As `pyro.infer.SVI` takes the gradients of a loss that is a function."""
+
+    def loss_and_grads(*args: Any, **kwargs: Any) -> Any:
+        value = loss(*args, **kwargs)
+        if getattr(value, "requires_grad", False):
+            value.backward(retain_graph=True)
+        return value
+
+    return loss_and_grads
+
+
+def _met(trace: Any) -> list[Tensor]:
+    """The unconstrained parameters of a trace of parameter sites."""
+    sites = [site for name, site in trace.nodes.items() if name != PARAMETER_MARK]
+    return list(dict.fromkeys(site["value"].unconstrained() for site in sites))
 
 
 def _as_tuple(value: Any) -> tuple:

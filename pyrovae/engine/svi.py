@@ -2,65 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from pyro.infer import ELBO, Trace_ELBO
-from torch import Tensor
+from pyro.optim import PyroOptim
 
-from pyrovae.engine.capture import untouched
-from pyrovae.engine.compilation import CompilerError, missing_compiler, tf32
-from pyrovae.engine.functions import GraphFunction, TooManyGraphsError
-from pyrovae.engine.optimizers import (
-    LearningRates,
-    StateWatch,
-    UncapturableError,
-    capturable_step,
-    realized,
-    why_not_capturable,
-)
+from pyrovae.engine.choice import ENGINES, TIERS, Work, tier_for
+from pyrovae.engine.compilation import CompilerError, missing_compiler
+from pyrovae.engine.engines import CompiledEngine, DisagreementError, Engine, GraphEngine, PyroEngine, Step, Training
+from pyrovae.engine.functions import TooManyGraphsError
+from pyrovae.engine.observation import observing
+from pyrovae.engine.optimizers import OptimizerFactory, PyroUpdater, TorchUpdater, updater_for
 from pyrovae.engine.programs import Objective, UntraceableError
-from pyrovae.engine.watching import named_parameters
-from pyrovae.runtime import restore_rng_state, rng_state
+from pyrovae.engine.randomness import restore_rng_state, rng_state
+from pyrovae.engine.work import Counting
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("auto", "compiled", "graph", "pyro")
 PRECISIONS = ("float32", "tf32", "bfloat16")
-OptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
-
-# What `auto` reckons with: seconds to make the graphs (two, since the last batch is a short one; compiled with cold
-# caches, 4 s with warm ones), and the share of Pyro's time that they save (measured on two CPU cores; on a GPU more).
-_COST = {"compiled": 25.0, "graph": 1.0}
-_SAVING = {"compiled": 0.65, "graph": 0.3}
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one update or evaluation computed, still on the device.
-
-    Attributes:
-        loss: The negative bound (before the update), shape (); (steps,) from `SVI.run`.
-        log_probs: Unscaled log-probability by site ("model.x", "model.z", "guide.z"), shaped like `loss`: summed over
-            the batch, averaged over particles.
-    """
-
-    loss: Tensor
-    log_probs: dict[str, Tensor] = field(default_factory=dict)
 
 
 class SVI:
-    """Stochastic variational inference for any Pyro model and guide with static structure.
+    """Stochastic variational inference for any Pyro model and guide.
 
     The programs themselves are traced, with Pyro's own loss code, into one graph that holds the caller's `prepare`,
     guide, model, gradients and the optimizer's update. Parameters and the optimizer's state stay where they are and
     change in place, so `module.state_dict()`, `optimizer.state_dict()` and `torch.get_rng_state()` are always the whole
-    truth. The first step of a fresh optimizer runs its own `step()`, which makes its state.
+    truth. The first two steps with each signature of the arguments are Pyro's own: they make what is made at the first
+    step, and show what the programs use. A graph is made anew when any of that has changed, and is compared with Pyro
+    at its first step, its second, fourth, eighth, and so on.
 
     A loss that is not finite stops all further updates: parameters stay as they were before it, `update` returns NaN
     from then on, and `step` raises. `diagnose` names the cause and allows updates again.
@@ -68,24 +44,39 @@ class SVI:
     Args:
         model: Pyro program; receives the arguments of `step`, after `prepare`.
         guide: Pyro program with the same arguments.
-        optim: A torch optimizer over the parameters, or a function from the list of parameters to one, for parameters
-            that exist only once the programs have run (Pyro's parameter store, lazy modules).
-        loss: A Pyro ELBO: `Trace_ELBO` (the default), `TraceMeanField_ELBO`, `RenyiELBO`.
+        optim: One of Pyro's optimizers, which trains the parameters that Pyro knows by name; or a torch optimizer over
+            parameters, or a function from the list of parameters to one, for parameters that exist only once the
+            programs have run (Pyro's parameter store, lazy modules).
+        loss: A Pyro ELBO (`Trace_ELBO` by default), or any loss that `pyro.infer.SVI` takes.
         engine: "pyro" runs Pyro's own loss and gradients; "graph" a traced graph, without a compiler; "compiled" one
-            compiled graph; "auto" the fastest that works here and pays for itself.
+            compiled graph; "auto" starts with Pyro, and goes on with what pays.
         prepare: Turns the arguments of `step` into those of model and guide, inside the graph: look up a batch,
             convert, binarise. Tensor arguments are inputs of the graph; others are constants.
         precision: "float32"; "bfloat16" for the products of linear and convolutional layers, everything else and
             log-probabilities in float32; "tf32" lets the GPU use TF32 for float32 products.
         steps: How many steps the run will take, if known, for "auto".
+        check_every: Pyro takes the 1st, 2nd, 4th, 8th … and every `check_every`-th step of each graph, and what the
+            graph would have done is compared; a difference is warned of, and Pyro goes on. None: never.
+        tiers: For "auto", after how many steps an engine takes over, by its name, as in `{"graph": 2, "compiled": 500}`;
+            by default that follows from how much work a step is.
+
+    Attributes:
+        engine: The engine at work.
 
     Raises:
         ValueError: If an option is none of those named, or the parameters cannot be trained.
 
     Example:
-        >>> svi = SVI(vae.model, vae.guide, torch.optim.Adam(vae.parameters()), prepare=lambda index: images[index])
-        >>> for index in torch.randperm(len(images)).split(128):
-        ...     svi.step(index)
+        >>> import pyro, pyro.distributions as dist, torch
+        >>> def model():
+        ...     pyro.sample("z", dist.Normal(3.0, 1.0))
+        >>> def guide():
+        ...     pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
+        >>> svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), engine="graph")
+        >>> losses = [svi.step() for _ in range(200)]
+        >>> round(float(pyro.param("loc")))
+        3
+        >>> pyro.clear_param_store()
 
     References:
         Bingham et al. 2019, Pyro: Deep Universal Probabilistic Programming, JMLR 20.
@@ -95,35 +86,76 @@ class SVI:
         self,
         model: Callable[..., Any],
         guide: Callable[..., Any],
-        optim: torch.optim.Optimizer | OptimizerFactory,
-        loss: ELBO | None = None,
+        optim: torch.optim.Optimizer | OptimizerFactory | PyroOptim,
+        loss: ELBO | Callable[..., Any] | None = None,
         *,
         engine: str = "auto",
         prepare: Callable[..., Any] | None = None,
         precision: str = "float32",
         steps: int | None = None,
+        check_every: int | None = 1000,
+        tiers: Mapping[str, int] | None = None,
     ) -> None:
         for name, value, allowed in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        if loss is not None and not isinstance(loss, ELBO):
-            raise ValueError(f"loss must be a pyro.infer.ELBO, got {type(loss).__name__}")
-        self._objective = Objective(model, guide, loss or Trace_ELBO(), prepare, precision)
-        self._watched = (model, guide, prepare)
-        self._tf32 = precision == "tf32"
-        self._optim, self._steps = optim, steps
-        self._asked = engine
-        self.engine: str | None = None if engine == "auto" else engine
-        self.description = f"engine {engine}" + (", not yet chosen" if engine == "auto" else ", as asked")
-        self._ready = False
+        if not (loss is None or isinstance(loss, ELBO) or (callable(loss) and not isinstance(loss, torch.nn.Module))):
+            raise ValueError(f"loss must be a pyro.infer.ELBO or a function, got {type(loss).__name__}")
+        if check_every is not None and check_every < 1:
+            raise ValueError(f"check_every must be at least 1, or None for no check, got {check_every}")
+        if tiers is not None and not tiers.keys() <= set(TIERS):
+            raise ValueError(f"tiers names engines ({', '.join(TIERS)}), got {', '.join(map(str, tiers))}")
+        if not (callable(optim) or isinstance(optim, (torch.optim.Optimizer, PyroOptim))):
+            raise ValueError(
+                f"optim must be a pyro.optim optimizer, a torch optimizer or a function, got {type(optim).__name__}"
+            )
+        objective = Objective(
+            model, guide, loss or Trace_ELBO(), prepare, precision, mark=not isinstance(optim, PyroOptim)
+        )
+        self._training = Training(objective, updater_for(optim), precision)
+        self._asked, self._steps, self._check_every, self._tiers = engine, steps, check_every, tiers
+        self._pyro = PyroEngine(self._training)
+        self._engines: dict[str, Engine] = {"pyro": self._pyro}
+        self._work: Work | None = None
+        self._settled = engine != "auto"  # no other engine will be chosen
+        self._unread = False  # losses since the last one that was looked at
         self._warned = False
+        self.engine = "pyro" if engine == "auto" else engine
+        self._reason = f"engine {engine}, as asked"
+        if engine == "auto":
+            self._reason = "engine pyro, until the first steps have shown what pays"
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """The torch optimizer."""
-        if not isinstance(self._optim, torch.optim.Optimizer):
+        """The torch optimizer.
+
+        Raises:
+            ValueError: If it does not exist yet, or Pyro's optimizers train.
+        """
+        updater = self._training.updater
+        if isinstance(updater, PyroUpdater):
+            raise ValueError("Pyro's optimizers train, one for each parameter: they are in the `optim` that was given")
+        assert isinstance(updater, TorchUpdater)
+        if updater.optimizer is None:
             raise ValueError("the optimizer does not exist before the first step, because `optim` is a function")
-        return self._optim
+        return updater.optimizer
+
+    @property
+    def description(self) -> str:
+        """The engine at work, and why, in a line."""
+        engine = self._engines.get(self.engine)
+        outside = engine.outside if isinstance(engine, CompiledEngine) else None
+        return self._reason + (f"; the update runs outside the graph: {outside}" if outside else "")
+
+    @property
+    def steps_taken(self) -> Counter[str]:
+        """Updates so far, by the engine that took them."""
+        return self._training.steps_taken
+
+    @property
+    def graphs_made(self) -> int:
+        """How many graphs of updates there are now."""
+        return sum(len(e.graphs.plans) for e in self._engines.values() if isinstance(e, GraphEngine))
 
     # ---- what the caller does
 
@@ -138,24 +170,37 @@ class SVI:
             UntraceableError: If the engine was named, and the programs cannot be traced.
             CompilerError: If "compiled" was named, and compilation is impossible.
         """
-        self._prepare_for(args, kwargs)
-        before = rng_state(self._device)
-        loss = float(self.update(*args, **kwargs).loss)
-        if not math.isfinite(loss):
-            restore_rng_state(before, self._device)
-            raise FloatingPointError(self.diagnose(*args, **kwargs))
-        return loss
+        before = rng_state(self._training.device)
+        unread = self._unread
+        result = self.update(*args, **kwargs)
+        self._unread = False
+        if math.isfinite(float(result.loss)):
+            return _as_returned(result)
+        restore_rng_state(before, self._training.device)
+        if not unread and self._engine(self.engine).name != "pyro":
+            # Pyro takes the step: it says in its own words what is not valid, or finds that it was rounding.
+            self._training.healthy.fill_(True)
+            result = self._pyro.update(args, kwargs)
+            if math.isfinite(float(result.loss)):
+                return _as_returned(result)
+            restore_rng_state(before, self._training.device)
+        raise FloatingPointError(self.diagnose(*args, **kwargs))
 
     def update(self, *args: Any, **kwargs: Any) -> Step:
         """Take one gradient step; the compiled engine does not read any result on the host."""
-        self._prepare_for(args, kwargs)
-        return self._guarded(self._update_by, args, kwargs)
+        self._unread = True
+        if not self._settled:
+            taken = self._training.steps_taken.total()
+            if taken in (1, 2) and self._tiers is None:
+                return self._measured_update(taken, args, kwargs)
+            self._choose()
+        return self._guarded(lambda engine: engine.update(args, kwargs))
 
     def run(self, batches: Iterable[tuple]) -> Step:
         """One update for each tuple of arguments, with the least host work between them.
 
         Args:
-            batches: The arguments of each step. Between the steps nothing but tensors and learning rates may change.
+            batches: The arguments of each step. Between the steps nothing but tensors may change.
 
         Returns:
             Losses and log-probabilities, shape (steps,).
@@ -163,26 +208,37 @@ class SVI:
         batches = list(batches)
         if not batches:
             raise ValueError("run needs at least one batch")
-        self._prepare_for(batches[0], {})
-        if self._in_one_graph():
-            self._rates.refresh()
-            # What hinders graphs shows before any step is taken, and single steps then say so and go on without.
-            with contextlib.suppress(UntraceableError, UncapturableError, CompilerError, TooManyGraphsError):
-                return Step(*self._whole.stacked(batches))
-        done = [self.update(*batches[0])]
-        with self._whole.unchanging(), self._gradients.unchanging():
-            done += [self.update(*batch) for batch in batches[1:]]
-        losses = torch.stack([step.loss for step in done])
-        return Step(losses, {k: torch.stack([step.log_probs[k] for step in done]) for k in done[0].log_probs})
+        done: list[Step] = []
+        while len(done) < len(batches):
+            if self._settled:
+                self._run_settled(batches, done)
+            else:
+                done.append(self.update(*batches[len(done)]))
+        self._unread = True
+        device, dtype = done[-1].loss.device, done[-1].loss.dtype
+        losses = torch.stack([step.loss.to(device, dtype) for step in done])
+        names = [name for name in done[-1].log_probs if all(name in step.log_probs for step in done)]
+        return Step(losses, {name: torch.stack([s.log_probs[name].to(device) for s in done]) for name in names})
+
+    def _run_settled(self, batches: list[tuple], done: list[Step]) -> None:
+        """Take as many of the remaining steps as one engine takes."""
+
+        def go_on(engine: Engine) -> Step:
+            engine.run(batches[len(done) :], done)
+            return done[-1]
+
+        step = self._guarded(go_on)
+        if not done or step is not done[-1]:
+            done.append(step)
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss, without a gradient or a change to any parameter."""
-        return float(self.evaluate(*args, **kwargs).loss)
+        result = self.evaluate(*args, **kwargs)
+        return _as_returned(result)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Step:
         """Loss and log-probabilities, without a gradient or a change to any parameter, on the device."""
-        self._prepare_for(args, kwargs)
-        return self._guarded(self._evaluate_by, args, kwargs)
+        return self._guarded(lambda engine: engine.evaluate(args, kwargs))
 
     def diagnose(self, *args: Any, **kwargs: Any) -> str:
         """Run the programs by Pyro on these arguments, say where values stop being finite, and allow updates again.
@@ -190,186 +246,135 @@ class SVI:
         Returns:
             One or two sentences.
         """
-        self._prepare_for(args, kwargs)
-        self._healthy.fill_(True)
-        names = named_parameters(*self._watched)
+        training = self._training
+        training.healthy.fill_(True)
+        names = training.names()
         bad = [
-            names.get(id(p), f"parameter {i}") for i, p in enumerate(self._parameters) if not torch.isfinite(p).all()
+            names.get(id(p), f"parameter {i}")
+            for i, p in enumerate(training.updater.parameters)
+            if not torch.isfinite(p).all()
         ]
-        place = self._objective.first_not_finite(args, kwargs)
+        place = training.objective.first_not_finite(args, kwargs)
         if bad:
             return f"the loss is not finite, because parameters are not: {', '.join(bad)}; the step before broke them"
         if place:
             return f"the loss is not finite: {place}; parameters are as they were before this step"
         return "the loss was not finite in an earlier step; parameters are as before it, and this batch is sound"
 
-    # ---- choosing and preparing
+    def state_dict(self) -> dict[str, Any]:
+        """Which engine takes which step, for a run that is to be resumed to the bit.
 
-    def _prepare_for(self, args: tuple, kwargs: dict) -> None:
-        if self._ready:
-            return
-        self._objective.settle(args, kwargs)
-        if not isinstance(self._optim, torch.optim.Optimizer):
-            self._optim = self._optim(self._objective.trainable(args, kwargs))
-        self._parameters = [p for group in self._optim.param_groups for p in group["params"]]
-        self._device = self._parameters[0].device
-        self._rates = LearningRates(self._optim, self._device)
-        self._healthy = torch.ones((), dtype=torch.bool, device=self._device)
-        self._keep_state_on_device()
-        trouble = self._trouble_with_parameters()
-        if self.engine is None:
-            self.engine, reason = self._choose(trouble, args, kwargs)
-            self.description = f"engine {self.engine}, chosen because {reason}"
-            logger.info(self.description)
-        elif trouble and self.engine != "pyro":
-            raise ValueError(f"{trouble}; engine='pyro' may run it")
-        self._build()
-        self._ready = True
+        Parameters, the optimizer's state and the generators' are kept by their owners, not here.
+        """
+        return {
+            "engine": self.engine,
+            "reason": self._reason,
+            "settled": self._settled,
+            "work": None if self._work is None else asdict(self._work),
+            "steps_taken": dict(self.steps_taken),
+            "uses": {name: e.uses() for name, e in self._engines.items() if isinstance(e, GraphEngine)},
+        }
 
-    def _build(self, uncapturable: str | None = None) -> None:
-        """Make the functions that will be traced; nothing is traced yet."""
-        common: dict[str, Any] = {"watched": self._watched, "rehearsal": self._rehearse, "tf32": self._tf32}
-        engine = "compiled" if self.engine == "compiled" else "graph"
-        # A step from empty state makes the state, which no graph can; plain gradient descent has none to make.
-        self._stateless = isinstance(self.optimizer, torch.optim.SGD) and not any(
-            group["momentum"] for group in self.optimizer.param_groups
-        )
-        self._outside = uncapturable or why_not_capturable(self.optimizer)
-        if engine == "compiled" and self._outside:
-            self.description += f"; the update runs outside the graph: {self._outside}"
-        self._gradients = GraphFunction(self._loss_and_gradients, engine if self._outside else "graph", **common)
-        self._whole = GraphFunction(
-            self._whole_step, "compiled", stale=lambda: StateWatch(self.optimizer).changed, **common
-        )
-        self._evaluation = GraphFunction(self._objective.traced_value, engine, **common)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on as the run whose `state_dict` this is; to be called before the first step.
 
-    def _trouble_with_parameters(self) -> str | None:
-        devices = sorted({str(p.device) for p in self._parameters})
-        if len(devices) > 1:
-            return f"parameters live on {len(devices)} devices ({', '.join(devices)}), and a graph has one"
-        if not all(p.is_leaf for p in self._parameters):
-            return "some parameters are not leaves, so an update in place would not reach what they were made from"
-        return None
+        Raises:
+            ValueError: If a step has been taken.
+        """
+        if self.steps_taken:
+            raise ValueError("load_state_dict is for an SVI that has not taken a step")
+        if self._asked in ("auto", state["engine"]):
+            self.engine, self._reason, self._settled = state["engine"], state["reason"], state["settled"]
+        self._work = None if state["work"] is None else Work(**state["work"])
+        self.steps_taken.update(state["steps_taken"])
+        for name, uses in state["uses"].items():
+            engine = self._engine(name)
+            assert isinstance(engine, GraphEngine)
+            engine.resume(uses)
 
-    def _choose(self, trouble: str | None, args: tuple, kwargs: dict) -> tuple[str, str]:
-        """The engine for `auto`, and why."""
+    # ---- which engine
+
+    def _engine(self, name: str) -> Engine:
+        if name not in self._engines:
+            make = {"graph": GraphEngine, "compiled": CompiledEngine}[name]
+            self._engines[name] = make(self._training, self._check_every)
+        return self._engines[name]
+
+    def _measured_update(self, taken: int, args: tuple, kwargs: dict[str, Any]) -> Step:
+        """The second or third step, by Pyro, with its work counted; the first makes what later ones use."""
+        if taken == 1:
+            observed = observing()
+            step = self._pyro.update(args, kwargs, around=observed)
+            self._work = Work(observed.found.calls)
+            return step
+        with Counting() as counted:  # by itself, because it is Python too
+            step = self._pyro.update(args, kwargs)
+        calls = self._work.calls if self._work is not None else 0
+        self._work = Work(calls, counted.operators, counted.flops, counted.elements)
+        return step
+
+    def _choose(self) -> None:
+        """Let `auto` choose the engine of the next step."""
+        taken = self._training.steps_taken.total()
+        if taken == 0 or (self._tiers is None and self._steps is None and taken & (taken - 1)):
+            return  # without a stated length it looks again whenever the run has become twice as long
+        trouble = self._training.objective.only_by_pyro or self._training.updater.trouble()
+        if not self._training.updater.parameters:
+            trouble = trouble or "the loss depends on no parameter that requires a gradient: nothing is trained"
         if trouble:
-            return "pyro", trouble
-        lacking = missing_compiler(self._device)
-        candidates = ["graph"] if lacking else ["compiled", "graph"]
-        note = f" ({lacking})" if lacking else ""
-        if self._steps is None:
-            return candidates[0], f"the number of steps is not known{note}"
-        seconds = self._objective.seconds_per_step(args, kwargs)
-        outlook = f"{self._steps:,} steps of about {seconds * 1e3:.1f} ms by Pyro"
-        for candidate in candidates:
-            if self._steps * seconds * _SAVING[candidate] > _COST[candidate]:
-                return candidate, f"{outlook} outweigh the {_COST[candidate]:g} s that the graph costs{note}"
-        return "pyro", f"{outlook} do not outweigh making a graph{note}"
+            self._go_on_with("pyro", trouble)
+            self._settled = True
+            return
+        lacking = missing_compiler(self._training.device)
+        name, reason = tier_for(taken, self._steps, self._work, lacking, self._tiers)
+        last = "graph" if lacking else "compiled"
+        self._settled = name == last or (self._steps is not None and self._tiers is None and self._work is not None)
+        if name != self.engine or self._settled:
+            self._go_on_with(name, reason)
 
-    def _keep_state_on_device(self) -> None:
-        """Have the optimizer keep its step counts on a GPU, where a graph can advance them, or bring them back."""
-        for group in self.optimizer.param_groups:
-            if "capturable" in group and not group.get("fused"):
-                group["capturable"] = self._device.type == "cuda"
-        for state in self.optimizer.state.values():
-            state.update({k: v.to(self._device) for k, v in state.items() if isinstance(v, Tensor)})
+    def _go_on_with(self, name: str, reason: str) -> None:
+        self.engine = name
+        self._reason = f"engine {name}, because {reason}"
+        logger.info(self._reason)
 
-    def _guarded(self, action: Callable[[str, tuple, dict], Step], args: tuple, kwargs: dict) -> Step:
+    def _guarded(self, action: Callable[[Engine], Step]) -> Step:
         """Run, and when a graph is impossible and the engine was not named, go on with the next engine."""
-        assert self.engine is not None
+        if self._asked not in ("auto", "pyro") and self.engine != "pyro":
+            self._refuse_trouble()
+        engine = self._engine(self.engine)
         try:
-            return action(self.engine, args, kwargs)
+            return action(engine)
         except TooManyGraphsError as error:
             if not self._warned:
                 logger.warning("%s; Pyro runs what has no graph yet", error)
             self._warned = True
-            return action("pyro", args, kwargs)
-        except UncapturableError as error:
-            self._build(str(error))
+            return action(self._pyro)
+        except DisagreementError as error:
+            self._fall_back("pyro", f"the graph and Pyro differ: {error}")
+            assert isinstance(engine, GraphEngine)
+            return engine.last_by_pyro
         except (UntraceableError, CompilerError) as error:
             if self._asked != "auto":
                 raise
             self._fall_back("graph" if isinstance(error, CompilerError) else "pyro", str(error))
-        return self._guarded(action, args, kwargs)
+        return self._guarded(action)
+
+    def _refuse_trouble(self) -> None:
+        trouble = self._training.objective.only_by_pyro
+        if trouble:
+            raise UntraceableError(f"{trouble}; engine='pyro' runs it")
+        trouble = self._training.updater.trouble()
+        if trouble:
+            raise ValueError(f"{trouble}; engine='pyro' may run it")
 
     def _fall_back(self, engine: str, reason: str) -> None:
-        self.engine = engine
-        self.description = f"engine {engine}, because {reason}"
-        logger.warning(self.description)
-        self._build()
+        self.engine, self._settled = engine, True
+        self._reason = f"engine {engine}, because {reason}"
+        logger.warning(self._reason)
 
-    # ---- the engines
 
-    def _update_by(self, engine: str, args: tuple, kwargs: dict) -> Step:
-        if engine == "pyro":
-            return self._pyro_update(args, kwargs)
-        if not self._in_one_graph():
-            loss, log_probs, gradients = self._gradients(*args, **kwargs)
-            for index, gradient in gradients.items():
-                self._parameters[index].grad = gradient
-            return Step(self._apply(loss), log_probs)
-        self._rates.refresh()
-        loss, log_probs = self._whole(*args, **kwargs)
-        return Step(loss, log_probs)
-
-    def _in_one_graph(self) -> bool:
-        """Whether the next step is gradients and update in one graph."""
-        return self.engine == "compiled" and not self._outside and bool(self.optimizer.state or self._stateless)
-
-    def _evaluate_by(self, engine: str, args: tuple, kwargs: dict) -> Step:
-        if engine == "pyro":
-            with tf32(self._tf32):
-                loss, log_probs = self._objective.value(args, kwargs)
-            return Step(torch.tensor(loss, device=self._device), log_probs)
-        return Step(*self._evaluation(*args, **kwargs))
-
-    def _pyro_update(self, args: tuple, kwargs: dict) -> Step:
-        self.optimizer.zero_grad(set_to_none=True)
-        with tf32(self._tf32):
-            loss, log_probs = self._objective.backward(args, kwargs)
-        return Step(self._apply(torch.tensor(loss)).to(self._device), log_probs)
-
-    def _apply(self, loss: Tensor) -> Tensor:
-        """Update from `.grad` by the optimizer itself, if the loss is finite: on a GPU this waits for it."""
-        if self._healthy.to(loss.device) & torch.isfinite(loss):
-            self.optimizer.step()
-        else:
-            self._healthy.fill_(False)
-            loss = torch.full_like(loss, math.nan)
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss
-
-    # ---- what is traced
-
-    def _rehearse(self, *args: Any, **kwargs: Any) -> None:
-        """Let Pyro check sites and shapes on real values, and make parameters that do not exist yet."""
-        with untouched():
-            self._objective.value(args, kwargs)
-        self._rehearsed = list(self._objective.sites)
-
-    def _loss_and_gradients(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor], dict[int, Tensor]]:
-        with torch.enable_grad():
-            terms = self._objective.traced(args, kwargs)
-            if self._objective.sites != self._rehearsed:
-                changed = sorted(set(self._objective.sites) ^ set(self._rehearsed)) or self._rehearsed
-                raise UntraceableError(f"the sites differ from call to call ({', '.join(changed)})")
-            if terms.surrogate is None or not terms.surrogate.requires_grad:
-                raise ValueError("the loss depends on no parameter that requires a gradient")
-            gradients = torch.autograd.grad(terms.surrogate, self._parameters, allow_unused=True)
-        return terms.loss, terms.log_probs, {i: g for i, g in enumerate(gradients) if g is not None}
-
-    def _whole_step(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, log_probs, gradients = self._loss_and_gradients(*args, **kwargs)
-        states = [v for s in self.optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
-        with torch.no_grad():
-            changing = [*(self._parameters[i].detach() for i in gradients), *states]
-            before = [tensor.clone() for tensor in changing]
-            capturable_step(
-                self.optimizer, self._rates.tensors, [(self._parameters[i], g) for i, g in gradients.items()]
-            )
-            healthy = realized(self._healthy & torch.isfinite(loss))
-            for tensor, old in zip(changing, before, strict=True):
-                tensor.copy_(torch.where(healthy, tensor, old))
-            self._healthy.copy_(healthy)
-            return torch.where(healthy, loss, math.nan), log_probs
+def _as_returned(step: Step) -> Any:
+    """The loss as `pyro.infer.SVI` returns it: a number, or several."""
+    if isinstance(step.value, (tuple, list)):
+        return type(step.value)(map(float, step.value))
+    return float(step.loss if step.value is None else step.value)

@@ -6,13 +6,18 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import Trace_ELBO
 from torch import nn
 from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves
 
 from pyrovae.engine import SVI, compile_function
 from pyrovae.engine.capture import capture
-from pyrovae.engine.watching import Placement
+from pyrovae.engine.engines import CompiledEngine, Training
+from pyrovae.engine.guards import Placement
+from pyrovae.engine.optimizers import TorchUpdater
+from pyrovae.engine.programs import Objective
+from pyrovae.engine.values import TracedValues
 
 SLOW = pytest.mark.slow
 GRAPHS = ["graph", pytest.param("compiled", marks=SLOW)]
@@ -52,17 +57,17 @@ def test_schedule_beta_and_a_short_last_batch(engine, make_pair, images):
     assert_close(torch.tensor(results[engine][0]), torch.tensor(results["pyro"][0]), rtol=1e-5, atol=1e-3)
     for ours, theirs in zip(results[engine][1], results["pyro"][1], strict=True):
         assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
-    assert len((svi._whole if engine == "compiled" else svi._gradients)._plans) == 2
+    assert svi.graphs_made == 2
 
 
 @pytest.mark.parametrize("engine", ["pyro", *GRAPHS])
 def test_resumed_run_is_equal_to_the_bit(engine, make_pair, images):
     whole = make_pair()
-    _, expected = run(whole, engine, [(images,)] * 6)
+    _, expected = run(whole, engine, [(images,)] * 12)
 
     first = make_pair()
-    svi, losses = run(first, engine, [(images,)] * 3)
-    saved = copy.deepcopy((first.state_dict(), svi.optimizer.state_dict(), torch.get_rng_state()))
+    svi, losses = run(first, engine, [(images,)] * 7)
+    saved = copy.deepcopy((first.state_dict(), svi.optimizer.state_dict(), torch.get_rng_state(), svi.state_dict()))
 
     second = make_pair()
     optimizer = adam(second)
@@ -72,8 +77,10 @@ def test_resumed_run_is_equal_to_the_bit(engine, make_pair, images):
     torch.manual_seed(99)
     again.evaluate_loss(images)  # evaluation before the first step changes nothing but the random state
     torch.set_rng_state(saved[2])
-    losses += [again.step(images) for _ in range(3)]
+    again.load_state_dict(saved[3])
+    losses += [again.step(images) for _ in range(5)]
     assert losses == expected
+    assert engine == "pyro" or again.steps_taken[engine] > 4
     for ours, theirs in zip(second.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
@@ -107,9 +114,9 @@ def test_optimizers_in_one_graph(name, make_pair, images, monkeypatch):
     results = {}
     for engine in ("pyro", "compiled"):
         pair = make_pair()
-        svi, losses = run(pair, engine, [(images,)] * 4, OPTIMIZERS[name](list(pair.parameters())))
+        svi, losses = run(pair, engine, [(images,)] * 8, OPTIMIZERS[name](list(pair.parameters())))
         results[engine] = losses, [p.detach() for p in pair.parameters()]
-    assert svi._whole._plans
+    assert svi.steps_taken["compiled"] == 3
     assert_close(torch.tensor(results["compiled"][0]), torch.tensor(results["pyro"][0]), rtol=1e-5, atol=1e-3)
     for ours, theirs in zip(results["compiled"][1], results["pyro"][1], strict=True):
         assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
@@ -120,8 +127,9 @@ def test_optimizer_with_hooks_updates_outside_the_graph(make_pair, images, monke
     pair, calls = make_pair(), []
     optimizer = adam(pair)
     optimizer.register_step_post_hook(lambda *_: calls.append(1))
-    svi, _ = run(pair, "compiled", [(images,)] * 3, optimizer)
-    assert len(calls) == 3
+    svi, _ = run(pair, "compiled", [(images,)] * 8, optimizer)
+    assert len(calls) == 8
+    assert svi.steps_taken["compiled"] == 3
     assert "outside the graph" in svi.description
 
 
@@ -143,11 +151,18 @@ def test_swapped_part_edited_buffer_and_mode_are_noticed(images):
                 pyro.sample("z", dist.Normal(self.net(x), 1.0).to_event(1))
 
     pair = Shifted()
-    svi = SVI(pair.model, pair.guide, torch.optim.SGD(pair.parameters(), lr=0.0), engine="graph")
+    optimizer = torch.optim.SGD(pair.parameters(), lr=0.0)
+    svi = SVI(pair.model, pair.guide, optimizer, engine="graph", check_every=None)
 
     def loss():
+        for _ in range(4):
+            with torch.random.fork_rng():
+                svi.step(images)
         torch.manual_seed(0)
-        return svi.step(images)
+        before = svi.steps_taken["graph"]
+        value = svi.step(images)
+        assert svi.steps_taken["graph"] == before + 1
+        return value
 
     def by_pyro():
         torch.manual_seed(0)
@@ -193,10 +208,11 @@ def test_buffers_changed_by_the_programs_are_written_back(engine, images):
                 pyro.sample("z", dist.Normal(net(x), 1.0).to_event(1))
 
         svi = SVI(model, guide, torch.optim.SGD(net.parameters(), lr=1e-3), engine=name)
-        for _ in range(3):
+        for _ in range(8):
             svi.step(images)
+        assert name == "pyro" or svi.steps_taken[engine] == 3
         finals[name] = net.state_dict()
-    assert finals[engine]["1.num_batches_tracked"] == 3
+    assert finals[engine]["1.num_batches_tracked"] == 8
     for key, value in finals["pyro"].items():
         assert_close(finals[engine][key], value, rtol=1e-4, atol=1e-5)
 
@@ -215,11 +231,21 @@ def test_new_memory_of_a_parameter_is_noticed(make_pair):
 def test_what_a_graph_changes_is_known(make_pair, images):
     """A CUDA graph is made after a few calls whose changes are undone, and these only."""
     pair = make_pair()
-    svi = SVI(pair.model, pair.guide, adam(pair), engine="graph")
-    svi.step(images)
-    step = capture(lambda x: tree_leaves(svi._whole_step(x)), [images])
-    states = [value for state in svi.optimizer.state.values() for value in state.values()]
-    assert set(map(id, step.changed)) == set(map(id, [*pair.parameters(), *states, svi._healthy]))
+    training = Training(
+        Objective(pair.model, pair.guide, Trace_ELBO(), None, "float32", True), TorchUpdater(adam(pair)), "float32"
+    )
+    engine = CompiledEngine(training, None)
+    engine.pyro.update((images,), {})
+
+    def whole_step(x):
+        with TracedValues() as values:
+            return tree_leaves(engine._traced_step(values, x))
+
+    stale = engine._stale()  # makes the tensors of the learning rates
+    step = capture(whole_step, [images])
+    assert not any(changed() for changed in stale)
+    states = [value for state in training.updater.optimizer.state.values() for value in state.values()]
+    assert set(map(id, step.changed)) == set(map(id, [*pair.parameters(), *states, training.healthy]))
     assert len(step.lifted) > len(step.changed)  # learning rates
     net = nn.Sequential(nn.Linear(12, 3), nn.BatchNorm1d(3))
     through = capture(lambda x: [net(x)], [images])
@@ -250,13 +276,13 @@ def test_a_schedule_of_other_things_than_rates_ends_by_pyro(make_pair, images, m
 
 def test_two_engines_side_by_side(make_pair, images):
     alone = make_pair()
-    _, expected = run(alone, "graph", [(images,)] * 3)
+    _, expected = run(alone, "graph", [(images,)] * 8)
     one, two = make_pair(), make_pair("full")
     svis = [SVI(p.model, p.guide, adam(p), engine="graph") for p in (one, two)]
     svis[1].step(images)
     torch.manual_seed(0)
     losses = []
-    for _ in range(3):
+    for _ in range(8):
         losses.append(svis[0].step(images))
         state = torch.get_rng_state()
         svis[1].step(images)
@@ -276,26 +302,27 @@ def test_prepare_runs_inside_the_graph(make_pair):
 
         svi = SVI(pair.model, pair.guide, adam(pair), engine=engine, prepare=prepare)
         torch.manual_seed(0)
-        results[engine] = [svi.step(torch.arange(i, i + 10), torch.tensor(0.5)) for i in range(3)]
+        results[engine] = [svi.step(torch.arange(i, i + 10), torch.tensor(0.5)) for i in range(8)]
     assert results["graph"] == pytest.approx(results["pyro"], rel=1e-5)
 
 
 @pytest.mark.parametrize("engine", GRAPHS)
 def test_run_takes_many_steps(engine, make_pair, images):
     """What single steps give, to the bit, with a short batch among the rest; the first run makes Adam's state."""
-    batches = [(images[:16],), (images[16:32],), (images[32:],)] * 2
+    batches = [(images[:16],), (images[16:32],), (images[32:],)] * 5
     one, two = make_pair(), make_pair()
     _, expected = run(one, engine, batches)
     svi = SVI(two.model, two.guide, adam(two), engine=engine)
     torch.manual_seed(0)
     parts = [svi.run(batches[:2]), svi.run(batches[2:])]
-    assert torch.cat([part.loss for part in parts]).tolist() == expected
-    assert parts[1].log_probs["model.x"].shape == (4,)
+    assert torch.cat([part.loss for part in parts]).tolist() == torch.tensor(expected).tolist()
+    assert parts[1].log_probs["model.x"].shape == (13,)
+    assert svi.steps_taken[engine] == 5
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
 @pytest.mark.slow
-def test_run_of_more_sizes_than_graphs(make_pair, images):
+def test_run_of_more_sizes_than_graphs(make_pair, images, monkeypatch):
     """Graphs give up before the first step of such a run, and no step is taken twice."""
     results = []
     for engine in ("pyro", "compiled"):
@@ -303,9 +330,10 @@ def test_run_of_more_sizes_than_graphs(make_pair, images):
         svi = SVI(pair.model, pair.guide, torch.optim.SGD(pair.parameters(), lr=1e-3), engine=engine)
         svi.step(images)
         if engine == "compiled":
-            svi._whole._plans.update({number: next(iter(svi._whole._plans.values())) for number in range(7)})
+            monkeypatch.setattr("pyrovae.engine.functions.MAX_GRAPHS", 2)
         torch.manual_seed(0)
-        results.append(svi.run([(images,), (images[:5],), (images[:6],)]).loss)
+        results.append(svi.run([(images,), (images[:5],), (images[:6],)] * 5).loss)
+    assert svi.steps_taken == {"pyro": 1 + 5 + 2 * 3 + 1 + 2, "compiled": 1 + 1 + 0}
     assert_close(results[1], results[0], rtol=1e-5, atol=1e-3)
 
 
@@ -314,6 +342,8 @@ def test_evaluation_moves_nothing(engine, make_pair, images):
     pair = make_pair()
     svi, _ = run(pair, engine, [(images,)] * 2)
     before = copy.deepcopy((pair.state_dict(), svi.optimizer.state_dict()["state"]))
+    for _ in range(3):
+        svi.evaluate_loss(images)
     torch.manual_seed(4)
     ours = svi.evaluate_loss(images)
     torch.manual_seed(4)

@@ -1,0 +1,298 @@
+"""Every private name of torch and Pyro that the engine uses: no other file has one, and each has a test of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pyro
+import pyro.distributions.util
+import pyro.infer.util
+import pyro.nn.module
+import pyro.poutine.util
+import torch
+import torch.compiler
+import torch.distributions.distribution
+import torch.nn.modules.module
+from pyro.infer.traceenum_elbo import _get_common_scale
+from pyro.infer.util import Dice, _fulldot
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import _PYRO_PARAM_STORE, _PYRO_STACK, Message, apply_stack
+from pyro.poutine.subsample_messenger import _Subsample
+from pyro.util import warn_if_inf, warn_if_nan
+from torch import Tensor, fx
+from torch._decomp.decompositions import native_batch_norm_decomposition
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import (
+    disable_proxy_modes_tracing,
+    get_proxy_mode,
+    get_proxy_slot,
+    make_fx,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
+
+__all__ = [
+    "FakeTensorMode",
+    "Message",
+    "Messenger",
+    "TorchDispatchMode",
+    "TreeSpec",
+    "make_fx",
+    "tree_flatten",
+    "tree_leaves",
+    "tree_unflatten",
+]
+
+# ---- tensors and operators
+
+# Batch norm changes its running statistics behind a schema that does not say so; this form of it says so.
+SILENT_WRITES = {
+    torch.ops.aten.native_batch_norm.default: slice(3, 5),
+    torch.ops.aten.cudnn_batch_norm.default: slice(3, 5),
+}
+DECOMPOSITIONS = {torch.ops.aten.native_batch_norm.default: native_batch_norm_decomposition}
+
+
+def storage_of(tensor: Tensor) -> int:
+    """A number that tensors of the same memory share while they live."""
+    return tensor.untyped_storage()._cdata
+
+
+def written_arguments(operator: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """The arguments that an operator writes to, by its schema.
+
+    Args:
+        operator: An ATen operator; anything else writes nothing.
+        args: Tensors, or nodes of a graph.
+        kwargs: The same.
+    """
+    schema = getattr(operator, "_schema", None)
+    if schema is None:
+        return []
+    found = list(args[SILENT_WRITES[operator]]) if operator in SILENT_WRITES else []
+    if schema.is_mutable:
+        given = dict(zip([a.name for a in schema.arguments], args, strict=False)) | kwargs
+        found += [given.get(a.name) for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    return tree_leaves(found)
+
+
+def is_view(operator: Any) -> bool:
+    """Whether an operator's result shares memory with its first argument."""
+    schema = getattr(operator, "_schema", None)
+    return schema is not None and bool(schema.returns) and schema.returns[0].alias_info is not None
+
+
+def gradient_hooks(tensor: Tensor) -> Any:
+    """What `Tensor.register_post_accumulate_grad_hook` has registered, or None."""
+    return tensor._post_accumulate_grad_hooks
+
+
+# ---- tracing
+
+
+def trace_graph(function: Callable[..., Any], tensors: Sequence[Tensor]) -> fx.GraphModule:
+    """The ATen operations of `function(*tensors)`, run on real values."""
+    one_mode = tracing(TracingContext(FakeTensorMode()))  # the tracer would make one for every node, and take longer
+    without_cudnn = torch.backends.cudnn.flags(enabled=False)  # its batch norm hides what it changes
+    with without_cudnn, one_mode:
+        return make_fx(function, decomposition_table=DECOMPOSITIONS, tracing_mode="real")(*tensors)
+
+
+def node_of(tensor: Tensor) -> fx.Node | None:
+    """The node that made a tensor in the trace under way; None for a tensor from outside."""
+    mode = get_proxy_mode()
+    slot = None if mode is None else get_proxy_slot(tensor, mode.tracer, None)
+    return None if slot is None else slot.proxy.node
+
+
+def owner_of(node: fx.Node) -> Any:
+    """What a `get_attr` node of the trace under way stands for."""
+    mode = get_proxy_mode()
+    assert mode is not None
+    return getattr(mode.tracer.root, str(node.target), None)
+
+
+def untraced() -> contextlib.AbstractContextManager[Any]:
+    """Inside, operations run without becoming part of the trace under way."""
+    return disable_proxy_modes_tracing()
+
+
+_COMPILING = threading.RLock()
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Have `torch.compiler.is_compiling()` say yes: optimizers then accept step counts in tensors on a CPU."""
+    with _COMPILING:
+        before = torch.compiler._is_compiling_flag
+        torch.compiler._is_compiling_flag = True
+        try:
+            yield
+        finally:
+            torch.compiler._is_compiling_flag = before
+
+
+@functools.cache
+def realize() -> Callable[[Tensor], Tensor]:
+    """An operator that returns its argument, which Inductor does not inline into the users of the result.
+
+    Inductor is imported here, since it takes two seconds and 150 MB.
+    """
+    try:
+        import torch._inductor.test_operators
+
+        return torch.ops._inductor_test.realize
+    except (ImportError, AttributeError):  # a torch without the operator: correct, but slower on the CPU
+        return lambda tensor: tensor
+
+
+def inductor_compile(graph: fx.GraphModule, inputs: Sequence[Tensor], options: dict[str, Any]) -> Callable[..., Any]:
+    """Compile a graph for inputs like these."""
+    import torch._inductor
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    # Inductor's cache of whole graphs asks for a shape environment, though every shape here is static.
+    mode = FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True)
+    fakes: list[Any] = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
+    placeholders = (node for node in graph.graph.nodes if node.op == "placeholder")
+    for placeholder, fake in zip(placeholders, fakes, strict=True):
+        placeholder.meta["val"] = fake  # where Inductor's C++ wrapper looks for the inputs
+    return torch._inductor.compile(graph, fakes, options=options)
+
+
+# ---- surroundings of a call
+
+
+def modes_around() -> int:
+    """How many torch function and dispatch modes are active."""
+    return torch._C._len_torch_function_stack() + torch._C._len_torch_dispatch_stack()
+
+
+def handlers_around() -> bool:
+    """Whether a Pyro handler is active around the call."""
+    return bool(_PYRO_STACK)
+
+
+def settings_around() -> tuple[Any, ...]:
+    """Switches of torch and Pyro that change what the same program computes."""
+    return (
+        torch.get_default_dtype(),
+        pyro.distributions.util._VALIDATION_ENABLED,
+        pyro.poutine.util._VALIDATION_ENABLED,
+        pyro.infer.util._VALIDATION_ENABLED,
+        torch.distributions.distribution.Distribution._validate_args,
+        pyro.nn.module._MODULE_LOCAL_PARAMS,
+        len(_MODULES._global_forward_hooks),
+        len(_MODULES._global_forward_pre_hooks),
+        len(_MODULES._global_backward_hooks),
+    )
+
+
+_MODULES: Any = torch.nn.modules.module
+
+
+def step_hooks(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer has hooks on its step."""
+    return bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+
+
+# ---- Pyro
+
+
+def stored_parameters() -> dict[str, Tensor]:
+    """Pyro's parameter store: unconstrained tensors by name, itself and not a copy."""
+    return _PYRO_PARAM_STORE._params
+
+
+def parameter_slots(names: Iterable[str]) -> list[tuple[Any, str, str]]:
+    """Where Pyro's parameter store keeps parameters of these names: the dictionary, the key, and a name for messages."""
+    store = vars(_PYRO_PARAM_STORE)
+    slots: list[tuple[Any, str, str]] = [(store, "_params", "Pyro's parameter store")]
+    for name in names:
+        if name in store["_params"]:
+            slots.append((store["_params"], name, f"the parameter {name!r}"))
+            slots.append((store["_constraints"], name, f"the constraint of parameter {name!r}"))
+    return slots
+
+
+def mark_parameters() -> None:
+    """Show Pyro a parameter site, without which it takes no gradient; parameters of plain modules make none."""
+    apply_stack(
+        Message(
+            type="param",
+            name=PARAMETER_MARK,
+            fn=None,
+            is_observed=False,
+            args=(),
+            kwargs={},
+            value=torch.empty(0),
+            infer={},
+            scale=1.0,
+            mask=None,
+            cond_indep_stack=(),
+            done=True,
+            stop=False,
+            continuation=None,
+        )
+    )
+
+
+PARAMETER_MARK = "_pyrovae_parameters"
+
+
+def is_subsample(distribution: Any) -> bool:
+    """Whether a site's distribution is the draw of a plate's indices."""
+    return isinstance(distribution, _Subsample)
+
+
+# ---- which code of torch or Pyro asks for a tensor's value, and what it is told while there is none
+
+
+def passes_on(frame: FrameType) -> bool:
+    """Whether a frame is a mode, or torch's wrapper of one, that hands a call on."""
+    code = frame.f_code
+    return code.co_name in ("__torch_function__", "__torch_dispatch__") or code.co_filename.endswith(_WRAPPERS)
+
+
+_WRAPPERS = ("torch/_compile.py", "torch/_dynamo/eval_frame.py")
+
+
+def asking_code() -> CodeType:
+    """The code that called a tensor's method, behind the modes that passed the call on."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and passes_on(frame):
+        frame = frame.f_back
+    return frame.f_code if frame is not None else sys._getframe(0).f_code
+
+
+NAN_WARNINGS = (warn_if_nan.__code__, warn_if_inf.__code__)
+ZERO_PROBABILITY = Dice.compute_expectation.__code__
+"""Asks whether any probability is zero, and then leaves those terms out."""
+EXPECTATION = _fulldot.__code__
+"""Sums probability times cost."""
+EQUAL_SCALES = _get_common_scale.__code__
+"""Compares the scales of enumerated sites."""
+
+_VALID_IF_TRUE = {
+    str(Path(torch.__file__).parent / "distributions" / name)
+    for name in ("distribution.py", "constraints.py", "continuous_bernoulli.py", "geometric.py", "wishart.py")
+} | {
+    str(Path(pyro.__file__).parent / name)
+    for name in ("poutine/scale_messenger.py", "distributions/von_mises_3d.py", "distributions/coalescent.py")
+}
+_VALID_IF_FALSE = {str(Path(pyro.__file__).parent / "distributions/sine_skewed.py")}
+
+
+def validates(code: CodeType) -> bool | None:
+    """The answer that this code takes for "valid" when it asks a tensor for its truth; None if it asks something else."""
+    if code.co_filename in _VALID_IF_TRUE:
+        return True
+    return False if code.co_filename in _VALID_IF_FALSE else None

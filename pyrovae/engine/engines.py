@@ -1,0 +1,518 @@
+"""The engines: Pyro itself, a traced graph with the optimizer beside it, and one compiled graph."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.engine import checking
+from pyrovae.engine.capture import untouched
+from pyrovae.engine.checking import Outcome
+from pyrovae.engine.compat import handlers_around, modes_around, parameter_slots, stored_parameters
+from pyrovae.engine.compilation import tf32
+from pyrovae.engine.functions import Graphs, Plan, ReplayError
+from pyrovae.engine.guards import named_parameters
+from pyrovae.engine.optimizers import (
+    LearningRates,
+    StateWatch,
+    UncapturableError,
+    Updater,
+    capturable_step,
+    realized,
+)
+from pyrovae.engine.programs import Objective, Terms
+from pyrovae.engine.randomness import restore_rng_state, rng_state, same_state
+from pyrovae.engine.values import TracedValues
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one update or evaluation computed, still on the device.
+
+    Attributes:
+        loss: The negative bound (before the update), shape (); (steps,) from `SVI.run`.
+        log_probs: Unscaled log-probability by site ("model.x", "model.z", "guide.z"), shaped like `loss`: summed over
+            the batch, averaged over particles.
+        value: What Pyro's own code returned, if it has taken the step: a number, or two of `ReweightedWakeSleep`.
+    """
+
+    loss: Tensor
+    log_probs: dict[str, Tensor] = field(default_factory=dict)
+    value: Any = None
+
+
+class DisagreementError(RuntimeError):
+    """A graph computes something else than Pyro; says what."""
+
+
+@dataclass
+class Training:
+    """What all engines work on.
+
+    Attributes:
+        objective: Model, guide and loss.
+        updater: Moves the parameters.
+        precision: Of matrix products.
+        healthy: Whether every loss so far was finite, boolean (); no update happens after one that was not.
+        steps_taken: Updates by the engine that took them.
+        adopted: Whether the parameters are known.
+    """
+
+    objective: Objective
+    updater: Updater
+    precision: str
+    healthy: Tensor = field(default_factory=lambda: torch.ones((), dtype=torch.bool))
+    steps_taken: Counter[str] = field(default_factory=Counter)
+    adopted: bool = False
+
+    def adopt(self, met: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
+        """Take up parameters that a backward pass by Pyro has shown."""
+        self.updater.adopt(met, leaves)
+        if not self.adopted and self.updater.parameters:
+            self.adopted = True
+            self.healthy = self.healthy.to(self.device)
+            self.updater.keep_state_on_device()
+
+    def as_loss(self, value: Any) -> Tensor:
+        """What a loss returned as a tensor beside the parameters, and of their type."""
+        number = float(sum(value)) if isinstance(value, (tuple, list)) else float(value)
+        like = next((p for p in self.updater.parameters if p.is_floating_point()), torch.empty(0))
+        return torch.tensor(number, dtype=like.dtype, device=self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.updater.device
+
+    def names(self) -> dict[int, str]:
+        """Names of parameters by the tensor's `id`, for messages."""
+        stored = {id(tensor): name for name, tensor in stored_parameters().items()}
+        return stored | named_parameters(self.objective.model, self.objective.guide, self.objective.prepare)
+
+
+class Engine(ABC):
+    """One way to take a step."""
+
+    name: str
+
+    @abstractmethod
+    def update(self, args: tuple, kwargs: dict[str, Any]) -> Step:
+        """Take one gradient step."""
+
+    @abstractmethod
+    def evaluate(self, args: tuple, kwargs: dict[str, Any]) -> Step:
+        """Compute the loss, and change nothing."""
+
+    def run(self, batches: Sequence[tuple], done: list[Step]) -> None:
+        """One update for each tuple of arguments, each put behind what is done."""
+        for batch in batches:
+            done.append(self.update(batch, {}))
+
+
+class PyroEngine(Engine):
+    """Pyro's own loss and gradients, and the optimizer's own step.
+
+    Args:
+        training: What is trained.
+    """
+
+    name = "pyro"
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self.gradients: dict[Tensor, Tensor] = {}
+
+    def update(
+        self,
+        args: tuple,
+        kwargs: dict[str, Any],
+        *,
+        around: contextlib.AbstractContextManager[Any] | None = None,
+        keep_gradients: bool = False,
+    ) -> Step:
+        """Take one gradient step.
+
+        Args:
+            args: Arguments of the programs.
+            kwargs: The same, by name.
+            around: What loss and gradients, but not the optimizer, are computed in.
+            keep_gradients: Whether to leave copies of the gradients in `gradients`.
+        """
+        training = self._training
+        try:
+            with tf32(training.precision == "tf32"), around or contextlib.nullcontext():
+                value, log_probs, met, leaves = training.objective.backward(args, kwargs)
+        except BaseException:
+            training.updater.clear()
+            raise
+        training.adopt(met, leaves)
+        if keep_gradients:
+            self.gradients = {p: p.grad.clone() for p in training.updater.parameters if p.grad is not None}
+        loss = apply_update(training, training.as_loss(value), met)
+        training.steps_taken["pyro"] += 1
+        return Step(loss, log_probs, value)
+
+    def evaluate(self, args: tuple, kwargs: dict[str, Any]) -> Step:
+        """Compute the loss, and change nothing."""
+        with tf32(self._training.precision == "tf32"):
+            value, log_probs = self._training.objective.value(args, kwargs)
+        return Step(self._training.as_loss(value), log_probs, value)
+
+
+def apply_update(training: Training, loss: Tensor, met: Sequence[Tensor]) -> Tensor:
+    """Update from `.grad` by the optimizer itself, if the loss is finite: on a GPU this waits for it."""
+    if training.healthy.to(loss.device) & torch.isfinite(loss):
+        training.updater.step(met)
+    else:
+        training.healthy.fill_(False)
+        training.updater.clear()
+        loss = torch.full_like(loss, math.nan)
+    return loss
+
+
+class GraphEngine(Engine):
+    """Loss and gradients as a traced graph, run operation by operation; the optimizer steps by itself.
+
+    Args:
+        training: What is trained.
+        check_every: At which steps of a graph Pyro takes the step and the graph is compared; None for never.
+    """
+
+    name = "graph"
+
+    def __init__(self, training: Training, check_every: int | None) -> None:
+        self._training, self._check_every = training, check_every
+        self.pyro = PyroEngine(training)
+        self._said: set[str] = set()
+        self._doubt: str | None = None
+        self.last_by_pyro: Step = Step(torch.zeros(()))
+        self._graphs = self._make_graphs()
+        self._evaluations = Graphs(
+            self._evaluation, self.name, self._roots(), slots=self._slots, tf32=training.precision == "tf32"
+        )
+
+    def _make_graphs(self) -> Graphs:
+        return Graphs(
+            self._loss_and_gradients,
+            "graph",
+            self._roots(),
+            stale=self._stale,
+            slots=self._slots,
+            tf32=self._training.precision == "tf32",
+        )
+
+    def _roots(self) -> dict[str, Any]:
+        objective = self._training.objective
+        roots = {
+            "model": objective.model, "guide": objective.guide, "prepare": objective.prepare, "loss": objective.loss,
+        }  # fmt: skip
+        return {name: root for name, root in roots.items() if root is not None}
+
+    @property
+    def graphs(self) -> Graphs:
+        """The graphs of updates."""
+        return self._graphs
+
+    # ---- an update
+
+    def update(self, args: tuple, kwargs: dict[str, Any]) -> Step:
+        """Take one gradient step, by a graph where there is one.
+
+        Raises:
+            UntraceableError: If no graph can be made, or it fails; nothing has changed then.
+            CompilerError: If compilation is impossible.
+            TooManyGraphsError: If graphs do not pay.
+            DisagreementError: If the graph computes something else than Pyro. Pyro has taken the step.
+        """
+        planned = self._plan(args, kwargs)
+        if isinstance(planned, Step):
+            return planned
+        plan, tensors = planned
+        plan.uses += 1
+        if checking.due(plan.uses, self._check_every) or self._doubt is not None:
+            return self._checked_update(plan, tensors, args, kwargs)
+        return self._update_by(plan, tensors, args, kwargs)
+
+    def _plan(self, args: tuple, kwargs: dict[str, Any]) -> tuple[Plan, list[Tensor]] | Step:
+        """The graph for these arguments, or the step that Pyro has taken in its stead."""
+
+        def by_pyro() -> Step:
+            return self.pyro.update(args, kwargs)
+
+        reason = self._not_now()
+        if reason is not None:
+            self._say(reason)
+            return by_pyro()
+        entry, tensors = self._graphs.lookup(args, kwargs)
+        if any(tensor.requires_grad for tensor in tensors):
+            self._say("an argument requires a gradient")
+            return by_pyro()
+        plan = self._graphs.ready(entry, tensors)
+        while plan is None and entry.uses_before is not None:
+            # In a run that is resumed a graph took this step: Python runs twice, and leaves no mark.
+            with untouched(), self._graphs.rehearsing(entry):
+                found = self._training.objective.backward(args, kwargs)
+            self._training.updater.clear()
+            self._training.adopt(*found[2:])
+            plan = self._graphs.ready(entry, tensors)
+        if plan is None:
+            return self.pyro.update(args, kwargs, around=self._graphs.rehearsing(entry))
+        if plan.overlaps(tensors):
+            self._say("an argument lies in the memory of a parameter")
+            return by_pyro()
+        return plan, tensors
+
+    def uses(self) -> dict[str, dict[str, int]]:
+        """How often each graph was used, for a run that is resumed."""
+        return {"updates": self._graphs.uses(), "evaluations": self._evaluations.uses()}
+
+    def resume(self, uses: Mapping[str, Mapping[str, int]]) -> None:
+        """Take up what `uses` said in the run that is resumed."""
+        self._graphs.resume(uses["updates"])
+        self._evaluations.resume(uses["evaluations"])
+
+    def _not_now(self) -> str | None:
+        """Why Pyro takes this step, whatever graphs there are."""
+        if handlers_around():
+            return "a Pyro handler is active around the step"
+        if modes_around():
+            return "a torch mode is active around the step"
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            return "autocast is on"
+        if not torch.is_grad_enabled():
+            return "gradients are switched off"
+        if self._training.updater.gradients_of_the_caller():
+            return "a parameter had a gradient before the step"
+        return None
+
+    def _say(self, reason: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            logger.info("Pyro takes this step, because %s", reason)
+
+    def _update_by(self, plan: Plan, tensors: list[Tensor], args: tuple, kwargs: dict[str, Any]) -> Step:
+        training = self._training
+        before = rng_state(training.device)
+        results = self._replay(plan, tensors, before)
+        if not self._may_apply(results):
+            # Not valid or not finite: Pyro says so in its own words, or finds that it was rounding.
+            restore_rng_state(before, training.device)
+            return self.pyro.update(args, kwargs)
+        for index, gradient in results["gradients"].items():
+            training.updater.parameters[index].grad = gradient
+        loss = apply_update(training, results["loss"], plan.met)
+        training.steps_taken[self.name] += 1
+        return Step(loss, results["log_probs"])
+
+    def _replay(self, plan: Plan, tensors: list[Tensor], before: dict[str, Tensor]) -> Any:
+        try:
+            with self._graphs.switched():
+                return plan.results(tensors)
+        except ReplayError:
+            restore_rng_state(before, self._training.device)
+            raise
+
+    def _may_apply(self, results: dict[str, Any]) -> bool:
+        valid = results.get("valid")
+        finite = torch.isfinite(results["loss"])
+        return bool(finite if valid is None else finite & valid)
+
+    # ---- against Pyro
+
+    def _checked_update(self, plan: Plan, tensors: list[Tensor], args: tuple, kwargs: dict[str, Any]) -> Step:
+        """Let Pyro take the step, and compare what the graph would have done."""
+        training = self._training
+        before = rng_state(training.device)
+        ours = self._rehearsal(plan, tensors, before)
+        after = rng_state(training.device)
+        restore_rng_state(before, training.device)
+        step = self.pyro.update(args, kwargs, keep_gradients=True)
+        doubt = None
+        if ours is not None:
+            doubt = checking.difference(
+                ours, Outcome(step.loss, step.log_probs, self.pyro.gradients), training.precision, training.names()
+            )
+            if doubt is None and not same_state(after, rng_state(training.device)):
+                doubt = "another number of random numbers is drawn"
+        written = plan.watch.changes()
+        if written:
+            doubt = f"the programs change {written[0]}, a Python object"
+        # A draw on the edge between two values falls differently once in a long while; a graph that is wrong stays so.
+        if doubt is not None and (written or self._doubt is not None):
+            self.last_by_pyro = step
+            raise DisagreementError(doubt)
+        self._doubt = doubt
+        return step
+
+    def _rehearsal(self, plan: Plan, tensors: list[Tensor], before: dict[str, Tensor]) -> Outcome | None:
+        """What the graph computes, leaving tensors as they were; None where Pyro decides whether values are valid."""
+        saved = [tensor.detach().clone() for tensor in plan.captured.changed]
+        try:
+            results = self._replay(plan, tensors, before)
+            if not self._may_apply(results):
+                return None
+            parameters = self._training.updater.parameters
+            gradients = {parameters[index]: gradient.clone() for index, gradient in results["gradients"].items()}
+            return Outcome(results["loss"].clone(), {k: v.clone() for k, v in results["log_probs"].items()}, gradients)
+        finally:
+            with torch.no_grad():
+                for tensor, value in zip(plan.captured.changed, saved, strict=True):
+                    tensor.copy_(value)
+
+    # ---- what is traced
+
+    def _slots(self) -> list[tuple[Any, str, str]]:
+        return parameter_slots(self._training.objective.met_names)
+
+    def _stale(self) -> list[Callable[[], bool]]:
+        updater = self._training.updater
+        version = updater.version
+        return [lambda: updater.version != version or not updater.known()]
+
+    def _loss_and_gradients(self, values: TracedValues, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        parameters = self._training.updater.parameters
+        with torch.enable_grad():
+            terms = self._training.objective.traced(args, kwargs, values)
+            gradients: Sequence[Tensor | None] = [None] * len(parameters)
+            if terms.surrogate is not None and terms.surrogate.requires_grad:
+                trained = [p for p in parameters if p.requires_grad]
+                found = torch.autograd.grad(terms.surrogate, trained, allow_unused=True)
+                by_parameter = dict(zip(trained, found, strict=True))
+                gradients = [by_parameter.get(p) for p in parameters]
+        return results_of(terms, {i: g for i, g in enumerate(gradients) if g is not None})
+
+    def _evaluation(self, values: TracedValues, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return results_of(self._training.objective.traced_value(args, kwargs, values), {})
+
+    # ---- an evaluation
+
+    def run(self, batches: Sequence[tuple], done: list[Step]) -> None:
+        """One update for each tuple of arguments, each put behind what is done; changes are looked for once."""
+        with self._graphs.unchanging():
+            super().run(batches, done)
+
+    def evaluate(self, args: tuple, kwargs: dict[str, Any]) -> Step:
+        """Compute the loss, and change nothing."""
+        if self._not_now() is not None:
+            return self.pyro.evaluate(args, kwargs)
+        entry, tensors = self._evaluations.lookup(args, kwargs)
+        plan = self._evaluations.ready(entry, tensors)
+        while plan is None and entry.uses_before is not None:
+            with untouched(), self._evaluations.rehearsing(entry):
+                self.pyro.evaluate(args, kwargs)
+            plan = self._evaluations.ready(entry, tensors)
+        if plan is None:
+            with self._evaluations.rehearsing(entry):
+                return self.pyro.evaluate(args, kwargs)
+        plan.uses += 1
+        before = rng_state(self._training.device)
+        results = self._replay(plan, tensors, before)
+        if not self._may_apply(results):
+            restore_rng_state(before, self._training.device)
+            return self.pyro.evaluate(args, kwargs)
+        return Step(results["loss"], results["log_probs"])
+
+
+def results_of(terms: Terms, gradients: Mapping[int, Tensor]) -> dict[str, Any]:
+    """What a traced step returns."""
+    results = {"loss": terms.loss, "log_probs": terms.log_probs, "gradients": dict(gradients)}
+    return results if terms.valid is None else results | {"valid": terms.valid}
+
+
+class CompiledEngine(GraphEngine):
+    """Loss, gradients and update as one compiled graph, which reads nothing on the host.
+
+    Where an optimizer's step cannot be part of a graph, loss and gradients are compiled, and the optimizer steps by
+    itself.
+
+    Args:
+        training: What is trained.
+        check_every: At which steps of a graph Pyro takes the step and the graph is compared; None for never.
+
+    Attributes:
+        outside: Why the update runs outside the graph, or None.
+    """
+
+    name = "compiled"
+
+    def __init__(self, training: Training, check_every: int | None) -> None:
+        self.outside: str | None = None
+        self._rates: LearningRates | None = None
+        self._rates_version = -1
+        super().__init__(training, check_every)
+
+    def _make_graphs(self) -> Graphs:
+        return Graphs(
+            self._traced_step,
+            "compiled",
+            self._roots(),
+            stale=self._stale,
+            slots=self._slots,
+            tf32=self._training.precision == "tf32",
+        )
+
+    def update(self, args: tuple, kwargs: dict[str, Any]) -> Step:
+        """Take one gradient step, by a compiled graph where there is one."""
+        try:
+            return super().update(args, kwargs)
+        except UncapturableError as error:
+            self.outside = str(error)
+            return super().update(args, kwargs)
+
+    def _update_by(self, plan: Plan, tensors: list[Tensor], args: tuple, kwargs: dict[str, Any]) -> Step:
+        if not plan.whole:
+            return super()._update_by(plan, tensors, args, kwargs)
+        assert self._rates is not None
+        self._rates.refresh()
+        results = self._replay(plan, tensors, rng_state(self._training.device))
+        self._training.steps_taken[self.name] += 1
+        return Step(results["loss"], results["log_probs"])
+
+    def _rehearsal(self, plan: Plan, tensors: list[Tensor], before: dict[str, Tensor]) -> Outcome | None:
+        if self._rates is not None:
+            self._rates.refresh()
+        return super()._rehearsal(plan, tensors, before)
+
+    def _stale(self) -> list[Callable[[], bool]]:
+        updater = self._training.updater
+        if self._rates is None or self._rates_version != updater.version:
+            self._rates, self._rates_version = LearningRates(updater), updater.version
+        return [*super()._stale(), StateWatch(updater).changed]
+
+    def _traced_step(self, values: TracedValues, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Everything that one step does."""
+        training, updater = self._training, self._training.updater
+        results = self._loss_and_gradients(values, *args, **kwargs)
+        self.outside = self.outside or updater.why_not_capturable()
+        if self.outside is not None:
+            return results
+        movable = set(updater.moved(values.met))
+        gradients = {updater.parameters[i]: g for i, g in results["gradients"].items()}
+        gradients = {p: g for p, g in gradients.items() if p in movable}
+        gradients |= {p: torch.zeros_like(p) for p in updater.without_gradient(values.met, list(gradients))}
+        if not updater.has_state(list(gradients)):
+            raise UncapturableError("the optimizer has not made its state yet")
+        assert self._rates is not None
+        states = [v for o in updater.optimizers for s in o.state.values() for v in s.values() if isinstance(v, Tensor)]
+        with torch.no_grad():
+            changing = [*(p.detach() for p in gradients), *states]
+            before = [tensor.clone() for tensor in changing]
+            capturable_step(updater, self._rates.tensors, gradients)
+            sound = training.healthy & torch.isfinite(results["loss"])
+            healthy = realized(sound & results.pop("valid") if "valid" in results else sound)
+            for tensor, old in zip(changing, before, strict=True):
+                tensor.copy_(torch.where(healthy, tensor, old))
+            training.healthy.copy_(healthy)
+            values.whole = True
+            return results | {"loss": torch.where(healthy, results["loss"], math.nan)}

@@ -1,0 +1,589 @@
+"""Notice that Python has changed behind a graph."""
+
+from __future__ import annotations
+
+import collections
+import contextvars
+import enum
+import functools
+import gc
+import operator
+import re
+import types
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.infer.autoguide import AutoGuide
+from torch import Tensor, nn
+from torch.distributions import Transform
+from torch.distributions.constraints import Constraint
+
+from pyrovae.engine.observation import Observation, is_library_module, names_used
+
+LARGEST_CONTAINER = 2_000
+"""Items of a list, dictionary or set that are watched one by one; of a larger one, only its length is."""
+LARGEST_ARRAY = 65_536
+"""Bytes of a NumPy array whose values are watched."""
+
+_ATOMS = (
+    type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented), re.Pattern,
+    torch.dtype, torch.device, torch.layout, torch.memory_format, enum.Enum, Constraint, np.generic, np.dtype,
+)  # fmt: skip
+_PLAIN_FUNCTIONS = (types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType)
+_RANDOM = ("random.Random", "numpy.random", "torch._C.Generator")
+# What Pyro's and torch's own classes write at every run and never read at the next: (class, start of the name).
+_REWRITTEN = ((AutoGuide, "plates"), (Transform, "_cached"), (Transform, "_inv"))
+_CONTENTS = ("_parameters", "_buffers", "_modules")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_TABLE_ENDS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
+_MISSING = object()
+
+
+@dataclass
+class _Slots:
+    """Places that hold an object, each with the object that it held."""
+
+    holders: list[Any] = field(default_factory=list)
+    keys: list[Any] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+
+    def add(self, holder: Any, key: Any, value: Any, path: str) -> None:
+        self.holders.append(holder)
+        self.keys.append(key)
+        self.values.append(value)
+        self.paths.append(path)
+
+    def unchanged(self, read: Callable[[Any, Any], Any]) -> bool:
+        """Whether every place holds the very same object; fast."""
+        try:
+            return all(map(operator.is_, map(read, self.holders, self.keys), self.values))
+        except (KeyError, IndexError, AttributeError, ValueError):
+            return False
+
+    def changes(self, read: Callable[[Any, Any], Any]) -> Iterator[str]:
+        """The places that hold something else; equal numbers and strings are taken over."""
+        for index, (holder, key, value) in enumerate(zip(self.holders, self.keys, self.values, strict=True)):
+            try:
+                now = read(holder, key)
+            except (KeyError, IndexError, AttributeError, ValueError):
+                now = _MISSING
+            if now is not value:
+                if same(now, value):
+                    self.values[index] = now
+                else:
+                    yield self.paths[index]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two objects are the same, or equal and of a kind that cannot change."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float):
+        return one.hex() == other.hex()  # NaN equals NaN, and -0.0 is not 0.0
+    if isinstance(one, np.generic):
+        return one.tobytes() == other.tobytes()
+    if isinstance(one, types.MethodType):
+        return one.__self__ is other.__self__ and one.__func__ is other.__func__
+    return isinstance(one, _ATOMS) and not isinstance(one, (enum.Enum, Constraint)) and bool(one == other)
+
+
+class Watch:
+    """All that code which ran took for granted of Python objects.
+
+    Watched is what the code can reach: its closures, the globals that it names, defaults and attributes of functions,
+    attributes of objects and classes whose names it uses, items of lists, dictionaries and sets, modules with their
+    parameters, buffers, hooks and mode. Values of tensors need no watch, because graphs read them on every call.
+
+    Args:
+        roots: Objects by name: the programs, the loss, arguments that are no tensors.
+        observation: The run.
+        slots: Further places: a dictionary or list, a key, and a name for messages.
+
+    Attributes:
+        unwatched: What is too large to be watched, by name.
+        refused: What cannot be watched, in words.
+    """
+
+    def __init__(
+        self, roots: Mapping[str, Any], observation: Observation, slots: Iterable[tuple[Any, Any, str]] = ()
+    ) -> None:
+        self.unwatched: list[str] = []
+        self.refused: list[str] = []
+        self._observation = observation
+        self._items, self._cells, self._slots = _Slots(), _Slots(), _Slots()
+        self._sized: list[Any] = []
+        self._sizes: list[int] = []
+        self._size_paths: list[str] = []
+        self._empty: list[Any] = []
+        self._empty_paths: list[str] = []
+        self._relevant: dict[int, frozenset[str]] = {}
+        self._copies: list[tuple[Any, Any, str]] = []
+        self._typed: list[Any] = []
+        self._types: list[type] = []
+        self._generators: list[tuple[Any, Any, str]] = []
+        self._seen: dict[int, Any] = {}
+        self._functions: set[types.CodeType] = set()
+        self._pending: collections.deque[tuple[Any, str]] = collections.deque((v, k) for k, v in roots.items())
+        self._drain()
+        self._add_unreached_functions()
+        self._add_globals()
+        for holder, key, path in slots:
+            self._items.add(holder, key, holder[key], path)
+        self._drain()
+
+    # ---- what the caller asks
+
+    def changed(self) -> bool:
+        """Whether anything is no longer what it was; a few tens of microseconds."""
+        if (
+            self._items.unchanged(operator.getitem)
+            and list(map(len, self._sized)) == self._sizes
+            and not any(self._empty)
+            and self._cells.unchanged(_cell)
+            and self._slots.unchanged(getattr)
+            and (not self._copies or all(_as_copied(value, copy) for value, copy, _ in self._copies))
+            and list(map(type, self._typed)) == self._types
+        ):
+            return False
+        return bool(self.changes())
+
+    def changes(self) -> list[str]:
+        """What is no longer as it was, by name."""
+        found = [
+            *self._items.changes(operator.getitem),
+            *self._cells.changes(_cell),
+            *self._slots.changes(getattr),
+            *(path for table, path in zip(self._empty, self._empty_paths, strict=True) if table),
+            *(path for value, copy, path in self._copies if not _as_copied(value, copy)),
+            *(
+                f"the class of {self._name(o)}"
+                for o, t in zip(self._typed, self._types, strict=True)
+                if type(o) is not t
+            ),
+        ]
+        for index, (container, size) in enumerate(zip(self._sized, self._sizes, strict=True)):
+            if len(container) != size:
+                names = self._relevant.get(id(container))
+                if names is not None and not any(
+                    key in names for key in container if key not in self._known(container)
+                ):
+                    self._sizes[index] = len(container)  # a new attribute that the code does not name
+                else:
+                    found.append(self._size_paths[index])
+        return list(dict.fromkeys(found))
+
+    def moved_generators(self) -> list[str]:
+        """Own random number generators that are no longer in the state in which they were."""
+        return [path for generator, state, path in self._generators if not _as_copied(_state(generator), state)]
+
+    def _known(self, container: Any) -> set[Any]:
+        pairs = zip(self._items.holders, self._items.keys, strict=True)
+        return {key for holder, key in pairs if holder is container}
+
+    def _name(self, value: Any) -> str:
+        return type(value).__name__
+
+    # ---- the walk
+
+    def _drain(self) -> None:
+        while self._pending:
+            value, path = self._pending.popleft()
+            if isinstance(value, _ATOMS) or value is _MISSING or id(value) in self._seen:
+                continue
+            self._seen[id(value)] = value
+            self._visit(value, path)
+
+    def _visit(self, value: Any, path: str) -> None:
+        for kinds, visit in _VISITS:
+            if isinstance(value, kinds):
+                visit(self, value, path)
+                return
+        if _qualified(type(value)).startswith(_RANDOM):
+            self._generators.append((value, _state(value), path))
+        elif hasattr(value, "__next__"):
+            self.refused.append(f"{path} is an iterator, which every run moves")
+        elif getattr(value, "__dict__", None) is not None or _slot_names(type(value)):
+            self._object(value, path)
+        elif hasattr(value, "__self__"):  # a method of an object in C
+            self._reach(value.__self__, path)
+        else:
+            self._copies.append((value, repr(value), path))
+
+    def _reach(self, value: Any, path: str) -> None:
+        self._pending.append((value, path))
+
+    def _item(self, holder: Any, key: Any, value: Any, path: str) -> None:
+        self._items.add(holder, key, value, path)
+        self._reach(value, path)
+
+    def _size(self, container: Any, path: str, relevant: Iterable[str] | None = None) -> None:
+        self._sized.append(container)
+        self._sizes.append(len(container))
+        self._size_paths.append(path)
+        if relevant is not None:
+            self._relevant[id(container)] = frozenset(relevant)
+
+    def _names_for(self, owner: type) -> set[str] | None:
+        """The attribute names that matter of objects of a class; None for all."""
+        if self._observation.any_attribute and not is_library_module(owner.__module__):
+            return None
+        library = any(is_library_module(c.__module__) and c is not object for c in owner.__mro__)
+        return self._observation.library_names if library else self._observation.names
+
+    def _mapping(self, value: Any, path: str) -> None:
+        self._size(value, path)
+        if len(value) > LARGEST_CONTAINER:
+            self.unwatched.append(path)
+            return
+        for key in list(value):
+            self._item(value, key, value[key], f"{path}[{key!r}]")
+        self._attributes(value, path)
+
+    def _sequence(self, value: Any, path: str) -> None:
+        self._size(value, path)
+        if len(value) > LARGEST_CONTAINER:
+            self.unwatched.append(path)
+            return
+        for index, item in enumerate(value):
+            self._item(value, index, item, f"{path}[{index}]")
+        self._attributes(value, path)
+
+    def _tuple(self, value: tuple, path: str) -> None:
+        for index, item in enumerate(value):
+            self._reach(item, f"{path}[{index}]")
+        self._attributes(value, path)
+
+    def _set(self, value: Any, path: str) -> None:
+        if len(value) > LARGEST_CONTAINER:
+            self._size(value, path)
+            self.unwatched.append(path)
+            return
+        self._copies.append((value, frozenset(value), path))
+        for item in value:
+            self._reach(item, path)
+
+    def _array(self, value: np.ndarray, path: str) -> None:
+        if value.nbytes > LARGEST_ARRAY:
+            self.unwatched.append(path)
+        else:
+            self._copies.append((value, value.copy(), path))
+
+    def _bytes(self, value: Any, path: str) -> None:
+        self._copies.append((value, bytes(value), path))
+
+    def _function(self, value: types.FunctionType, path: str) -> None:
+        self._slots.add(value, "__code__", value.__code__, path)
+        if value.__code__ not in self._observation.functions:
+            return
+        self._functions.add(value.__code__)
+        for name in ("__defaults__", "__kwdefaults__"):
+            self._slots.add(value, name, getattr(value, name), f"a default of {path}")
+            self._reach(getattr(value, name), f"a default of {path}")
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            content = _cell_or_missing(cell)
+            if content is not _MISSING:
+                self._cells.add(cell, None, content, name)
+                self._reach(content, name)
+        self._attributes(value, path)
+
+    def _method(self, value: types.MethodType, path: str) -> None:
+        self._reach(value.__func__, path)
+        self._reach(value.__self__, path.rpartition(".")[0] or path)
+
+    def _partial(self, value: functools.partial, path: str) -> None:
+        for part in (value.func, value.args, value.keywords):
+            self._reach(part, path)
+
+    def _cached(self, value: Any, path: str) -> None:
+        self._slots.add(_CacheMisses(value), "value", value.cache_info().misses, f"the cache of {path}")
+        self._reach(value.__wrapped__, path)
+
+    def _property(self, value: Any, path: str) -> None:
+        for name in ("fget", "__func__", "func"):
+            self._reach(getattr(value, name, None), path)
+
+    def _reference(self, value: weakref.ref, path: str) -> None:
+        self._reach(value(), path)
+
+    def _variable(self, value: contextvars.ContextVar, path: str) -> None:
+        now = value.get(None)
+        self._slots.add(_ContextValue(value), "value", now, path)
+        self._reach(now, path)
+
+    def _class(self, value: type, path: str) -> None:
+        names = self._names_for(value)
+        for owner in value.__mro__:
+            if is_library_module(owner.__module__):
+                continue
+            table = owner.__dict__
+            self._size(table, f"{owner.__name__}", names)
+            for key in table:
+                if key not in ("__dict__", "__weakref__", "__doc__", "__module__") and (names is None or key in names):
+                    self._item(table, key, table[key], f"{owner.__name__}.{key}")
+
+    def _module_object(self, value: types.ModuleType, path: str) -> None:
+        table, library = vars(value), is_library_module(value.__name__)
+        if library and value.__name__.partition(".")[0] in ("torch", "pyro", "numpy"):
+            return
+        for name in self._observation.names & table.keys():
+            held = table[name]
+            if not library or not (callable(held) or isinstance(held, types.ModuleType)):
+                self._item(table, name, held, f"{path}.{name}")
+
+    def _network(self, value: nn.Module, path: str) -> None:
+        attributes = vars(value)
+        for name in _CONTENTS:
+            table = attributes[name]
+            self._seen[id(table)] = table
+            self._size(table, path)
+            for key, held in table.items():
+                self._item(table, key, held, f"{path}.{key}")
+        for name in _HOOKS:
+            if attributes[name]:
+                self._reach(attributes[name], f"{path}.{name}")
+            else:
+                self._empty.append(attributes[name])
+                self._empty_paths.append(f"{path}.{name}")
+        self._object(value, path)
+
+    def _object(self, value: Any, path: str) -> None:
+        self._attributes(value, path)
+        self._typed.append(value)
+        self._types.append(type(value))
+        self._reach(type(value), type(value).__name__)
+
+    def _attributes(self, value: Any, path: str) -> None:
+        table = getattr(value, "__dict__", None)
+        names = self._names_for(type(value))
+        if isinstance(table, dict):
+            self._size(table, path, None if names is None else names | {"forward"})
+            for key in list(table):
+                if (names is None or key in names) and not (key.endswith(_TABLE_ENDS) or _is_rewritten(value, key)):
+                    self._item(table, key, table[key], f"{path}.{key}")
+        for key in _slot_names(type(value)):
+            held = getattr(value, key, _MISSING)
+            if held is not _MISSING and (names is None or key in names):
+                self._slots.add(value, key, held, f"{path}.{key}")
+                self._reach(held, f"{path}.{key}")
+
+    # ---- what the programs reach by other ways than their objects
+
+    def _add_unreached_functions(self) -> None:
+        """Functions that ran and that no object led to, such as those in a registry that is written in C."""
+        codes = set(self._observation.functions)
+        made_inside = {
+            constant for code in codes for constant in code.co_consts if isinstance(constant, types.CodeType)
+        }
+        missing = {code for code in codes - self._functions - made_inside if code.co_freevars}
+        if missing:
+            for thing in gc.get_objects():
+                if type(thing) is types.FunctionType and thing.__code__ in missing:
+                    self._reach(thing, thing.__name__)
+        self._drain()
+
+    def _add_globals(self) -> None:
+        for code, namespace in self._observation.functions.items():
+            for name in sorted(names_used(code).globals & namespace.keys()):
+                self._item(namespace, name, namespace[name], name)
+
+
+_VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
+    (Tensor, lambda watch, value, path: None),
+    (type, Watch._class),
+    (types.FunctionType, Watch._function),
+    (types.MethodType, Watch._method),
+    (types.ModuleType, Watch._module_object),
+    (functools.partial, Watch._partial),
+    (type(functools.lru_cache(len)), Watch._cached),
+    ((property, staticmethod, classmethod, functools.cached_property), Watch._property),
+    (weakref.ref, Watch._reference),
+    (contextvars.ContextVar, Watch._variable),
+    (nn.Module, Watch._network),
+    (tuple, Watch._tuple),
+    ((dict, types.MappingProxyType), Watch._mapping),
+    ((list, collections.deque), Watch._sequence),
+    ((set, frozenset), Watch._set),
+    (np.ndarray, Watch._array),
+    ((bytearray, memoryview), Watch._bytes),
+    ((types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType), lambda watch, value, path: None),
+)
+
+
+class Layouts:
+    """What a graph took for granted of tensors that it reads: shape, type, device, whether a gradient is wanted.
+
+    Args:
+        tensors: Kept alive.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self._tensors = list(tensors)
+        self._addresses = [t.data_ptr() for t in self._tensors]
+        self._flags = list(map(_FLAGS, self._tensors))
+        self._layouts = [(t.dtype, t.device, t.stride()) for t in self._tensors]
+
+    def changed(self) -> bool:
+        """Whether any is no longer as it was."""
+        if list(map(_FLAGS, self._tensors)) != self._flags:
+            return True
+        addresses = [t.data_ptr() for t in self._tensors]
+        if addresses == self._addresses:
+            return False
+        self._addresses = addresses  # `parameter.data = other` of the same layout is read like any new value
+        return [(t.dtype, t.device, t.stride()) for t in self._tensors] != self._layouts
+
+
+_FLAGS = operator.attrgetter("requires_grad", "shape", "_backward_hooks")
+
+
+class Placement:
+    """Where tensors lie in memory, which a CUDA graph takes for granted, and `module.cpu().cuda()` changes.
+
+    Args:
+        tensors: Kept alive.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self._tensors = list(tensors)
+        self._addresses = self._now()
+
+    def _now(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in self._tensors]
+
+    def changed(self) -> bool:
+        """Whether any tensor has new memory."""
+        return self._now() != self._addresses
+
+
+class _ContextValue:
+    """The value of a context variable, as an attribute."""
+
+    def __init__(self, variable: contextvars.ContextVar) -> None:
+        self._variable = variable
+
+    @property
+    def value(self) -> Any:
+        return self._variable.get(None)
+
+
+class _CacheMisses:
+    """How often a function with a cache had to compute, as an attribute."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    @property
+    def value(self) -> int:
+        return self._function.cache_info().misses
+
+
+def _cell(cell: types.CellType, _: None) -> Any:
+    return cell.cell_contents
+
+
+def _cell_or_missing(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty until the enclosing function has assigned to it
+        return _MISSING
+
+
+def _as_copied(value: Any, copy: Any) -> bool:
+    if isinstance(copy, np.ndarray):
+        return value.dtype == copy.dtype and value.shape == copy.shape and value.tobytes() == copy.tobytes()
+    if isinstance(copy, Tensor):
+        return torch.equal(value, copy)
+    if isinstance(copy, bytes):
+        return bytes(value) == copy
+    if isinstance(copy, str):
+        return repr(value) == copy
+    return bool(value == copy)
+
+
+def _state(generator: Any) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if hasattr(generator, "getstate"):
+        return generator.getstate()
+    if hasattr(generator, "get_state"):
+        return repr(generator.get_state())
+    return repr(getattr(generator, "bit_generator", generator).state)
+
+
+def _qualified(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@functools.lru_cache(maxsize=1000)
+def _slot_names(kind: type) -> tuple[str, ...]:
+    found: list[str] = []
+    for owner in kind.__mro__:
+        slots = owner.__dict__.get("__slots__", ())
+        found += [slots] if isinstance(slots, str) else list(slots)
+    return tuple(name for name in found if not name.startswith("__"))
+
+
+def _is_rewritten(owner: Any, name: str) -> bool:
+    return any(isinstance(owner, kind) and name.startswith(start) for kind, start in _REWRITTEN)
+
+
+def named_parameters(*functions: Callable[..., Any] | None) -> dict[int, str]:
+    """Names of the parameters of every module that the functions reach, by the tensor's `id`."""
+    modules = [owner for owner in _objects(functions) if isinstance(owner, nn.Module)]
+    largest_first = sorted(modules, key=lambda module: -sum(1 for _ in module.modules()))
+    names: dict[int, str] = {}
+    for module in largest_first:
+        for name, parameter in module.named_parameters():
+            names.setdefault(id(parameter), name)
+    return names
+
+
+def _objects(functions: tuple[Callable[..., Any] | None, ...]) -> list[Any]:
+    """Modules that functions reach through closures, bound methods, partials and their attributes."""
+    seen: dict[int, Any] = {}
+    pending: list[Any] = list(functions)
+    while pending:
+        thing = pending.pop()
+        if thing is None or isinstance(thing, (*_ATOMS, Tensor, type)) or id(thing) in seen:
+            continue
+        seen[id(thing)] = thing
+        if isinstance(thing, (list, tuple)):
+            pending += thing
+        elif isinstance(thing, dict):
+            pending += thing.values()
+        elif isinstance(thing, nn.Module):
+            pending += [v for k, v in vars(thing).items() if not k.startswith("_")] + list(thing.children())
+        elif isinstance(thing, functools.partial):
+            pending += [thing.func, thing.args, thing.keywords]
+        elif callable(thing):
+            pending += _reached_by(thing)
+    return list(seen.values())
+
+
+def _reached_by(function: Any) -> Iterator[Any]:
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        yield owner
+        if not isinstance(owner, (nn.Module, types.ModuleType)) and hasattr(owner, "__dict__"):
+            yield from list(vars(owner).values())
+    function = getattr(function, "__func__", function)
+    yield getattr(function, "__wrapped__", None)
+    for cell in getattr(function, "__closure__", None) or ():
+        content = _cell_or_missing(cell)
+        if content is not _MISSING:
+            yield content
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        for name in code.co_names:
+            value = function.__globals__.get(name)
+            if isinstance(value, nn.Module):
+                yield value

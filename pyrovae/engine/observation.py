@@ -1,0 +1,205 @@
+"""What one run of Python code did: which functions ran, which names they use, and what no graph could repeat."""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import functools
+import inspect
+import random
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pyro
+import torch
+
+_STANDARD = (sysconfig.get_paths()["stdlib"], "<frozen")
+_PACKAGES = (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"])
+_TRUSTED = tuple(str(Path(file).parent) for file in (torch.__file__, pyro.__file__, __file__))
+
+# Calls whose result or effect is not the same at every run, by module and name; "*" is all of a module.
+_IMPURE: dict[str, frozenset[str]] = {
+    "builtins": frozenset({"print", "input", "open", "exec", "eval", "breakpoint"}),
+    "time": frozenset({"*"}),
+    "posix": frozenset({"*"}),
+    "nt": frozenset({"*"}),
+    "_io": frozenset({"*"}),
+    "io": frozenset({"*"}),
+    "_socket": frozenset({"*"}),
+    "_posixsubprocess": frozenset({"*"}),
+    "datetime": frozenset({"now", "today", "utcnow"}),
+    "_thread": frozenset({"start_new_thread", "start_joinable_thread"}),
+}
+_SEEDING = frozenset(
+    inspect.unwrap(function).__code__
+    for function in (torch.random.manual_seed, torch.random.seed, torch.random.set_rng_state, pyro.util.set_rng_seed)
+)
+_ANY_ATTRIBUTE = frozenset({"vars", "__dict__", "globals", "locals", "__getattribute__", "attrgetter"})
+
+
+@dataclass
+class Observation:
+    """One run.
+
+    Attributes:
+        functions: The code that ran, each with its global names; without that of torch, Pyro and the standard library.
+        names: Attribute names and strings in the code of `functions`.
+        library_names: Attribute names in all code that ran.
+        any_attribute: Whether the code reads attributes whose names it computes.
+        impure: Calls that are not the same at every run, in words.
+        calls: How many Python functions were called, a measure of what the run costs in Python.
+    """
+
+    functions: dict[CodeType, dict[str, Any]] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    library_names: set[str] = field(default_factory=set)
+    any_attribute: bool = False
+    impure: list[str] = field(default_factory=list)
+    calls: int = 0
+
+    def close(self, codes: dict[CodeType, dict[str, Any]]) -> None:
+        """Sort the code that ran."""
+        for code, namespace in codes.items():
+            self.library_names.update(code.co_names)
+            if code in _SEEDING:
+                self.impure.append("sets the seed of torch's random numbers")
+            if not in_library(code):
+                self.functions[code] = namespace
+                uses = names_used(code)
+                self.names |= uses.attributes
+                self.any_attribute |= uses.any_attribute
+        self.library_names |= self.names
+
+
+class observing:  # noqa: N801 (a context manager)
+    """Record what runs inside, in this thread.
+
+    Attributes:
+        found: The record; complete when the context is left.
+    """
+
+    def __init__(self) -> None:
+        self.found = Observation()
+        self._codes: dict[CodeType, dict[str, Any]] = {}
+        self._impure: dict[str, None] = {}
+
+    def __enter__(self) -> Observation:
+        self._generators = _python_generators()
+        self._before = sys.getprofile()
+        sys.setprofile(self._profile)
+        return self.found
+
+    def __exit__(self, *error: object) -> None:
+        before = self._before
+        # A profiler in C, such as cProfile, is no Python function and is switched on again by its own method.
+        sys.setprofile(before if before is None or callable(before) else None)
+        if before is not None and not callable(before):
+            before.enable()
+        self.found.impure += [f"calls {name}" for name in self._impure]
+        if not _same(self._generators, _python_generators()):
+            self.found.impure.append("draws from Python's or NumPy's random numbers")
+        self.found.close(self._codes)
+
+    def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            self._codes.setdefault(frame.f_code, frame.f_globals)
+            self.found.calls += 1
+        elif event == "c_call":
+            name = _impure(argument)
+            if name and not frame.f_code.co_filename.startswith(_TRUSTED):
+                self._impure[name] = None
+
+
+def _impure(function: Any) -> str | None:
+    module = getattr(function, "__module__", None)
+    if module is None:
+        owner = getattr(function, "__self__", None)
+        module = getattr(owner if isinstance(owner, type) else type(owner), "__module__", None)
+    names = _IMPURE.get(module) if isinstance(module, str) else None
+    if names is None or not ("*" in names or function.__name__ in names):
+        return None
+    return function.__name__ if module == "builtins" else f"{module.lstrip('_')}.{function.__name__}"
+
+
+def _python_generators() -> tuple[Any, ...]:
+    numpy = sys.modules.get("numpy")
+    return random.getstate(), None if numpy is None else numpy.random.get_state(legacy=False)["state"]
+
+
+def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
+    if before[0] != after[0] or (before[1] is None) != (after[1] is None):
+        return False
+    return before[1] is None or (before[1]["pos"] == after[1]["pos"] and (before[1]["key"] == after[1]["key"]).all())
+
+
+def in_library(code: CodeType) -> bool:
+    """Whether code belongs to torch, Pyro, this package or Python's standard library."""
+    file = code.co_filename
+    if file.startswith(_TRUSTED):
+        return True
+    return file.startswith(_STANDARD) and not file.startswith(_PACKAGES)
+
+
+def is_library_module(name: str | None) -> bool:
+    """Whether a module of this name is torch, Pyro, NumPy, this package, or part of the standard library."""
+    top = (name or "").partition(".")[0]
+    return top in ("torch", "pyro", "numpy", "builtins") or top in sys.stdlib_module_names or _is_ours(name)
+
+
+def _is_ours(name: str | None) -> bool:
+    package = __name__.rpartition(".")[0]
+    return name is not None and (name == package or name.startswith(f"{package}."))
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names that a piece of code uses.
+
+    Attributes:
+        attributes: Of attributes, and all strings that might be one's name.
+        globals: Of globals.
+        any_attribute: Whether it reads attributes by names that it computes.
+    """
+
+    attributes: frozenset[str]
+    globals: frozenset[str]
+    any_attribute: bool
+
+
+@functools.lru_cache(maxsize=10_000)
+def names_used(code: CodeType) -> Names:
+    """The names that a piece of code uses, without those of functions defined inside of it."""
+    of_globals, attributes = set(), set()
+    computed = not _ANY_ATTRIBUTE.isdisjoint(code.co_names)
+    waiting = False  # for the name that a call of getattr is given
+    for instruction in dis.get_instructions(code):
+        name = instruction.argval
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            of_globals.add(name)
+            computed |= waiting and name in ("getattr", "hasattr")
+            waiting = waiting or name in ("getattr", "hasattr")
+        elif instruction.opname == "LOAD_CONST":
+            attributes.update(_strings(name))
+            waiting = waiting and not isinstance(name, str)
+        elif waiting and instruction.opname.startswith("CALL"):
+            computed, waiting = True, False
+    attributes.update(code.co_names)
+    return Names(frozenset(attributes), frozenset(of_globals), computed)
+
+
+def _strings(constant: Any) -> Iterator[str]:
+    if isinstance(constant, str):
+        yield constant
+    elif isinstance(constant, (tuple, frozenset)):
+        for item in constant:
+            yield from _strings(item)
+
+
+def is_builtin(name: str, namespace: dict[str, Any]) -> bool:
+    """Whether a global name is one of Python's own."""
+    return name not in namespace and hasattr(builtins, name)

@@ -1,0 +1,205 @@
+"""What a trace does when code asks a tensor for its value: answer, remember what the answer rests on, or refuse."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, fx
+from torch.overrides import TorchFunctionMode
+
+from pyrovae.engine.compat import (
+    NAN_WARNINGS,
+    TorchDispatchMode,
+    asking_code,
+    node_of,
+    owner_of,
+    passes_on,
+    tree_leaves,
+    untraced,
+    validates,
+    written_arguments,
+)
+
+LARGEST_READ = 64
+"""Elements of a tensor from outside whose value may be read in Python; the graph then holds for that value alone."""
+
+_SILENT_READS = tuple(
+    getattr(Tensor, name)
+    for name in (
+        "tolist",
+        "numpy",
+        "__array__",
+        "__deepcopy__",
+        "__reduce_ex__",
+        "__dlpack__",
+        "__repr__",
+        "__format__",
+    )
+)
+_DYNAMIC, _READS, _RANDOM = (
+    torch.Tag.dynamic_output_shape,
+    torch.Tag.data_dependent_output,
+    torch.Tag.nondeterministic_seeded,
+)
+
+
+class ValueReadError(RuntimeError):
+    """Python asked for a value that differs from call to call.
+
+    Attributes:
+        by: The function of torch or Pyro that asked, if it was not the user's code.
+    """
+
+    def __init__(self, by: str | None) -> None:
+        super().__init__("a tensor's value is read in Python")
+        self.by = by
+
+
+class TracedValues(TorchFunctionMode):
+    """Inside a trace, values may be read where the graph can hold for them; validation becomes part of the graph.
+
+    A tensor made of constants is the same at every call. A small one from outside is watched from then on. Everything
+    else that asks for a value raises `ValueReadError`. Where distributions check their arguments, the answer is yes, and
+    the condition is kept.
+
+    Attributes:
+        read: The tensors from outside whose values were read, each with a copy.
+        valid: Conditions, tensors of booleans, that distributions put to their arguments and values.
+        met: Parameters of the parameter sites that the trace has met.
+        whole: Whether the trace updates the parameters too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[tuple[Tensor, Tensor]] = []
+        self.valid: list[Tensor] = []
+        self.met: list[Tensor] = []
+        self.whole = False
+        self._operators = _Operators(self)
+
+    def __enter__(self) -> TracedValues:
+        self._operators.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._operators.__exit__(*error)
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping | None = None) -> Any:
+        if func is torch._is_all_true:
+            self.valid.append(args[0])
+            return torch.tensor(True)
+        if func is Tensor.__bool__:
+            expected = validates(asking_code())
+            if expected is not None:
+                self.valid.append(args[0] if expected else args[0].logical_not())
+                return expected
+        if func in _SILENT_READS:
+            self.allow(args[:1])
+            with untraced():
+                return func(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def allow(self, tensors: Iterable[Any]) -> None:
+        """Let Python see these tensors' values, and remember what they rest on.
+
+        Raises:
+            ValueReadError: If they differ from call to call.
+        """
+        for tensor in tree_leaves(tensors):
+            if isinstance(tensor, Tensor):
+                for source in _sources(tensor):
+                    if source.numel() > LARGEST_READ or source.device.type != "cpu":
+                        raise ValueReadError(_asking_library())
+                    with untraced():
+                        self.read.append((source, source.detach().clone()))
+
+    def all_valid(self) -> Tensor | None:
+        """Whether all conditions hold, a boolean (); None if there are none."""
+        conditions = [condition.all() for condition in self.valid]
+        return torch.stack(conditions).all() if conditions else None
+
+
+class _Operators(TorchDispatchMode):
+    """Finds the reads that happen inside of torch's own functions, and the shapes that are made from values."""
+
+    def __init__(self, values: TracedValues) -> None:
+        super().__init__()
+        self._values = values
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if _READS in func.tags:
+            if asking_code() in NAN_WARNINGS:  # a loss that is not finite is found by its value
+                return False
+            self._values.allow((args, kwargs))
+            with untraced():
+                return func(*args, **(kwargs or {}))
+        if _DYNAMIC in func.tags and _makes_a_shape(func, args, kwargs or {}):
+            self._values.allow((args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+
+def _makes_a_shape(operator: Any, args: tuple, kwargs: dict[str, Any]) -> bool:
+    """Whether the shape of an operator's result depends on values, for these arguments."""
+    if operator is torch.ops.aten.index.Tensor:
+        return any(isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+    return kwargs.get("output_size") is None
+
+
+def _sources(tensor: Tensor) -> list[Tensor]:
+    """The tensors from outside that a tensor is made of.
+
+    Raises:
+        ValueReadError: If it is made of an argument or of random numbers, or is changed in place on the way.
+    """
+    node = node_of(tensor)
+    if node is None:
+        return [tensor]
+    found: list[Tensor] = []
+    seen, pending = {node}, [node]
+    while pending:
+        node = pending.pop()
+        outside = owner_of(node) if node.op == "get_attr" else None
+        if isinstance(outside, Tensor) and not any("lift_fresh" in str(user.target) for user in node.users):
+            found.append(outside)
+        if (
+            node.op == "placeholder"
+            or _RANDOM in getattr(node.target, "tags", ())
+            or any(map(_writes(node), node.users))
+        ):
+            raise ValueReadError(_asking_library())
+        new = [n for n in node.all_input_nodes if n not in seen]
+        seen.update(new)
+        pending += new
+    return found
+
+
+def _writes(node: fx.Node) -> Callable[[fx.Node], bool]:
+    return lambda user: any(target is node for target in written_arguments(user.target, user.args, user.kwargs))
+
+
+_LIBRARIES = {str(Path(module.__file__).parent): name for module, name in ((torch, "torch"), (pyro, "pyro"))}
+_METHODS = ("_tensor.py", "_jit_internal.py", "overrides.py")
+
+
+def _asking_library() -> str | None:
+    """The function of torch or Pyro that asked for a value; None if the user's code did."""
+    frame: FrameType | None = sys._getframe(1)
+    own = str(Path(__file__).parent)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not (file.startswith(own) or file.endswith(_METHODS) or passes_on(frame)):
+            for folder, name in _LIBRARIES.items():
+                if file.startswith(folder):
+                    module = file.removeprefix(folder).removesuffix(".py").replace("/", ".")
+                    return f"{name}{module}.{frame.f_code.co_qualname}"
+            return None
+        frame = frame.f_back
+    return None
