@@ -29,7 +29,7 @@ from pyrovae.engine.optimizers import (
     capturable_step,
     realized,
 )
-from pyrovae.engine.programs import Objective, Terms
+from pyrovae.engine.programs import Objective, Terms, UntraceableError
 from pyrovae.engine.randomness import restore_rng_state, rng_state, same_state
 from pyrovae.engine.values import TracedValues
 
@@ -271,6 +271,9 @@ class GraphEngine(Engine):
         if plan.overlaps(tensors):
             self._say("an argument lies in the memory of a parameter")
             return by_pyro()
+        if plan.identity_matters(tensors):
+            self._say("the programs ask whether two tensors are one object, and an argument is another tensor too")
+            return by_pyro()
         return plan, tensors
 
     def uses(self) -> dict[str, dict[str, int]]:
@@ -377,6 +380,9 @@ class GraphEngine(Engine):
 
     def _stale(self) -> list[Callable[[], bool]]:
         updater = self._training.updater
+        trouble = updater.trouble()
+        if trouble:
+            raise UntraceableError(f"{trouble}; engine='pyro' may run it")
         version = updater.version
         return [lambda: updater.version != version or not updater.known()]
 

@@ -18,7 +18,7 @@ from pyrovae.engine.compilation import Replay, compiled, tf32
 from pyrovae.engine.guards import Layouts, Placement, Watch
 from pyrovae.engine.observation import Observation, observing
 from pyrovae.engine.optimizers import UncapturableError
-from pyrovae.engine.programs import UntraceableError, reading
+from pyrovae.engine.programs import UntraceableError
 from pyrovae.engine.values import TracedValues, ValueReadError
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,12 @@ class Plan:
                 return tree_unflatten(list(self.run(tensors)), self.structure)
         except Exception as error:
             raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
+
+    def identity_matters(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether an argument is another argument or a tensor that the programs reach, and they ask for identity."""
+        if not self.watch.asks_for_identity:
+            return False
+        return len(set(map(id, tensors))) < len(tensors) or not self.watch.reached.isdisjoint(map(id, tensors))
 
     def overlaps(self, tensors: Sequence[Tensor]) -> bool:
         """Whether an argument lies in memory that the graph changes."""
@@ -192,25 +198,24 @@ class Graphs:
         with observing() as observation:
             yield
         slots = self._slots()
-        if observation.impure:
-            entry.refusal = f"a run of the programs {' and '.join(observation.impure)}, which a graph cannot repeat"
-        elif (
+        if (
             verifying is not None
             and observation.functions.keys() <= entry.observation.functions.keys()
             and len(slots) == entry.slots
         ):
-            written = [*verifying.changes(), *verifying.moved_generators()]
-            if written:
-                entry.refusal = (
-                    f"every run of the programs changes {_listed(written)}, a Python object, which a graph would not do"
-                )
+            entry.refusal = _why_not_repeatable(observation, verifying)
             entry.stage = Stage.VERIFIED
             return
         entry.observation = observation
-        entry.watch, entry.slots = Watch({**self._roots, **_arguments_by_name(entry)}, observation, slots), len(slots)
+        entry.stage = Stage.OBSERVED
+        try:
+            entry.watch = Watch({**self._roots, **_arguments_by_name(entry)}, observation, slots)
+        except Exception as error:  # an object of the user's that does not let itself be looked at
+            entry.refusal = f"what the programs use cannot be watched ({_first_line(error)})"
+            return
+        entry.slots = len(slots)
         if entry.watch.refused:
             entry.refusal = entry.watch.refused[0]
-        entry.stage = Stage.OBSERVED
 
     def ready(self, entry: Entry, tensors: list[Tensor]) -> Plan | None:
         """The graph of a signature; None if this call is Python's.
@@ -278,22 +283,22 @@ class Graphs:
                 return [torch.as_tensor(value) for value in found]
 
         settings = settings_around()
-        stale = [lambda: settings_around() != settings, *self._stale()]
         with self.switched():
             try:
+                stale = [lambda: settings_around() != settings, *self._stale()]
                 captured = capture(flat, tensors)
-            except (UntraceableError, UncapturableError):
+            except (UncapturableError, UntraceableError):
                 raise
             except ValueReadError as error:
-                raise UntraceableError(f"the function {reading(error)}") from error
+                raise UntraceableError(str(error)) from error
             except Exception as error:
                 raise UntraceableError(f"the programs could not be traced ({_first_line(error)})") from error
             if captured.changes_arguments:
                 raise UntraceableError("the programs change one of their arguments in place")
-            stale.append(Layouts(captured.lifted).changed)
+            stale.append(Layouts([*captured.lifted, *entry.watch.tensors]).changed)
             if values.read:
                 stale.append(lambda: not all(torch.equal(source, copy) for source, copy in values.read))
-            call: Callable[..., Any] = captured.graph
+            call: Callable[..., Any] = captured.graph.forward  # no hooks of modules run on a graph
             if self.engine == "compiled":
                 if _share_memory(captured):
                     raise UntraceableError("the programs change a tensor that shares its memory with another")
@@ -375,10 +380,22 @@ def compile_function(
 
 def _signature(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
+        if leaf.is_sparse or leaf.dtype.is_complex:
+            return leaf.shape, leaf.layout, leaf.is_conj(), leaf.dtype, leaf.device
         return leaf.shape, leaf.stride(), leaf.dtype, leaf.device
     if isinstance(leaf, float):
         return float, leaf.hex()
     return (type(leaf), leaf) if isinstance(leaf, _PLAIN) else (type(leaf), id(leaf))
+
+
+def _why_not_repeatable(observation: Observation, watch: Watch) -> str | None:
+    """Why a graph cannot do what a run did, or None."""
+    if observation.impure:
+        return f"a run of the programs {' and '.join(observation.impure)}, which a graph cannot repeat"
+    written = [*watch.changes(), *watch.moved_generators()]
+    if written:
+        return f"every run of the programs changes {_listed(written)}, a Python object, which a graph would not do"
+    return None
 
 
 def _arguments_by_name(entry: Entry) -> dict[str, Any]:

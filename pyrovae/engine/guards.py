@@ -7,6 +7,8 @@ import contextvars
 import enum
 import functools
 import gc
+import io
+import itertools
 import operator
 import re
 import types
@@ -22,12 +24,12 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.distributions.constraints import Constraint
 
-from pyrovae.engine.observation import Observation, is_library_module, names_used
+from pyrovae.engine.observation import Observation, is_library_class, is_library_module, names_used
 
-LARGEST_CONTAINER = 2_000
-"""Items of a list, dictionary or set that are watched one by one; of a larger one, only its length is."""
-LARGEST_ARRAY = 65_536
-"""Bytes of a NumPy array whose values are watched."""
+LARGEST_CONTAINER = 100_000
+"""Items of a list, dictionary or set that are watched; programs that use a larger one are refused."""
+LARGEST_ARRAY = 16_000_000
+"""Bytes of a NumPy array that are watched; programs that use a larger one are refused."""
 
 _ATOMS = (
     type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented), re.Pattern,
@@ -39,6 +41,7 @@ _RANDOM = ("random.Random", "numpy.random", "torch._C.Generator")
 _REWRITTEN = ((AutoGuide, "plates"), (Transform, "_cached"), (Transform, "_inv"))
 _CONTENTS = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_OF_LIBRARIES = frozenset({"__init__", "forward", "log_prob", "rsample", "sample", "support"})
 _TABLE_ENDS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 _MISSING = object()
 
@@ -109,15 +112,17 @@ class Watch:
         slots: Further places: a dictionary or list, a key, and a name for messages.
 
     Attributes:
-        unwatched: What is too large to be watched, by name.
         refused: What cannot be watched, in words.
+        tensors: All tensors that were reached.
+        reached: The `id` of each of them.
+        asks_for_identity: Whether the code asks whether objects are identical.
     """
 
     def __init__(
         self, roots: Mapping[str, Any], observation: Observation, slots: Iterable[tuple[Any, Any, str]] = ()
     ) -> None:
-        self.unwatched: list[str] = []
         self.refused: list[str] = []
+        self.tensors: list[Tensor] = []
         self._observation = observation
         self._items, self._cells, self._slots = _Slots(), _Slots(), _Slots()
         self._sized: list[Any] = []
@@ -126,6 +131,9 @@ class Watch:
         self._empty: list[Any] = []
         self._empty_paths: list[str] = []
         self._relevant: dict[int, frozenset[str]] = {}
+        self._containers: list[tuple[Any, list[Any], str]] = []
+        self._absent_holders: list[Any] = []
+        self._absent_names: list[str] = []
         self._copies: list[tuple[Any, Any, str]] = []
         self._typed: list[Any] = []
         self._types: list[type] = []
@@ -139,6 +147,8 @@ class Watch:
         for holder, key, path in slots:
             self._items.add(holder, key, holder[key], path)
         self._drain()
+        self.reached = frozenset(map(id, self.tensors))
+        self.asks_for_identity = observation.identity
 
     # ---- what the caller asks
 
@@ -148,6 +158,8 @@ class Watch:
             self._items.unchanged(operator.getitem)
             and list(map(len, self._sized)) == self._sizes
             and not any(self._empty)
+            and not any(map(operator.contains, self._absent_holders, self._absent_names))
+            and all(_holds(container, items) for container, items, _ in self._containers)
             and self._cells.unchanged(_cell)
             and self._slots.unchanged(getattr)
             and (not self._copies or all(_as_copied(value, copy) for value, copy, _ in self._copies))
@@ -162,6 +174,8 @@ class Watch:
             *self._items.changes(operator.getitem),
             *self._cells.changes(_cell),
             *self._slots.changes(getattr),
+            *(n for h, n in zip(self._absent_holders, self._absent_names, strict=True) if n in h),
+            *(path for container, items, path in self._containers if not _holds_alike(container, items)),
             *(path for table, path in zip(self._empty, self._empty_paths, strict=True) if table),
             *(path for value, copy, path in self._copies if not _as_copied(value, copy)),
             *(
@@ -209,11 +223,11 @@ class Watch:
                 return
         if _qualified(type(value)).startswith(_RANDOM):
             self._generators.append((value, _state(value), path))
-        elif hasattr(value, "__next__"):
+        elif hasattr(type(value), "__next__") and not isinstance(value, io.IOBase):
             self.refused.append(f"{path} is an iterator, which every run moves")
-        elif getattr(value, "__dict__", None) is not None or _slot_names(type(value)):
+        elif _own_dict(value) is not None or _slot_names(type(value)):
             self._object(value, path)
-        elif hasattr(value, "__self__"):  # a method of an object in C
+        elif hasattr(type(value), "__self__"):  # a method of an object in C
             self._reach(value.__self__, path)
         else:
             self._copies.append((value, repr(value), path))
@@ -234,27 +248,23 @@ class Watch:
 
     def _names_for(self, owner: type) -> set[str] | None:
         """The attribute names that matter of objects of a class; None for all."""
-        if self._observation.any_attribute and not is_library_module(owner.__module__):
+        if self._observation.any_attribute and not is_library_class(owner):
             return None
-        library = any(is_library_module(c.__module__) and c is not object for c in owner.__mro__)
+        library = any(is_library_class(c) and c is not object for c in owner.__mro__)
         return self._observation.library_names if library else self._observation.names
 
-    def _mapping(self, value: Any, path: str) -> None:
-        self._size(value, path)
+    def _container(self, value: Any, path: str) -> None:
         if len(value) > LARGEST_CONTAINER:
-            self.unwatched.append(path)
+            self.refused.append(f"{path} has {len(value):,} items, too many to be watched")
             return
-        for key in list(value):
-            self._item(value, key, value[key], f"{path}[{key!r}]")
-        self._attributes(value, path)
-
-    def _sequence(self, value: Any, path: str) -> None:
-        self._size(value, path)
-        if len(value) > LARGEST_CONTAINER:
-            self.unwatched.append(path)
-            return
-        for index, item in enumerate(value):
-            self._item(value, index, item, f"{path}[{index}]")
+        mapping = isinstance(value, (dict, types.MappingProxyType))
+        items = [*value, *value.values()] if mapping else list(value)
+        self._containers.append((value, items, path))
+        for key, item in value.items() if mapping else enumerate(value):
+            if not isinstance(item, _ATOMS):
+                self._reach(item, f"{path}[{key!r}]")
+            if mapping and not isinstance(key, _ATOMS):
+                self._reach(key, path)
         self._attributes(value, path)
 
     def _tuple(self, value: tuple, path: str) -> None:
@@ -264,8 +274,7 @@ class Watch:
 
     def _set(self, value: Any, path: str) -> None:
         if len(value) > LARGEST_CONTAINER:
-            self._size(value, path)
-            self.unwatched.append(path)
+            self.refused.append(f"{path} has {len(value):,} items, too many to be watched")
             return
         self._copies.append((value, frozenset(value), path))
         for item in value:
@@ -273,9 +282,17 @@ class Watch:
 
     def _array(self, value: np.ndarray, path: str) -> None:
         if value.nbytes > LARGEST_ARRAY:
-            self.unwatched.append(path)
+            self.refused.append(f"{path} is a NumPy array of {value.nbytes:,} bytes, too large to be watched")
+        elif value.dtype.hasobject:
+            self._copies.append((value, value.tolist(), path))
+            self._reach(value.tolist(), path)
         else:
             self._copies.append((value, value.copy(), path))
+
+    def _tensor(self, value: Tensor, path: str) -> None:
+        self.tensors.append(value)
+        for name in self._observation.names & vars(value).keys():
+            self._item(vars(value), name, vars(value)[name], f"{path}.{name}")
 
     def _bytes(self, value: Any, path: str) -> None:
         self._copies.append((value, bytes(value), path))
@@ -321,23 +338,35 @@ class Watch:
 
     def _class(self, value: type, path: str) -> None:
         names = self._names_for(value)
+        if not is_library_class(value):
+            self._slots.add(value, "__mro__", value.__mro__, value.__name__)
+            if not is_library_class(type(value)):
+                self._reach(type(value), type(value).__name__)
         for owner in value.__mro__:
-            if is_library_module(owner.__module__):
-                continue
             table = owner.__dict__
+            if is_library_class(owner) and owner is not object:
+                self._size(table, owner.__name__, _OF_LIBRARIES)
+                for key in _OF_LIBRARIES & table.keys():  # somebody may mend a library's class
+                    self._items.add(table, key, table[key], f"{owner.__name__}.{key}")
+            if is_library_class(owner):
+                continue
             self._size(table, f"{owner.__name__}", names)
-            for key in table:
-                if key not in ("__dict__", "__weakref__", "__doc__", "__module__") and (names is None or key in names):
-                    self._item(table, key, table[key], f"{owner.__name__}.{key}")
+            for key, held in table.items():
+                implicit = key.startswith("__") and callable(held) and not isinstance(held, type)
+                if names is None or key in names or implicit:
+                    self._item(table, key, held, f"{owner.__name__}.{key}")
 
     def _module_object(self, value: types.ModuleType, path: str) -> None:
         table, library = vars(value), is_library_module(value.__name__)
-        if library and value.__name__.partition(".")[0] in ("torch", "pyro", "numpy"):
-            return
         for name in self._observation.names & table.keys():
             held = table[name]
-            if not library or not (callable(held) or isinstance(held, types.ModuleType)):
+            if library and (callable(held) or isinstance(held, types.ModuleType)):
+                self._items.add(table, name, held, f"{path}.{name}")  # torch's own functions may be replaced
+            else:
                 self._item(table, name, held, f"{path}.{name}")
+        for name in self._observation.asked_for - table.keys():
+            self._absent_holders.append(table)
+            self._absent_names.append(name)
 
     def _network(self, value: nn.Module, path: str) -> None:
         attributes = vars(value)
@@ -362,9 +391,9 @@ class Watch:
         self._reach(type(value), type(value).__name__)
 
     def _attributes(self, value: Any, path: str) -> None:
-        table = getattr(value, "__dict__", None)
+        table = _own_dict(value)
         names = self._names_for(type(value))
-        if isinstance(table, dict):
+        if table is not None:
             self._size(table, path, None if names is None else names | {"forward"})
             for key in list(table):
                 if (names is None or key in names) and not (key.endswith(_TABLE_ENDS) or _is_rewritten(value, key)):
@@ -392,12 +421,18 @@ class Watch:
 
     def _add_globals(self) -> None:
         for code, namespace in self._observation.functions.items():
-            for name in sorted(names_used(code).globals & namespace.keys()):
-                self._item(namespace, name, namespace[name], name)
+            uses = names_used(code)
+            by_name = uses.attributes if uses.any_attribute else frozenset()
+            for name in sorted(uses.globals | by_name):
+                if name in namespace:
+                    self._item(namespace, name, namespace[name], name)
+                else:  # one of Python's own, until somebody hides it
+                    self._absent_holders.append(namespace)
+                    self._absent_names.append(name)
 
 
 _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
-    (Tensor, lambda watch, value, path: None),
+    (Tensor, Watch._tensor),
     (type, Watch._class),
     (types.FunctionType, Watch._function),
     (types.MethodType, Watch._method),
@@ -409,8 +444,7 @@ _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
     (contextvars.ContextVar, Watch._variable),
     (nn.Module, Watch._network),
     (tuple, Watch._tuple),
-    ((dict, types.MappingProxyType), Watch._mapping),
-    ((list, collections.deque), Watch._sequence),
+    ((dict, types.MappingProxyType, list, collections.deque), Watch._container),
     ((set, frozenset), Watch._set),
     (np.ndarray, Watch._array),
     ((bytearray, memoryview), Watch._bytes),
@@ -426,7 +460,8 @@ class Layouts:
     """
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self._tensors = list(tensors)
+        unique = {id(tensor): tensor for tensor in tensors if not tensor.is_sparse}
+        self._tensors = list(unique.values())
         self._addresses = [t.data_ptr() for t in self._tensors]
         self._flags = list(map(_FLAGS, self._tensors))
         self._layouts = [(t.dtype, t.device, t.stride()) for t in self._tensors]
@@ -442,7 +477,7 @@ class Layouts:
         return [(t.dtype, t.device, t.stride()) for t in self._tensors] != self._layouts
 
 
-_FLAGS = operator.attrgetter("requires_grad", "shape", "_backward_hooks")
+_FLAGS = operator.attrgetter("requires_grad", "shape", "_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class Placement:
@@ -497,9 +532,29 @@ def _cell_or_missing(cell: types.CellType) -> Any:
         return _MISSING
 
 
+def _holds(container: Any, items: list[Any]) -> bool:
+    """Whether a container has these very items in this order; of a mapping, its keys and then its values."""
+    if isinstance(container, (dict, types.MappingProxyType)):
+        return 2 * len(container) == len(items) and all(
+            map(operator.is_, itertools.chain(container, container.values()), items)
+        )
+    return len(container) == len(items) and all(map(operator.is_, container, items))
+
+
+def _holds_alike(container: Any, items: list[Any]) -> bool:
+    """The same, with equal numbers and strings taken for the same."""
+    if isinstance(container, (dict, types.MappingProxyType)):
+        now = [*container, *container.values()]
+    else:
+        now = list(container)
+    return len(now) == len(items) and all(map(same, now, items))
+
+
 def _as_copied(value: Any, copy: Any) -> bool:
     if isinstance(copy, np.ndarray):
         return value.dtype == copy.dtype and value.shape == copy.shape and value.tobytes() == copy.tobytes()
+    if isinstance(value, np.ndarray):
+        return same(_nested_tuple(value.tolist()), _nested_tuple(copy))
     if isinstance(copy, Tensor):
         return torch.equal(value, copy)
     if isinstance(copy, bytes):
@@ -507,6 +562,10 @@ def _as_copied(value: Any, copy: Any) -> bool:
     if isinstance(copy, str):
         return repr(value) == copy
     return bool(value == copy)
+
+
+def _nested_tuple(value: Any) -> Any:
+    return tuple(map(_nested_tuple, value)) if isinstance(value, list) else value
 
 
 def _state(generator: Any) -> Any:
@@ -517,6 +576,14 @@ def _state(generator: Any) -> Any:
     if hasattr(generator, "get_state"):
         return repr(generator.get_state())
     return repr(getattr(generator, "bit_generator", generator).state)
+
+
+def _own_dict(value: Any) -> dict[str, Any] | None:
+    try:
+        table = vars(value)
+    except TypeError:
+        return None
+    return table if isinstance(table, dict) else None
 
 
 def _qualified(kind: type) -> str:

@@ -17,10 +17,14 @@ from typing import Any
 
 import pyro
 import torch
+import typing_extensions
 
 _STANDARD = (sysconfig.get_paths()["stdlib"], "<frozen")
 _PACKAGES = (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"])
-_TRUSTED = tuple(str(Path(file).parent) for file in (torch.__file__, pyro.__file__, __file__))
+_TRUSTED = (
+    *(str(Path(file).parent) for file in (torch.__file__, pyro.__file__, __file__)),
+    str(typing_extensions.__file__),
+)
 
 # Calls whose result or effect is not the same at every run, by module and name; "*" is all of a module.
 _IMPURE: dict[str, frozenset[str]] = {
@@ -50,7 +54,9 @@ class Observation:
         functions: The code that ran, each with its global names; without that of torch, Pyro and the standard library.
         names: Attribute names and strings in the code of `functions`.
         library_names: Attribute names in all code that ran.
+        asked_for: Strings in code that calls `getattr` or `hasattr`, whose attributes may be missing.
         any_attribute: Whether the code reads attributes whose names it computes.
+        identity: Whether the code asks whether objects are identical.
         impure: Calls that are not the same at every run, in words.
         calls: How many Python functions were called, a measure of what the run costs in Python.
     """
@@ -58,7 +64,9 @@ class Observation:
     functions: dict[CodeType, dict[str, Any]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     library_names: set[str] = field(default_factory=set)
+    asked_for: set[str] = field(default_factory=set)
     any_attribute: bool = False
+    identity: bool = False
     impure: list[str] = field(default_factory=list)
     calls: int = 0
 
@@ -72,7 +80,10 @@ class Observation:
                 self.functions[code] = namespace
                 uses = names_used(code)
                 self.names |= uses.attributes
+                if not uses.globals.isdisjoint(("getattr", "hasattr")):
+                    self.asked_for |= uses.attributes.difference(code.co_names)
                 self.any_attribute |= uses.any_attribute
+                self.identity |= uses.identity
         self.library_names |= self.names
 
 
@@ -111,8 +122,20 @@ class observing:  # noqa: N801 (a context manager)
             self.found.calls += 1
         elif event == "c_call":
             name = _impure(argument)
-            if name and not frame.f_code.co_filename.startswith(_TRUSTED):
+            if name and not _for_library(frame):
                 self._impure[name] = None
+
+
+def _for_library(frame: FrameType | None) -> bool:
+    """Whether a call serves torch or Pyro, directly or through the standard library."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(_TRUSTED):
+            return True
+        if not file.startswith(_STANDARD) or file.startswith(_PACKAGES):
+            return False
+        frame = frame.f_back
+    return False
 
 
 def _impure(function: Any) -> str | None:
@@ -151,6 +174,12 @@ def is_library_module(name: str | None) -> bool:
     return top in ("torch", "pyro", "numpy", "builtins") or top in sys.stdlib_module_names or _is_ours(name)
 
 
+def is_library_class(kind: type) -> bool:
+    """Whether a class is written down in such a module; one made by a library for its user is the user's."""
+    module = sys.modules.get(kind.__module__)
+    return is_library_module(kind.__module__) and hasattr(module, kind.__qualname__.partition(".")[0])
+
+
 def _is_ours(name: str | None) -> bool:
     package = __name__.rpartition(".")[0]
     return name is not None and (name == package or name.startswith(f"{package}."))
@@ -164,11 +193,13 @@ class Names:
         attributes: Of attributes, and all strings that might be one's name.
         globals: Of globals.
         any_attribute: Whether it reads attributes by names that it computes.
+        identity: Whether it asks whether objects are identical, and not only whether one is None.
     """
 
     attributes: frozenset[str]
     globals: frozenset[str]
     any_attribute: bool
+    identity: bool
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -177,8 +208,11 @@ def names_used(code: CodeType) -> Names:
     of_globals, attributes = set(), set()
     computed = not _ANY_ATTRIBUTE.isdisjoint(code.co_names)
     waiting = False  # for the name that a call of getattr is given
+    identity, before = False, ""
     for instruction in dis.get_instructions(code):
         name = instruction.argval
+        identity |= instruction.opname == "IS_OP" and before != "LOAD_CONST"
+        before = instruction.opname
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             of_globals.add(name)
             computed |= waiting and name in ("getattr", "hasattr")
@@ -189,7 +223,7 @@ def names_used(code: CodeType) -> Names:
         elif waiting and instruction.opname.startswith("CALL"):
             computed, waiting = True, False
     attributes.update(code.co_names)
-    return Names(frozenset(attributes), frozenset(of_globals), computed)
+    return Names(frozenset(attributes), frozenset(of_globals), computed, identity or "id" in of_globals)
 
 
 def _strings(constant: Any) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -87,11 +87,11 @@ class Updater(ABC):
             self._had_gradient.update(given)
             self.version += 1
         self._apply(met)
-        self.clear()
+        self.clear(met)
 
-    def clear(self) -> None:
-        """Forget all gradients."""
-        for parameter in self.parameters:
+    def clear(self, met: Iterable[Tensor] = ()) -> None:
+        """Forget all gradients, those of parameters that were met too."""
+        for parameter in (*self.parameters, *met):
             parameter.grad = None
 
     def known(self) -> bool:
@@ -211,6 +211,7 @@ class PyroUpdater(Updater):
         super().__init__()
         self.optim = optim
         self.parameters = list(optim.optim_objs)
+        self._left: dict[Tensor, tuple[Tensor, int]] = {}  # the gradient of zero that a step left, and its version
 
     @property
     def optimizers(self) -> list[Optimizer]:
@@ -224,6 +225,23 @@ class PyroUpdater(Updater):
         if new:
             self.parameters += new
             self.version += 1
+
+    def clear(self, met: Iterable[Tensor] = ()) -> None:
+        """Leave gradients of zero, as Pyro does."""
+        for parameter in dict.fromkeys((*self.parameters, *met)):
+            if parameter.grad is not None:
+                zero = torch.zeros_like(parameter.grad)
+                parameter.grad, self._left[parameter] = zero, (zero, zero._version)
+
+    def gradients_of_the_caller(self) -> bool:
+        """Whether somebody has left a gradient, to which Pyro adds its own."""
+        for parameter in self.parameters:
+            gradient = parameter.grad
+            if gradient is not None:
+                left = self._left.get(parameter)
+                if left is None or left[0] is not gradient or left[1] != gradient._version:
+                    return True
+        return False
 
     def moved(self, met: Sequence[Tensor]) -> list[Tensor]:
         return list(met)
@@ -261,7 +279,7 @@ class LearningRates:
         """Bring the tensors up to date with the groups; costs nothing when no rate has changed."""
         groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
         for index, group in enumerate(groups[: len(self.tensors)]):
-            rate = group["lr"]
+            rate = group.get("lr", 0.0)
             if isinstance(rate, Tensor):
                 self.tensors[index].copy_(rate)
             elif rate != self._seen[index]:
@@ -353,9 +371,10 @@ def capturable_step(updater: Updater, rates: list[Tensor], gradients: Mapping[Te
         UncapturableError: If the step needs values on the host.
     """
     device = updater.device
+    before = [parameter.grad for parameter in gradients]
     with _tensor_options(updater.optimizers, rates, foreach=device.type != "cpu"), torch.no_grad():
-        for parameter, gradient in gradients.items():
-            parameter.grad = gradient
+        for parameter, given in gradients.items():
+            parameter.grad = given
         # Optimizers ask for compilation before they refuse `capturable` on the CPU.
         with compiling(), _TensorScalars(realize=device.type == "cpu"):
             try:
@@ -365,8 +384,8 @@ def capturable_step(updater: Updater, rates: list[Tensor], gradients: Mapping[Te
                 names = ", ".join(sorted({type(optimizer).__name__ for optimizer in updater.optimizers}))
                 raise UncapturableError(f"{names}.step() reads values") from error
             finally:
-                for parameter in gradients:
-                    parameter.grad = None
+                for parameter, gradient in zip(gradients, before, strict=True):
+                    parameter.grad = gradient
 
 
 @contextlib.contextmanager

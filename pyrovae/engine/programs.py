@@ -302,8 +302,9 @@ class Objective:
                 with around(), tracker:
                     return program(*args, **kwargs)
             except ValueReadError as error:
-                place = "before its first site" if tracker.last is None else f"after site {tracker.last!r}"
-                raise UntraceableError(f"the {role} {reading(error)}, {place}") from error
+                error.where = f"the {role}"
+                error.place = ", before its first site" if tracker.last is None else f", after site {tracker.last!r}"
+                raise
 
         return wrapped
 
@@ -314,6 +315,7 @@ class Objective:
             yield
             return
         inner = loss._get_trace
+        own = vars(loss).get("_get_trace")  # a method that the caller has replaced on this one object
 
         def get_trace(*given: Any) -> tuple[Any, Any]:
             traces = inner(*given)
@@ -325,6 +327,8 @@ class Objective:
             yield
         finally:
             del vars(loss)["_get_trace"]
+            if own is not None:
+                vars(loss)["_get_trace"] = own
 
     def _record(self, model_trace: Any, guide_trace: Any) -> None:
         for role, trace in (("model", model_trace), ("guide", guide_trace)):
@@ -349,13 +353,6 @@ def plain_loss(loss: ELBO) -> ELBO:
     twin = plain.__new__(plain)
     twin.__dict__ = vars(loss)
     return twin
-
-
-def reading(error: ValueReadError) -> str:
-    """What the error message says that code does."""
-    if error.by:
-        return f"cannot be traced, because {error.by} reads a tensor's value"
-    return "reads a tensor's value in Python (.item(), float(), bool(), if, print, or a shape made from data)"
 
 
 def _gradients_of(loss: Program) -> Program:

@@ -365,7 +365,7 @@ class SVI:
             raise UntraceableError(f"{trouble}; engine='pyro' runs it")
         trouble = self._training.updater.trouble()
         if trouble:
-            raise ValueError(f"{trouble}; engine='pyro' may run it")
+            raise UntraceableError(f"{trouble}; engine='pyro' may run it")
 
     def _fall_back(self, engine: str, reason: str) -> None:
         self.engine, self._settled = engine, True

@@ -42,6 +42,8 @@ _SILENT_READS = tuple(
         "__format__",
     )
 )
+_NO_READS = (Tensor.grad.__get__, Tensor._version.__get__)  # type: ignore[attr-defined]
+_FACTORIES = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 _DYNAMIC, _READS, _RANDOM = (
     torch.Tag.dynamic_output_shape,
     torch.Tag.data_dependent_output,
@@ -49,16 +51,25 @@ _DYNAMIC, _READS, _RANDOM = (
 )
 
 
-class ValueReadError(RuntimeError):
+class ValueReadError(Exception):
     """Python asked for a value that differs from call to call.
 
-    Attributes:
+    No ValueError: to those Pyro's handlers add a table of shapes.
+
+    Args:
         by: The function of torch or Pyro that asked, if it was not the user's code.
     """
 
     def __init__(self, by: str | None) -> None:
-        super().__init__("a tensor's value is read in Python")
-        self.by = by
+        super().__init__()
+        self.by, self.where = by, "the function"
+        self.place = ""
+
+    def __str__(self) -> str:
+        does = "reads a tensor's value in Python (.item(), float(), bool(), if, print, or a shape made from data)"
+        if self.by:
+            does = f"cannot be traced, because {self.by} reads a tensor's value"
+        return f"{self.where} {does}{self.place}"
 
 
 class TracedValues(TorchFunctionMode):
@@ -101,6 +112,12 @@ class TracedValues(TorchFunctionMode):
             if expected is not None:
                 self.valid.append(args[0] if expected else args[0].logical_not())
                 return expected
+        if func is Tensor.__deepcopy__:
+            return args[0].detach().clone()
+        if func in _NO_READS:
+            raise ValueReadError(_asking_library())
+        if func in _FACTORIES and args and isinstance(args[0], (list, tuple)):
+            self.allow(args[:1])
         if func in _SILENT_READS:
             self.allow(args[:1])
             with untraced():
