@@ -78,7 +78,7 @@ class Recorded:
 
     def taken(self) -> dict[str, int]:
         """Steps by engine."""
-        return dict(getattr(self, "steps_taken", None) or {getattr(self, "engine", None) or "pyro": self.calls})
+        return dict(getattr(self, "steps_taken", {"pyro": self.calls}))
 
 
 def recorded(method: Any, args: tuple, kwargs: dict) -> Any:

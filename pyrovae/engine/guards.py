@@ -358,7 +358,10 @@ class Watch:
 
     def _module_object(self, value: types.ModuleType, path: str) -> None:
         table, library = vars(value), is_library_module(value.__name__)
-        for name in self._observation.names & table.keys():
+        everything = self._observation.any_attribute and not library
+        if everything:
+            self._size(table, path)
+        for name in list(table) if everything else self._observation.names & table.keys():
             held = table[name]
             if library and (callable(held) or isinstance(held, types.ModuleType)):
                 self._items.add(table, name, held, f"{path}.{name}")  # torch's own functions may be replaced

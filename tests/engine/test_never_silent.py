@@ -349,8 +349,8 @@ def test_beyond_guards_the_check_finds_it(case, engine):
 
 @pytest.mark.parametrize("engine", ["graph", "auto"])
 def test_the_check_names_the_first_site_that_differs(engine):
-    """What escapes guards, a file, is found at the graph's 8th step, and Pyro goes on from there."""
-    case = next(c for c in CASES if c.name == "file_contents")
+    """What escapes guards, a look at the caller's frame, is found at the graph's next check; Pyro goes on from there."""
+    case = next(c for c in CASES if c.name == "variables_of_the_caller")
     mine, pyros = run(case.build, ours(engine, check_every=1000)), oracle(case)
     differs = [i for i in range(STEPS) if not same(mine.losses[i], pyros.losses[i])]
     assert len(mine.warnings) == 1
