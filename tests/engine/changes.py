@@ -815,7 +815,7 @@ def schedule():
 
 
 table(
-    "python state",
+    "iterators",
     {
         "count in a closure": (lambda: itertools.count(1), str),
         "list iterator in a closure": (lambda: iter([1.0, 2.0, 3.0] * 20), operator.length_hint),
