@@ -343,7 +343,7 @@ def may_be_refused(case):
     return case.class_ not in WITHOUT_REFUSAL or case.name in MAY_BE_REFUSED
 
 
-@pytest.mark.parametrize("case", by_name(CHANGING, 16))
+@pytest.mark.parametrize("case", by_name(CHANGING, 24))
 def test_the_change_matters(case):
     """No case is vacuous: without the change Pyro itself does something else."""
     moving, frozen = oracle(case), oracle(case, frozen=True)
@@ -353,28 +353,28 @@ def test_the_change_matters(case):
     assert unlike, "the program does the same with the change and without it"
 
 
-@pytest.mark.parametrize("case", by_name(CASES, 16))
+@pytest.mark.parametrize("case", by_name(CASES, 24))
 def test_the_oracle_repeats(case):
     """Two runs by Pyro are equal, so that every difference is the engine's."""
     verdict = judge(run(case.build, ByPyro), oracle(case), "pyro")
     assert verdict.kind == "equal", verdict.text
 
 
-@pytest.mark.parametrize("case", by_name(GUARDED, 8))
+@pytest.mark.parametrize("case", by_name(GUARDED, 12))
 def test_equal_or_refused_by_a_graph(case):
     verdict = compare(case, "graph")
     assert verdict.good, f"{verdict.kind}: {verdict.text}"
     assert verdict.kind == "equal" or may_be_refused(case), f"refused, where a graph is possible: {verdict.text}"
 
 
-@pytest.mark.parametrize("case", by_name(GUARDED, 16))
+@pytest.mark.parametrize("case", by_name(GUARDED, 24))
 def test_equal_on_auto(case):
     """Always Pyro's numbers, never an error that Pyro does not raise, and one warning at most."""
     verdict = compare(case, "auto")
     assert verdict.kind == "equal", f"{verdict.kind}: {verdict.text}"
 
 
-@pytest.mark.parametrize("case", by_name(GUARDED, 32))
+@pytest.mark.parametrize("case", by_name(GUARDED, 48))
 def test_equal_or_refused_as_one_graph(case, monkeypatch):
     """The whole step in one graph, as it is compiled, without a compiler."""
     monkeypatch.setattr(COMPILED, lambda captured, leaves: captured.graph)
