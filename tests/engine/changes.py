@@ -6,22 +6,30 @@ The oracle in `test_never_silent.py` runs each beside `pyro.infer.SVI`.
 
 from __future__ import annotations
 
+import abc
+import array
 import builtins
 import collections
 import contextlib
 import contextvars
 import copy
+import ctypes
 import dataclasses
+import decimal
 import enum
 import fractions
 import functools
 import io
 import itertools
+import json
 import logging
 import math
 import operator
 import os
+import pickle
+import queue
 import random
+import sys
 import tempfile
 import threading
 import types
@@ -35,6 +43,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 from pyro import poutine
 from pyro.infer import (
@@ -806,7 +815,7 @@ def schedule():
 
 
 table(
-    "python state",
+    "iterators",
     {
         "count in a closure": (lambda: itertools.count(1), str),
         "list iterator in a closure": (lambda: iter([1.0, 2.0, 3.0] * 20), operator.length_hint),
@@ -842,13 +851,13 @@ def attribute_of_a_library_module():
     return reading(lambda: getattr(math, "beta", 1.0), setting(math, beta=5.0), undo=undo)
 
 
-@python_state()
+@python_state(beyond=True)
 def function_of_a_library_module_replaced():
     original = math.sqrt
     return reading(lambda: math.sqrt(4.0), setting(math, sqrt=lambda x: 5.0), undo=setting(math, sqrt=original))
 
 
-@python_state()
+@python_state(beyond=True)
 def torch_function_replaced():
     original = torch.tanh
 
@@ -1529,7 +1538,7 @@ def neural_baseline():
 
 @written()
 def running_statistics():
-    net = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    net = nn.Sequential(nn.Linear(1, 2, bias=False), nn.BatchNorm1d(2), nn.Linear(2, 1))
     still = lambda: [net[1].running_mean.zero_(), net[1].num_batches_tracked.zero_()]  # noqa: E731
     return trained(net, still=still)
 
@@ -2792,11 +2801,15 @@ def gradient_hook_on_a_parameter():
     return Program(lambda x: weighted(1.0, x), change=lambda: param("a").register_hook(lambda g: g * 0.1))
 
 
+def forget(p):
+    p.grad.mul_(0.0)
+
+
 @optimizers()
 def gradient_hook_after_accumulation():
     return Program(
         lambda x: weighted(1.0, x),
-        change=lambda: param("a").register_post_accumulate_grad_hook(lambda p: p.grad.mul_(0.0) and None),
+        change=lambda: param("a").register_post_accumulate_grad_hook(forget),
     )
 
 
@@ -3009,7 +3022,7 @@ def tied():
 
 
 def batch_norm():
-    return nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    return nn.Sequential(nn.Linear(1, 2, bias=False), nn.BatchNorm1d(2), nn.Linear(2, 1))
 
 
 def dropout():
@@ -3905,8 +3918,6 @@ def working_directory():
 
 @outside()
 def variables_of_the_caller():
-    import sys
-
     def model(x):
         frame = sys._getframe()
         while frame and "annealed_here" not in frame.f_locals:
@@ -3922,8 +3933,6 @@ def variables_of_the_caller():
 
 @outside()
 def memory_by_address():
-    import ctypes
-
     cell = ctypes.c_double(1.0)
     address = ctypes.addressof(cell)
     weight = lambda: ctypes.c_double.from_address(address).value  # noqa: E731
@@ -3938,3 +3947,880 @@ def number_of_threads():
         lambda: torch.set_num_threads(before + 4),
         undo=lambda: torch.set_num_threads(before),
     )
+
+
+# ---- reads that no name in the code shows
+
+
+class Magic:
+    """A number that is read by every operator but never by its name."""
+
+    def __init__(self, beta=1.0):
+        self.beta = beta
+
+    def __len__(self):
+        return int(self.beta)
+
+    def __bool__(self):
+        return self.beta > 2
+
+    def __float__(self):
+        return self.beta
+
+    def __index__(self):
+        return int(self.beta)
+
+    def __add__(self, other):
+        return self.beta + other
+
+    __radd__ = __add__
+
+    def __lt__(self, other):
+        return self.beta < other
+
+    def __getitem__(self, key):
+        return self.beta
+
+    def __contains__(self, key):
+        return key == self.beta
+
+    def __iter__(self):
+        return iter([self.beta])
+
+    def __enter__(self):
+        return self.beta
+
+    def __exit__(self, *_):
+        return None
+
+    def __format__(self, spec):
+        return str(self.beta)
+
+    def __repr__(self):
+        return str(self.beta)
+
+    def __call__(self, *_):
+        return self.beta
+
+    def __eq__(self, other):
+        return other == self.beta
+
+    def __hash__(self):
+        return int(self.beta)
+
+    def __abs__(self):
+        return abs(self.beta)
+
+    def __round__(self, digits=None):
+        return round(self.beta, digits)
+
+    def __neg__(self):
+        return -self.beta
+
+    def __matmul__(self, other):
+        return self.beta * other
+
+    def __getattr__(self, name):
+        if name == "dynamic":
+            return self.beta
+        raise AttributeError(name)
+
+    def __dir__(self):
+        return ["x"] * int(self.beta)
+
+    def keys(self):
+        return ["beta"]
+
+    def __reduce__(self):
+        return Magic, (self.beta,)
+
+    def __copy__(self):
+        return Magic(self.beta)
+
+    def __instancecheck__(self, other):
+        return self.beta > 2
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return torch.tensor(self.beta)
+
+
+def entered(thing):
+    with thing as value:
+        return value
+
+
+def matched(thing):
+    match thing:
+        case object(beta=value) if value > 2:
+            return 5.0
+    return 1.0
+
+
+def summed(beta=1.0, **rest):
+    return beta + sum(rest.values())
+
+
+def late_import():
+    import helpers_of_the_tests as helpers
+
+    return helpers.beta
+
+
+MAGIC = {
+    "len": lambda m: len(m) * 1.0,
+    "bool": lambda m: 5.0 if m else 1.0,
+    "not": lambda m: 1.0 if not m else 5.0,
+    "float": float,
+    "index": lambda m: [0.0, 1.0, 2.0, 3.0, 4.0, 5.0][m],
+    "range": lambda m: float(sum(1 for _ in range(m))),
+    "add": lambda m: m + 0.5,
+    "sum": lambda m: sum([m, 1.0]),
+    "less": lambda m: 1.0 if m < 2 else 5.0,
+    "max": lambda m: 1.0 if min([3.0, m]) is m else 5.0,
+    "item": lambda m: m["x"],
+    "contains": lambda m: 5.0 if 5.0 in m else 1.0,
+    "iteration": lambda m: next(v for v in m),
+    "star": lambda m: max(*m, 0.5),
+    "unpacking": lambda m: (lambda v: v)(*m),
+    "double star": lambda m: summed(**m),
+    "with": entered,
+    "format": lambda m: float(f"{m}"),
+    "repr": lambda m: float(repr(m)),
+    "str": lambda m: float(str(m)),
+    "call": lambda m: m(1, 2),
+    "equality": lambda m: 5.0 if m == 5.0 else 1.0,
+    "inequality": lambda m: 1.0 if m != 5.0 else 5.0,
+    "hash": lambda m: float(hash(m)),
+    "in a list": lambda m: 5.0 if 5.0 in [m] else 1.0,
+    "in a dict": lambda m: {1.0: 1.0, 5.0: 5.0}[m],
+    "abs": abs,
+    "round": lambda m: round(m) * 1.0,
+    "negative": lambda m: abs(operator.neg(m)),
+    "matmul": lambda m: m @ 1.0,
+    "getattr": lambda m: m.dynamic,
+    "hasattr": lambda m: 5.0 if hasattr(m, "dynamic") and m.dynamic > 2 else 1.0,
+    "dynamic name": lambda m: getattr(m, "be" + "ta"),
+    "vars": lambda m: sum(vars(m).values()),
+    "dict": lambda m: m.__dict__["beta"],
+    "dir": lambda m: len(dir(m)) * 1.0,
+    "attrgetter": operator.attrgetter("beta"),
+    "methodcaller": operator.methodcaller("__float__"),
+    "copy": lambda m: float(copy.copy(m)),
+    "deepcopy": lambda m: float(copy.deepcopy(m)),
+    "pickle": lambda m: float(pickle.loads(pickle.dumps(m))),
+    "sorted": lambda m: float(sorted([m, Magic(3.0)], key=float)[0]),
+    "map": lambda m: next(map(float, [m])),
+    "reduce": lambda m: functools.reduce(operator.add, [m, 0.5]),
+    "filter": lambda m: 1.0 + 4.0 * len(list(filter(None, [m]))),
+    "any": lambda m: 5.0 if any([m]) else 1.0,
+    "numpy": lambda m: float(np.array(m, dtype=float).sum()),
+    "tensor": lambda m: torch.tensor(float(m)),
+    "torch function": lambda m: torch.add(torch.zeros(()), m),
+    "match": matched,
+    "json": lambda m: json.loads(json.dumps(vars(m)))["beta"],
+    "eval": lambda m: eval("m.beta", {"m": m}),
+    "exec": lambda m: exec("m.out = m.beta", {"m": (box := Namespace(beta=m.beta))}) or box.out,
+    "comprehension": lambda m: sum([v.beta for v in [m]]),
+    "walrus": lambda m: w if (w := m.beta) else 1.0,
+    "zip": lambda m: next(a for a, _ in zip(m, [0], strict=True)),
+    "slice": lambda m: float(len([0.0] * 9)) if m.beta > 9 else sum([1.0] * 9, -9.0) + len(([0] * 9)[:m]),
+    "string key": lambda m: {"1.0": 1.0, "5.0": 5.0}[str(m)],
+    "hashable key": lambda m: {(1.0, 2): 1.0, (5.0, 2): 5.0}[(m.beta, 2)],
+    "try": lambda m: [1.0][len(m) - 1] if len(m) < 2 else 5.0,
+    "singledispatch": lambda m: dispatched(m.beta if m.beta < 2 else "high"),
+}
+
+
+@functools.singledispatch
+def dispatched(value):
+    return 1.0
+
+
+dispatched.register(str, lambda value: 5.0)
+
+
+def implicit(read):
+    magic = Magic()
+    return reading(lambda: read(magic), setting(magic, beta=5.0))
+
+
+table("implicit reads", {f"magic {name}": (read,) for name, read in MAGIC.items()}, implicit)
+
+
+def named(name):
+    """The name of the attribute is data."""
+
+    def make(owner, read):
+        holder_ = owner()
+        return reading(lambda: read(holder_, name), lambda: setattr(holder_, name, 5.0))
+
+    return make
+
+
+def owner_with(kind):
+    def make():
+        owner = kind()
+        owner.beta = 1.0
+        return owner
+
+    return make
+
+
+table(
+    "implicit reads",
+    {
+        f"{how} of {what}": (owner_with(kind), read)
+        for how, read in {
+            "dynamic name": lambda o, name: getattr(o, name),
+            "dynamic name with default": lambda o, name: getattr(o, name, 2.0),
+            "vars": lambda o, name: vars(o)[name],
+            "getattribute": lambda o, name: object.__getattribute__(o, name),
+        }.items()
+        for what, kind in {
+            "a namespace": Namespace,
+            "a plain object": type("Plain", (), {}),
+            "a module": nn.Module,
+            "a pyro module": PyroModule,
+            "a python module": lambda: types.ModuleType("state"),
+            "a function": lambda: lambda: None,
+        }.items()
+    },
+    named("beta"),
+)
+
+table(
+    "python state",
+    {
+        "deep nesting": (
+            lambda: functools.reduce(lambda inner, _: {"in": inner}, range(60), {"b": 1.0}),
+            lambda c: functools.reduce(lambda d, _: d["in"], range(60), c)["b"],
+            lambda c: functools.reduce(lambda d, _: d["in"], range(60), c).update(b=5.0),
+        ),
+        "long chain of objects": (
+            lambda: functools.reduce(lambda inner, _: Namespace(inner=inner), range(60), Namespace(b=1.0)),
+            lambda c: functools.reduce(lambda d, _: d.inner, range(60), c).b,
+            lambda c: setattr(functools.reduce(lambda d, _: d.inner, range(60), c), "b", 5.0),
+        ),
+        "wide dict": (
+            lambda: dict.fromkeys(range(3_000), 1.0),
+            lambda c: c[2_345],
+            lambda c: c.update({2_345: 5.0}),
+        ),
+        "many objects": (
+            lambda: [Namespace(b=1.0) for _ in range(500)],
+            lambda c: c[321].b,
+            lambda c: setattr(c[321], "b", 5.0),
+        ),
+        "many tensors": (
+            lambda: [torch.ones(()) for _ in range(300)],
+            lambda c: c[200],
+            lambda c: c.__setitem__(200, torch.tensor(5.0)),
+        ),
+        "many submodules": (
+            lambda: nn.ModuleList([nn.Dropout(0.1) for _ in range(200)]),
+            lambda c: 10 * c[150].p,
+            lambda c: setattr(c[150], "p", 0.5),
+        ),
+        "long string": (
+            lambda: ["a" * 100_000 + "1"],
+            lambda c: float(c[0][-1]),
+            lambda c: c.__setitem__(0, "a" * 100_000 + "5"),
+        ),
+        "large set": (lambda: set(range(5_000)), lambda c: 1.0 + (9_999 in c), lambda c: c.add(9_999)),
+        "typed array": (lambda: array.array("d", [1.0]), lambda c: c[0], lambda c: c.__setitem__(0, 5.0)),
+        "user dict": (lambda: collections.UserDict(b=1.0), lambda c: c["b"], lambda c: c.update(b=5.0)),
+        "user list": (lambda: collections.UserList([1.0]), lambda c: c[0], lambda c: c.__setitem__(0, 5.0)),
+        "queue": (queue.SimpleQueue, lambda c: 1.0 + c.qsize(), lambda c: c.put(1)),
+        "structure in C": (lambda: ctypes.c_double(1.0), lambda c: c.value, lambda c: setattr(c, "value", 5.0)),
+        "weak set": (
+            lambda: (weakref.WeakSet(), Config_()),
+            lambda c: 1.0 + len(c[0]),
+            lambda c: c[0].add(c[1]),
+        ),
+        "weak proxy": (
+            lambda: (lambda n: (n, weakref.proxy(n)))(Config_()),
+            lambda c: c[1].beta,
+            lambda c: setattr(c[0], "beta", 5.0),
+        ),
+        "cached property": (
+            lambda: WithCache(),
+            lambda c: c.beta,
+            lambda c: (setattr(c, "source", 5.0), vars(c).pop("beta")),
+        ),
+        "event": (threading.Event, lambda c: 5.0 if c.is_set() else 1.0, lambda c: c.set()),
+        "lock": (threading.Lock, lambda c: 5.0 if c.locked() else 1.0, lambda c: c.acquire()),
+        "abstract registration": (
+            lambda: abc.ABCMeta("Loud", (), {}),
+            lambda c: 5.0 if isinstance(Config_(), c) else 1.0,
+            lambda c: c.register(Config_),
+        ),
+        "enum value": (
+            lambda: enum.Enum("Level", {"A": 1.0}),
+            lambda c: c.A.value,
+            lambda c: setattr(c.A, "_value_", 5.0),
+        ),
+        "field that does not compare": (
+            lambda: [Uncompared(1.0)],
+            lambda c: c[0].beta,
+            lambda c: c.__setitem__(0, Uncompared(5.0)),
+        ),
+        "subclass of float": (
+            lambda: [Marked(1.0)],
+            lambda c: c[0].mark,
+            lambda c: setattr(c[0], "mark", 5.0),
+        ),
+        "subclass of dict": (
+            lambda: Marked_dict(b=1.0),
+            lambda c: c["b"] * c.factor,
+            lambda c: setattr(c, "factor", 5.0),
+        ),
+        "subclass of list": (
+            lambda: Marked_list([1.0]),
+            lambda c: c[0] * c.factor,
+            lambda c: setattr(c, "factor", 5.0),
+        ),
+        "tuple and named tuple": (
+            lambda: [(1.0,)],
+            lambda c: 5.0 if hasattr(c[0], "beta") else 1.0,
+            lambda c: c.__setitem__(0, Point(1.0)),
+        ),
+        "dict and ordered dict": (
+            lambda: [{"a": 1.0}],
+            lambda c: 5.0 if isinstance(c[0], collections.OrderedDict) else 1.0,
+            lambda c: c.__setitem__(0, collections.OrderedDict(a=1.0)),
+        ),
+        "random object replaced": (
+            lambda: [dist.Normal(torch.zeros(()), torch.ones(()))],
+            lambda c: 1.0 + c[0].scale,
+            lambda c: c.__setitem__(0, dist.Normal(0.0, 4.0)),
+        ),
+        "tensor transposed in place": (
+            lambda: torch.tensor([[1.0, 5.0], [1.0, 5.0]]),
+            lambda t: t[1, 0] * 1.0,
+            lambda t: t.t_(),
+        ),
+        "tensor set": (lambda: torch.ones(2), lambda t: t.sum(), lambda t: t.set_(torch.full((3,), 5.0))),
+        "tensor squeezed in place": (
+            lambda: torch.ones(1, 5),
+            lambda t: t.sum(0)[0] if t.dim() == 2 else t.sum(0),
+            lambda t: t.squeeze_(0),
+        ),
+        "tensor that comes to require a gradient": (
+            lambda: torch.ones(()),
+            lambda t: 5.0 if t.requires_grad else 1.0,
+            lambda t: t.requires_grad_(True),
+        ),
+        "generator state read": (
+            lambda: torch.Generator().manual_seed(1),
+            lambda g: 1.0 + g.initial_seed(),
+            lambda g: g.manual_seed(4),
+        ),
+        "decimal": (
+            lambda: [decimal.Decimal(1)],
+            lambda c: float(c[0]),
+            lambda c: c.__setitem__(0, decimal.Decimal(5)),
+        ),
+        "size object": (lambda: [torch.Size([1])], lambda c: c[0].numel(), lambda c: c.__setitem__(0, torch.Size([5]))),
+        "method of a dict": (
+            lambda: {"beta": 1.0},
+            lambda c: types.MethodType(dict.get, c)("beta"),
+            lambda c: c.update(beta=5.0),
+        ),
+        "items of a dict": (
+            lambda: {"beta": 1.0},
+            lambda c: sum(v for _, v in c.items()),
+            lambda c: c.update(beta=5.0),
+        ),
+        "default factory": (
+            lambda: collections.defaultdict(lambda: 1.0),
+            lambda c: c.default_factory(),
+            lambda c: setattr(c, "default_factory", lambda: 5.0),
+        ),
+    },
+    closed_over,
+)
+
+
+class Config_:  # noqa: N801
+    beta = 1.0
+
+
+class WithCache:
+    source = 1.0
+
+    @functools.cached_property
+    def beta(self):
+        return self.source
+
+
+@dataclasses.dataclass
+class Uncompared:
+    beta: float = dataclasses.field(default=1.0, compare=False)
+
+
+class Marked(float):
+    mark = 1.0
+
+
+class Marked_dict(dict):  # noqa: N801
+    factor = 1.0
+
+
+class Marked_list(list):  # noqa: N801
+    factor = 1.0
+
+
+CONFIG = None
+
+
+@python_state()
+def attribute_of_a_global_module():
+    globals()["CONFIG"] = module_object()
+    return reading(lambda: CONFIG.beta, lambda: setattr(CONFIG, "beta", 5.0))
+
+
+@python_state()
+def function_of_a_global_module():
+    module = types.ModuleType("helpers")
+    exec("beta = 1.0\ndef weight():\n    return beta", vars(module))
+    globals()["CONFIG"] = module
+    return reading(lambda: CONFIG.weight(), setting(module, beta=5.0))
+
+
+@python_state()
+def module_imported_inside():
+    sys.modules["helpers_of_the_tests"] = module = module_object()
+    return reading(late_import, setting(module, beta=5.0), undo=lambda: sys.modules.pop("helpers_of_the_tests"))
+
+
+@python_state()
+def module_replaced_in_the_table_of_modules():
+    sys.modules["helpers_of_the_tests"] = module_object()
+
+    def change():
+        sys.modules["helpers_of_the_tests"] = module = module_object()
+        module.beta = 5.0
+
+    return reading(late_import, change, undo=lambda: sys.modules.pop("helpers_of_the_tests"))
+
+
+@python_state()
+def global_by_name():
+    globals()["BETA"] = 1.0
+    return reading(lambda: globals()["BETA"], lambda: globals().update(BETA=5.0))
+
+
+@python_state()
+def global_by_eval():
+    globals()["BETA"] = 1.0
+    return reading(lambda: eval("BETA"), lambda: globals().update(BETA=5.0))
+
+
+@python_state()
+def global_object_by_helpers():
+    globals()["CONFIG"] = Namespace(inner=Namespace(beta=1.0))
+
+    def weight():
+        return (lambda config: config.inner.beta)(CONFIG)
+
+    return reading(weight, lambda: setattr(CONFIG.inner, "beta", 5.0))
+
+
+@python_state()
+def class_inside_a_function():
+    level = [1.0]
+
+    def weight():
+        class Local:
+            beta = level[0]
+
+        return Local().beta
+
+    return reading(weight, lambda: level.__setitem__(0, 5.0))
+
+
+@python_state()
+def context_manager_of_a_generator():
+    level = [1.0]
+
+    @contextlib.contextmanager
+    def louder():
+        with poutine.scale(scale=level[0]):
+            yield
+
+    def model(x):
+        with louder():
+            weighted(1.0, x)
+
+    return Program(model, change=lambda: level.__setitem__(0, 5.0))
+
+
+@python_state()
+def decimal_context():
+    before = decimal.getcontext().prec
+
+    def weight():
+        return float(decimal.Decimal(1) / decimal.Decimal(7)) * 7 + (4 if decimal.getcontext().prec < 5 else 0)
+
+    return reading(
+        weight, setting(decimal.getcontext(), prec=3), undo=lambda: setattr(decimal.getcontext(), "prec", before)
+    )
+
+
+@python_state()
+def step_from_another_thread():
+    """What is local to a thread or a context has other values there."""
+    local = threading.local()
+    local.beta = 1.0
+    return reading(lambda: getattr(local, "beta", 5.0), settings={"thread": True})
+
+
+@python_state()
+def context_variable_in_another_thread():
+    variable = contextvars.ContextVar("beta", default=5.0)
+    variable.set(1.0)
+    return reading(variable.get, settings={"thread": True})
+
+
+@python_state()
+def pandas_frame():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"beta": [1.0, 2.0]})
+    return reading(lambda: float(frame["beta"].iloc[0]), lambda: frame.__setitem__("beta", [5.0, 2.0]))
+
+
+@python_state()
+def pandas_frame_in_place():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"beta": [1.0, 2.0]})
+    return reading(
+        lambda: torch.tensor(frame["beta"].to_numpy().copy())[0], lambda: frame.__setitem__("beta", frame["beta"] + 4)
+    )
+
+
+@python_state()
+def sparse_matrix_of_scipy():
+    from scipy import sparse
+
+    matrix = sparse.csr_matrix(np.eye(2))
+    return reading(lambda: float(matrix[0, 0]), lambda: matrix.data.fill(5.0))
+
+
+@python_state()
+def structured_array():
+    table_ = np.zeros(2, dtype=[("beta", "f8")])
+    table_["beta"] = 1.0
+    return reading(lambda: float(table_["beta"][0]), lambda: table_["beta"].fill(5.0))
+
+
+@python_state()
+def view_of_an_array():
+    base = np.ones(4)
+    view = base[1:]
+    return reading(lambda: float(view[0]), lambda: base.fill(5.0))
+
+
+# ---- switches of the libraries that programs read
+
+
+JITTER = pyro.settings.get("cholesky_relative_jitter")
+
+
+def switched(read, change, undo):
+    return reading(read, change, undo=undo)
+
+
+table(
+    "switches",
+    {
+        "default dtype read": (
+            lambda: 1.0 if torch.get_default_dtype() is torch.float64 else 5.0,
+            lambda: torch.set_default_dtype(torch.float32),
+            lambda: torch.set_default_dtype(torch.float64),
+        ),
+        "deterministic algorithms read": (
+            lambda: 5.0 if torch.are_deterministic_algorithms_enabled() else 1.0,
+            lambda: torch.use_deterministic_algorithms(True),
+            lambda: torch.use_deterministic_algorithms(False),
+        ),
+        "matmul precision read": (
+            lambda: 5.0 if torch.get_float32_matmul_precision() == "high" else 1.0,
+            lambda: torch.set_float32_matmul_precision("high"),
+            lambda: torch.set_float32_matmul_precision("highest"),
+        ),
+        "validation read": (
+            lambda: 1.0 if pyro.infer.util.is_validation_enabled() else 5.0,
+            lambda: pyro.enable_validation(False),
+            lambda: pyro.enable_validation(True),
+        ),
+        "settings of pyro read": (
+            lambda: 1.0 + pyro.settings.get("cholesky_relative_jitter"),
+            lambda: pyro.settings.set(cholesky_relative_jitter=JITTER + 4),
+            lambda: pyro.settings.set(cholesky_relative_jitter=JITTER),
+        ),
+        "length of the store": (
+            lambda: 1.0 + len(pyro.get_param_store()),
+            lambda: pyro.param("more", torch.zeros(())),
+            nothing,
+        ),
+        "name in the store": (
+            lambda: 5.0 if "more" in pyro.get_param_store() else 1.0,
+            lambda: pyro.param("more", torch.zeros(())),
+            nothing,
+        ),
+        "seed read": (
+            lambda: 1.0 + torch.initial_seed() % 5,
+            lambda: torch.manual_seed(4),
+            nothing,
+        ),
+        "recursion limit read": (
+            lambda: 1.0 if sys.getrecursionlimit() < 5_000 else 5.0,
+            lambda: sys.setrecursionlimit(5_001),
+            lambda: sys.setrecursionlimit(1_000),
+        ),
+        "error state of numpy read": (
+            lambda: 5.0 if np.geterr()["over"] == "raise" else 1.0,
+            lambda: np.seterr(over="raise"),
+            lambda: np.seterr(over="warn"),
+        ),
+        "root logger read": (
+            lambda: 5.0 if logging.getLogger("helpers").level == 50 else 1.0,
+            lambda: logging.getLogger("helpers").setLevel(50),
+            lambda: logging.getLogger("helpers").setLevel(0),
+        ),
+    },
+    switched,
+)
+
+
+# ---- more that happens between the steps
+
+
+between = functools.partial(case, "between the steps")
+
+
+@between()
+def another_svi_with_the_same_optimizer():
+    def other(x):
+        weighted(3.0, x * 2)
+
+    optim = pyro.optim.Adam({"lr": 0.05})
+    beside = pyro.infer.SVI(other, mean_field, optim, Trace_ELBO())
+    each = lambda i: i >= CHANGE and beside.step(data())  # noqa: E731
+    return Program(lambda x: weighted(1.0, x), each=each, optim=lambda: optim)
+
+
+@between()
+def another_svi_with_its_own_optimizer():
+    beside = pyro.infer.SVI(lambda x: weighted(3.0, x * 2), mean_field, pyro.optim.SGD({"lr": 0.01}), Trace_ELBO())
+    return Program(lambda x: weighted(1.0, x), each=lambda i: i >= CHANGE and beside.step(data()))
+
+
+@between()
+def guide_called_by_the_user():
+    return Program(lambda x: weighted(1.0, x), each=lambda i: i >= CHANGE and mean_field(data()))
+
+
+@between()
+def model_called_by_the_user():
+    model = lambda x: weighted(1.0, x)  # noqa: E731
+    return Program(model, each=lambda i: i >= CHANGE and poutine.trace(model).get_trace(data()).compute_log_prob())
+
+
+@between()
+def predictive_called():
+    program = Program(lambda x: weighted(1.0, x))
+    predictive = pyro.infer.Predictive(program.model, guide=mean_field, num_samples=3)
+    program.each = lambda i: i >= CHANGE and predictive(data())
+    return program
+
+
+@between()
+def torch_draws_by_the_caller():
+    return Program(lambda x: weighted(1.0, x), each=lambda i: i >= CHANGE and torch.randn(3))
+
+
+@between()
+def module_cast_to_float():
+    torch.manual_seed(0)
+    net = small()
+
+    def guide(x):
+        pyro.module("net", net)
+        loc = net(x[:, None].to(net[0].weight.dtype)).squeeze(-1).double()
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 0.5))
+
+    return Program(lambda x: weighted(1.0, x), guide, change=net.float, settings={"rtol": 1e-4})
+
+
+@between()
+def module_deep_copied_in():
+    torch.manual_seed(0)
+    box = [small()]
+
+    def guide(x):
+        net_guide(box[0])(x)
+
+    return Program(lambda x: weighted(1.0, x), guide, change=lambda: box.__setitem__(0, copy.deepcopy(box[0]).double()))
+
+
+@between()
+def weights_averaged_by_the_caller():
+    torch.manual_seed(0)
+    net = small()
+    average = copy.deepcopy(net)
+
+    @torch.no_grad()
+    def each(i):
+        for a, p in zip(average.parameters(), net.parameters(), strict=True):
+            a.lerp_(p, 0.5)
+            if i == CHANGE + 4:
+                p.copy_(a)
+
+    return trained(net, each=each)
+
+
+@between()
+def inner_optimization_in_the_guide():
+    """The guide takes a gradient step of its own on a tensor that it keeps."""
+    w = torch.zeros((), requires_grad=True)
+
+    def guide(x):
+        a = pyro.param("a", torch.tensor(0.5))
+        (gradient,) = torch.autograd.grad(((w - x) ** 2).mean(), w)
+        with torch.no_grad():
+            w.sub_(0.1 * gradient)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(a * x + w.detach(), 0.5))
+
+    return Program(lambda x: weighted(1.0, x), guide, state=lambda: w, still=lambda: w.data.zero_())
+
+
+@between()
+def backward_in_the_guide():
+    """The guide adds to `.grad` by a backward pass of its own."""
+    strength = [0.0]
+
+    def guide(x):
+        a = pyro.param("a", torch.tensor(0.5))
+        if strength[0]:
+            (strength[0] * a**2).backward()
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(a * x, 0.5))
+
+    return Program(lambda x: weighted(1.0, x), guide, change=lambda: strength.__setitem__(0, 3.0))
+
+
+@between()
+def nested_trace_in_the_model():
+    scale = [1.0]
+
+    def inner():
+        pyro.sample("u", dist.Normal(0.0, scale[0]), obs=torch.tensor(0.7))
+
+    def model(x):
+        with poutine.block():
+            trace = poutine.trace(inner).get_trace()
+        pyro.factor("inner", trace.log_prob_sum())
+        weighted(1.0, x)
+
+    return Program(model, change=lambda: scale.__setitem__(0, 5.0))
+
+
+@between()
+def auto_guide_list_appended():
+    def model(x):
+        u = pyro.sample("u", dist.Normal(0.0, 1.0))
+        v = pyro.sample("v", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(u + v, 1.0), obs=x)
+
+    guide = auto.AutoGuideList(model)
+    guide.append(auto.AutoNormal(poutine.block(model, expose=["u"])))
+    guide.append(auto.AutoNormal(poutine.block(model, expose=["v"])))
+    return Program(model, guide, change=lambda: param("AutoGuideList.0.locs.u").data.fill_(2.0))
+
+
+@between()
+def auto_guide_location_set():
+    def model(x):
+        u = pyro.sample("u", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(u, 1.0), obs=x)
+
+    guide = auto.AutoNormal(model)
+    return Program(model, guide, change=lambda: setattr(guide.locs, "u", torch.tensor(2.0)))
+
+
+@between()
+def auto_guide_frozen():
+    def model(x):
+        u = pyro.sample("u", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(u, 1.0), obs=x)
+
+    guide = auto.AutoNormal(model)
+    return Program(model, guide, change=lambda: [p.requires_grad_(False) for p in guide.locs.parameters()])
+
+
+@between()
+def pyro_module_outside_a_call():
+    """Without `pyro_method`, Pyro does not meet the parameters of the guide, and does not train them."""
+
+    class Pair(PyroModule):
+        def __init__(self):
+            super().__init__()
+            self.a = PyroParam(torch.tensor(0.5))
+            self.w = PyroParam(torch.tensor(1.0), constraints.positive)
+
+        def forward(self, x):
+            weighted(1.0, x, self.w)
+
+        def guide(self, x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(self.a * x, 0.5))
+
+    pair = Pair()
+    return Program(
+        pair, pair.guide, change=lambda: pair.a_unconstrained.data.fill_(2.0), state=lambda: dict(pair.state_dict())
+    )
+
+
+def changed_argument(make, weight, change):
+    """One argument object, the same in every step, that the caller changes."""
+    thing = make()
+    return Program(
+        lambda x, thing: weighted(weight(thing), x), args=lambda i: (data(), thing), change=lambda: change(thing)
+    )
+
+
+table(
+    "arguments",
+    {
+        f"same {name} changed": (make, weight, change)
+        for name, (make, weight, change) in {
+            "dict": (lambda: {"b": 1.0}, lambda v: v["b"], lambda v: v.update(b=5.0)),
+            "list": (lambda: [1.0], lambda v: v[0], lambda v: v.__setitem__(0, 5.0)),
+            "array": (lambda: np.ones(2), lambda v: float(v[0]), lambda v: v.fill(5.0)),
+            "tensor": (lambda: torch.ones(()), lambda v: v * 1.0, lambda v: v.fill_(5.0)),
+            "namespace": (lambda: Namespace(b=1.0), lambda v: v.b, lambda v: setattr(v, "b", 5.0)),
+            "object of operators": (Magic, float, lambda v: setattr(v, "beta", 5.0)),
+            "module": (lambda: nn.Dropout(0.1), lambda v: 1 + v.p, lambda v: setattr(v, "p", 0.9)),
+            "function": (attribute_of_function, lambda v: v(), lambda v: setattr(v, "beta", 5.0)),
+            "list of tensors": (
+                lambda: [torch.ones(())],
+                lambda v: v[0],
+                lambda v: v.__setitem__(0, torch.tensor(5.0)),
+            ),
+            "nested dict": (
+                lambda: {"a": {"x": torch.ones(()), "n": 1.0}},
+                lambda v: v["a"]["n"] * v["a"]["x"],
+                lambda v: v["a"].update(n=5.0),
+            ),
+            "set": (lambda: {1.0}, sum, lambda v: v.add(4.0)),
+            "dataclass": (Config, lambda v: v.beta, lambda v: setattr(v, "beta", 5.0)),
+        }.items()
+    },
+    changed_argument,
+)

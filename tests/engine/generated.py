@@ -26,7 +26,7 @@ from changes import CHANGE, Case, Hidden, Program, Slotted, data
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal
-from pyro.nn import PyroModule, PyroParam
+from pyro.nn import PyroModule, PyroParam, pyro_method
 from torch import nn
 from torch.distributions import constraints
 
@@ -468,6 +468,7 @@ class PyroPair(PyroModule):
             z = self.prior(x, torch.tensor(0.0), self.w)
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
+    @pyro_method
     def guide(self, x):
         with pyro.plate("data", len(x)):
             self.posterior(x, self.a * x, self.c)
@@ -586,6 +587,10 @@ def choose(seed: int) -> Choice:
     )
     if choice.style.startswith("Auto") and choice.who == "guide":
         choice = dataclasses.replace(choice, who="model")
+    if choice.who == "prepare":
+        choice = dataclasses.replace(choice, what="the data")
+    if choice.what == "a detach" and choice.who == "model":
+        choice = dataclasses.replace(choice, what="a branch")
     if choice.where == "slots" and choice.how == "deleted":
         choice = dataclasses.replace(choice, how="once")
     return choice
@@ -594,12 +599,13 @@ def choose(seed: int) -> Choice:
 def build(choice: Choice) -> Program:
     place = WHERE[choice.where]()
     read = READERS[choice.reader](place.read)
-    affected = WHAT[choice.what]
+    affected = WHAT.get(choice.what, plain)
+    by_itself = choice.how.startswith("by the program")
     calls = [0]
 
     def value():
         found = read()
-        if choice.how.startswith("by the program"):
+        if by_itself:
             calls[0] += 1
             if choice.how.endswith("program") or calls[0] > 8:
                 place.write(1.0 + calls[0] % 4)
@@ -615,9 +621,10 @@ def build(choice: Choice) -> Program:
     prior, posterior = functools.partial(site, "model"), functools.partial(site, "guide")
     model, guide = STYLES[choice.style](prior, posterior)
     prepare = (lambda x: x * value()) if choice.who == "prepare" else None
-    program = Program(
+    return Program(
         model,
         guide,
+        still=(lambda: (place.write(LOW), calls.__setitem__(0, 0))) if by_itself else None,
         each=lambda i: HOW[choice.how](place, i),
         optim=OPTIMIZERS[choice.optimizer],
         loss=LOSSES[choice.loss],
@@ -625,7 +632,6 @@ def build(choice: Choice) -> Program:
         args=lambda i: (data(),),
         state=lambda: [calls[0], *([dict(model.state_dict())] if isinstance(model, nn.Module) else [])],
     )
-    return program
 
 
 class _Keeping(poutine.messenger.Messenger):
