@@ -20,11 +20,13 @@ class Outcome:
     Attributes:
         loss: The loss, scalar.
         log_probs: Log-probability by site, scalars.
+        weighted: The same, as the loss counted it.
         gradients: Gradient by parameter; none for an evaluation.
     """
 
     loss: Tensor
     log_probs: Mapping[str, Tensor]
+    weighted: Mapping[str, Tensor]
     gradients: Mapping[Tensor, Tensor]
 
 
@@ -45,14 +47,17 @@ def difference(ours: Outcome, theirs: Outcome, precision: str, names: Mapping[in
     if ours.log_probs.keys() != theirs.log_probs.keys():
         sites = sorted(ours.log_probs.keys() ^ theirs.log_probs.keys())
         return f"site {_site(sites[0])} is in one of them alone"
-    sizes = [value.detach().abs().double().cpu() for value in theirs.log_probs.values()]
-    total = float(torch.stack(sizes).sum()) if sizes else 0.0
     in_order = sorted(ours.log_probs, key=lambda name: not name.startswith("guide."))
-    for name in in_order:
-        if _apart(ours.log_probs[name], theirs.log_probs[name], precision, 0.01 * total):
-            return (
-                f"the log-probability of site {_site(name)} is {_numbers(ours.log_probs[name], theirs.log_probs[name])}"
-            )
+    total = 0.0
+    for what, mine, other in (
+        ("log-probability", ours.log_probs, theirs.log_probs),
+        ("weighted log-probability", ours.weighted, theirs.weighted),
+    ):
+        common = [name for name in in_order if name in mine and name in other]
+        total = max(total, float(sum(other[name].abs().double().cpu() for name in common)))
+        for name in common:
+            if _apart(mine[name], other[name], precision, 0.01 * total):
+                return f"the {what} of site {_site(name)} is {_numbers(mine[name], other[name])}"
     if _apart(ours.loss, theirs.loss, precision, total):
         return f"the loss is {_numbers(ours.loss, theirs.loss)}"
     for number, parameter in enumerate(theirs.gradients.keys() | ours.gradients.keys()):

@@ -184,7 +184,10 @@ def handlers_around() -> bool:
 def settings_around() -> tuple[Any, ...]:
     """Switches of torch and Pyro that change what the same program computes."""
     return (
+        threading.get_ident(),  # objects of threading.local hold other values in another thread
         torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_float32_matmul_precision(),
         pyro.distributions.util._VALIDATION_ENABLED,
         pyro.poutine.util._VALIDATION_ENABLED,
         pyro.infer.util._VALIDATION_ENABLED,

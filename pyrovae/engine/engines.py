@@ -344,7 +344,10 @@ class GraphEngine(Engine):
         doubt = None
         if ours is not None:
             doubt = checking.difference(
-                ours, Outcome(step.loss, step.log_probs, self.pyro.gradients), training.precision, training.names()
+                ours,
+                Outcome(step.loss, step.log_probs, dict(training.objective.weighted), self.pyro.gradients),
+                training.precision,
+                training.names(),
             )
             if doubt is None and not same_state(after, rng_state(training.device)):
                 doubt = "another number of random numbers is drawn"
@@ -367,7 +370,8 @@ class GraphEngine(Engine):
                 return None
             parameters = self._training.updater.parameters
             gradients = {parameters[index]: gradient.clone() for index, gradient in results["gradients"].items()}
-            return Outcome(results["loss"].clone(), {k: v.clone() for k, v in results["log_probs"].items()}, gradients)
+            log_probs, weighted = ({k: v.clone() for k, v in results[n].items()} for n in ("log_probs", "weighted"))
+            return Outcome(results["loss"].clone(), log_probs, weighted, gradients)
         finally:
             with torch.no_grad():
                 for tensor, value in zip(plan.captured.changed, saved, strict=True):
@@ -432,7 +436,8 @@ class GraphEngine(Engine):
 
 def results_of(terms: Terms, gradients: Mapping[int, Tensor]) -> dict[str, Any]:
     """What a traced step returns."""
-    results = {"loss": terms.loss, "log_probs": terms.log_probs, "gradients": dict(gradients)}
+    results: dict[str, Any] = {"loss": terms.loss, "log_probs": terms.log_probs, "weighted": terms.weighted}
+    results["gradients"] = dict(gradients)
     return results if terms.valid is None else results | {"valid": terms.valid}
 
 

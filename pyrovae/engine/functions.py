@@ -205,17 +205,22 @@ class Graphs:
         ):
             entry.refusal = _why_not_repeatable(observation, verifying)
             entry.stage = Stage.VERIFIED
+            # What ran the first time alone, such as imports, need not be watched from now on.
+            self._watch(entry, observation, slots)
             return
         entry.observation = observation
         entry.stage = Stage.OBSERVED
+        self._watch(entry, observation, slots)
+
+    def _watch(self, entry: Entry, observation: Observation, slots: list[tuple[Any, str, str]]) -> None:
         try:
             entry.watch = Watch({**self._roots, **_arguments_by_name(entry)}, observation, slots)
         except Exception as error:  # an object of the user's that does not let itself be looked at
             entry.refusal = f"what the programs use cannot be watched ({_first_line(error)})"
             return
         entry.slots = len(slots)
-        if entry.watch.refused:
-            entry.refusal = entry.watch.refused[0]
+        if entry.watch.refused and entry.stage is Stage.VERIFIED:
+            entry.refusal = entry.refusal or entry.watch.refused[0]
 
     def ready(self, entry: Entry, tensors: list[Tensor]) -> Plan | None:
         """The graph of a signature; None if this call is Python's.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import collections
 import contextvars
-import enum
+import datetime
+import decimal
 import functools
 import gc
 import io
 import itertools
 import operator
+import pickle
 import re
+import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,23 +27,26 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.distributions.constraints import Constraint
 
-from pyrovae.engine.observation import Observation, is_library_class, is_library_module, names_used
+from pyrovae.engine.compat import stored_parameters
+from pyrovae.engine.observation import Observation, is_library_class, is_library_module, is_ours, names_used
 
 LARGEST_CONTAINER = 100_000
 """Items of a list, dictionary or set that are watched; programs that use a larger one are refused."""
 LARGEST_ARRAY = 16_000_000
 """Bytes of a NumPy array that are watched; programs that use a larger one are refused."""
 
-_ATOMS = (
+_EXACT_ATOMS = frozenset({
     type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented), re.Pattern,
-    torch.dtype, torch.device, torch.layout, torch.memory_format, enum.Enum, Constraint, np.generic, np.dtype,
-)  # fmt: skip
-_PLAIN_FUNCTIONS = (types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType)
+    datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, types.CodeType, operator.itemgetter,
+    operator.methodcaller,
+})  # fmt: skip
+_ATOMS = (torch.dtype, torch.device, torch.layout, torch.memory_format, Constraint, np.generic, np.dtype)
 _RANDOM = ("random.Random", "numpy.random", "torch._C.Generator")
 # What Pyro's and torch's own classes write at every run and never read at the next: (class, start of the name).
 _REWRITTEN = ((AutoGuide, "plates"), (Transform, "_cached"), (Transform, "_inv"))
 _CONTENTS = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_ASKS_THE_STORE = frozenset({"get_param_store", "_PYRO_PARAM_STORE", "ParamStoreDict"})
 _OF_LIBRARIES = frozenset({"__init__", "forward", "log_prob", "rsample", "sample", "support"})
 _TABLE_ENDS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 _MISSING = object()
@@ -96,7 +102,12 @@ def same(one: Any, other: Any) -> bool:
         return one.tobytes() == other.tobytes()
     if isinstance(one, types.MethodType):
         return one.__self__ is other.__self__ and one.__func__ is other.__func__
-    return isinstance(one, _ATOMS) and not isinstance(one, (enum.Enum, Constraint)) and bool(one == other)
+    return _is_atom(one) and not isinstance(one, Constraint) and bool(one == other)
+
+
+def _is_atom(value: Any) -> bool:
+    """Whether a value has no parts that could change."""
+    return type(value) in _EXACT_ATOMS or isinstance(value, _ATOMS)
 
 
 class Watch:
@@ -121,9 +132,18 @@ class Watch:
     def __init__(
         self, roots: Mapping[str, Any], observation: Observation, slots: Iterable[tuple[Any, Any, str]] = ()
     ) -> None:
+        self._observation = observation
+        known = -1
+        while known != len(observation.names):  # an `attrgetter` on the way brings names that no code shows
+            known = len(observation.names)
+            self._clear()
+            self._walk(roots, slots)
+        self.reached = frozenset(map(id, self.tensors))
+        self.asks_for_identity = observation.identity
+
+    def _clear(self) -> None:
         self.refused: list[str] = []
         self.tensors: list[Tensor] = []
-        self._observation = observation
         self._items, self._cells, self._slots = _Slots(), _Slots(), _Slots()
         self._sized: list[Any] = []
         self._sizes: list[int] = []
@@ -140,15 +160,19 @@ class Watch:
         self._generators: list[tuple[Any, Any, str]] = []
         self._seen: dict[int, Any] = {}
         self._functions: set[types.CodeType] = set()
-        self._pending: collections.deque[tuple[Any, str]] = collections.deque((v, k) for k, v in roots.items())
+        self._pending: collections.deque[tuple[Any, str]] = collections.deque()
+
+    def _walk(self, roots: Mapping[str, Any], slots: Iterable[tuple[Any, Any, str]]) -> None:
+        self._pending.extend((v, k) for k, v in roots.items())
         self._drain()
         self._add_unreached_functions()
         self._add_globals()
+        store = stored_parameters()
+        if not self._observation.names.isdisjoint(_ASKS_THE_STORE):
+            self._reach(store, "Pyro's parameter store")
         for holder, key, path in slots:
             self._items.add(holder, key, holder[key], path)
         self._drain()
-        self.reached = frozenset(map(id, self.tensors))
-        self.asks_for_identity = observation.identity
 
     # ---- what the caller asks
 
@@ -211,12 +235,14 @@ class Watch:
     def _drain(self) -> None:
         while self._pending:
             value, path = self._pending.popleft()
-            if isinstance(value, _ATOMS) or value is _MISSING or id(value) in self._seen:
+            if _is_atom(value) or value is _MISSING or id(value) in self._seen:
                 continue
             self._seen[id(value)] = value
             self._visit(value, path)
 
     def _visit(self, value: Any, path: str) -> None:
+        if is_ours(type(value).__module__):
+            return
         for kinds, visit in _VISITS:
             if isinstance(value, kinds):
                 visit(self, value, path)
@@ -229,8 +255,18 @@ class Watch:
             self._object(value, path)
         elif hasattr(type(value), "__self__"):  # a method of an object in C
             self._reach(value.__self__, path)
-        else:
-            self._copies.append((value, repr(value), path))
+        elif not str(type(value).__module__).startswith("torch"):
+            self._opaque(value, path)
+
+    def _opaque(self, value: Any, path: str) -> None:
+        """An object in C whose attributes are not to be seen."""
+        try:
+            self._copies.append((value, _Pickled(pickle.dumps(value)), path))
+        except Exception:  # whatever its own code raises
+            self.refused.append(f"{path} is a {type(value).__name__}, whose state cannot be seen")
+
+    def _getter(self, value: operator.attrgetter, path: str) -> None:
+        self._observation.add_names(name for path in value.__reduce__()[1] for name in path.split("."))
 
     def _reach(self, value: Any, path: str) -> None:
         self._pending.append((value, path))
@@ -248,7 +284,7 @@ class Watch:
 
     def _names_for(self, owner: type) -> set[str] | None:
         """The attribute names that matter of objects of a class; None for all."""
-        if self._observation.any_attribute and not is_library_class(owner):
+        if self._observation.any_attribute and str(owner.__module__).partition(".")[0] not in ("torch", "pyro"):
             return None
         library = any(is_library_class(c) and c is not object for c in owner.__mro__)
         return self._observation.library_names if library else self._observation.names
@@ -260,10 +296,13 @@ class Watch:
         mapping = isinstance(value, (dict, types.MappingProxyType))
         items = [*value, *value.values()] if mapping else list(value)
         self._containers.append((value, items, path))
+        if isinstance(value, collections.defaultdict):
+            self._slots.add(value, "default_factory", value.default_factory, path)
+            self._reach(value.default_factory, path)
         for key, item in value.items() if mapping else enumerate(value):
-            if not isinstance(item, _ATOMS):
+            if not _is_atom(item):
                 self._reach(item, f"{path}[{key!r}]")
-            if mapping and not isinstance(key, _ATOMS):
+            if mapping and not _is_atom(key):
                 self._reach(key, path)
         self._attributes(value, path)
 
@@ -299,6 +338,7 @@ class Watch:
 
     def _function(self, value: types.FunctionType, path: str) -> None:
         self._slots.add(value, "__code__", value.__code__, path)
+        self._attributes(value, path)
         if value.__code__ not in self._observation.functions:
             return
         self._functions.add(value.__code__)
@@ -310,7 +350,6 @@ class Watch:
             if content is not _MISSING:
                 self._cells.add(cell, None, content, name)
                 self._reach(content, name)
-        self._attributes(value, path)
 
     def _method(self, value: types.MethodType, path: str) -> None:
         self._reach(value.__func__, path)
@@ -425,6 +464,8 @@ class Watch:
     def _add_globals(self) -> None:
         for code, namespace in self._observation.functions.items():
             uses = names_used(code)
+            for name in uses.imports & sys.modules.keys():
+                self._item(sys.modules, name, sys.modules[name], name)
             by_name = uses.attributes if uses.any_attribute else frozenset()
             for name in sorted(uses.globals | by_name):
                 if name in namespace:
@@ -441,6 +482,7 @@ _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
     (types.MethodType, Watch._method),
     (types.ModuleType, Watch._module_object),
     (functools.partial, Watch._partial),
+    (operator.attrgetter, Watch._getter),
     (type(functools.lru_cache(len)), Watch._cached),
     ((property, staticmethod, classmethod, functools.cached_property), Watch._property),
     (weakref.ref, Watch._reference),
@@ -502,6 +544,13 @@ class Placement:
         return self._now() != self._addresses
 
 
+@dataclass(frozen=True)
+class _Pickled:
+    """The state of an object as its own code writes it down."""
+
+    state: bytes
+
+
 class _ContextValue:
     """The value of a context variable, as an attribute."""
 
@@ -560,6 +609,8 @@ def _as_copied(value: Any, copy: Any) -> bool:
         return same(_nested_tuple(value.tolist()), _nested_tuple(copy))
     if isinstance(copy, Tensor):
         return torch.equal(value, copy)
+    if isinstance(copy, _Pickled):
+        return pickle.dumps(value) == copy.state
     if isinstance(copy, bytes):
         return bytes(value) == copy
     if isinstance(copy, str):
@@ -623,7 +674,7 @@ def _objects(functions: tuple[Callable[..., Any] | None, ...]) -> list[Any]:
     pending: list[Any] = list(functions)
     while pending:
         thing = pending.pop()
-        if thing is None or isinstance(thing, (*_ATOMS, Tensor, type)) or id(thing) in seen:
+        if _is_atom(thing) or isinstance(thing, (Tensor, type)) or id(thing) in seen:
             continue
         seen[id(thing)] = thing
         if isinstance(thing, (list, tuple)):

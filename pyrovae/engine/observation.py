@@ -9,12 +9,14 @@ import inspect
 import random
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import numpy
+import opt_einsum
 import pyro
 import torch
 import typing_extensions
@@ -22,7 +24,7 @@ import typing_extensions
 _STANDARD = (sysconfig.get_paths()["stdlib"], "<frozen")
 _PACKAGES = (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"])
 _TRUSTED = (
-    *(str(Path(file).parent) for file in (torch.__file__, pyro.__file__, __file__)),
+    *(str(Path(str(file)).parent) for file in (torch.__file__, pyro.__file__, numpy.__file__, opt_einsum.__file__, __file__)),
     str(typing_extensions.__file__),
 )
 
@@ -43,7 +45,7 @@ _SEEDING = frozenset(
     inspect.unwrap(function).__code__
     for function in (torch.random.manual_seed, torch.random.seed, torch.random.set_rng_state, pyro.util.set_rng_seed)
 )
-_ANY_ATTRIBUTE = frozenset({"vars", "__dict__", "globals", "locals", "__getattribute__", "attrgetter"})
+_ANY_ATTRIBUTE = frozenset({"vars", "__dict__", "globals", "locals", "__getattribute__"})
 
 
 @dataclass
@@ -70,13 +72,20 @@ class Observation:
     impure: list[str] = field(default_factory=list)
     calls: int = 0
 
+    def add_names(self, names: Iterable[str]) -> None:
+        """Take up attribute names that no code shows."""
+        new = set(names)
+        self.names |= new
+        self.library_names |= new
+
     def close(self, codes: dict[CodeType, dict[str, Any]]) -> None:
         """Sort the code that ran."""
         for code, namespace in codes.items():
             self.library_names.update(code.co_names)
+            self.library_names.update(name for name in code.co_consts if isinstance(name, str))
             if code in _SEEDING:
                 self.impure.append("sets the seed of torch's random numbers")
-            if not in_library(code):
+            if not in_library(code) and code.co_name != "<module>":
                 self.functions[code] = namespace
                 uses = names_used(code)
                 self.names |= uses.attributes
@@ -150,14 +159,12 @@ def _impure(function: Any) -> str | None:
 
 
 def _python_generators() -> tuple[Any, ...]:
-    numpy = sys.modules.get("numpy")
-    return random.getstate(), None if numpy is None else numpy.random.get_state(legacy=False)["state"]
+    return random.getstate(), numpy.random.get_state(legacy=False)["state"]
 
 
 def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    if before[0] != after[0] or (before[1] is None) != (after[1] is None):
-        return False
-    return before[1] is None or (before[1]["pos"] == after[1]["pos"] and (before[1]["key"] == after[1]["key"]).all())
+    positions = before[1]["pos"] == after[1]["pos"]
+    return before[0] == after[0] and positions and bool((before[1]["key"] == after[1]["key"]).all())
 
 
 def in_library(code: CodeType) -> bool:
@@ -168,21 +175,24 @@ def in_library(code: CodeType) -> bool:
     return file.startswith(_STANDARD) and not file.startswith(_PACKAGES)
 
 
-def is_library_module(name: str | None) -> bool:
+def is_library_module(name: object) -> bool:
     """Whether a module of this name is torch, Pyro, NumPy, this package, or part of the standard library."""
-    top = (name or "").partition(".")[0]
-    return top in ("torch", "pyro", "numpy", "builtins") or top in sys.stdlib_module_names or _is_ours(name)
+    if not isinstance(name, str):  # some classes in C have none
+        return True
+    top = name.partition(".")[0]
+    return top in ("torch", "pyro", "numpy", "opt_einsum", "builtins") or top in sys.stdlib_module_names or is_ours(name)
 
 
 def is_library_class(kind: type) -> bool:
     """Whether a class is written down in such a module; one made by a library for its user is the user's."""
-    module = sys.modules.get(kind.__module__)
+    module = sys.modules.get(str(kind.__module__))
     return is_library_module(kind.__module__) and hasattr(module, kind.__qualname__.partition(".")[0])
 
 
-def _is_ours(name: str | None) -> bool:
+def is_ours(name: object) -> bool:
+    """Whether a module of this name is part of this package."""
     package = __name__.rpartition(".")[0]
-    return name is not None and (name == package or name.startswith(f"{package}."))
+    return isinstance(name, str) and (name == package or name.startswith(f"{package}."))
 
 
 @dataclass(frozen=True)
@@ -192,12 +202,14 @@ class Names:
     Attributes:
         attributes: Of attributes, and all strings that might be one's name.
         globals: Of globals.
+        imports: Of modules that it imports when it runs.
         any_attribute: Whether it reads attributes by names that it computes.
         identity: Whether it asks whether objects are identical, and not only whether one is None.
     """
 
     attributes: frozenset[str]
     globals: frozenset[str]
+    imports: frozenset[str]
     any_attribute: bool
     identity: bool
 
@@ -205,7 +217,7 @@ class Names:
 @functools.lru_cache(maxsize=10_000)
 def names_used(code: CodeType) -> Names:
     """The names that a piece of code uses, without those of functions defined inside of it."""
-    of_globals, attributes = set(), set()
+    of_globals, attributes, imports = set(), set(), set()
     computed = not _ANY_ATTRIBUTE.isdisjoint(code.co_names)
     waiting = False  # for the name that a call of getattr is given
     identity, before = False, ""
@@ -217,13 +229,15 @@ def names_used(code: CodeType) -> Names:
             of_globals.add(name)
             computed |= waiting and name in ("getattr", "hasattr")
             waiting = waiting or name in ("getattr", "hasattr")
+        elif instruction.opname == "IMPORT_NAME":
+            imports.add(name)
         elif instruction.opname == "LOAD_CONST":
             attributes.update(_strings(name))
             waiting = waiting and not isinstance(name, str)
         elif waiting and instruction.opname.startswith("CALL"):
             computed, waiting = True, False
     attributes.update(code.co_names)
-    return Names(frozenset(attributes), frozenset(of_globals), computed, identity or "id" in of_globals)
+    return Names(frozenset(attributes), frozenset(of_globals), frozenset(imports), computed, identity or "id" in of_globals)
 
 
 def _strings(constant: Any) -> Iterator[str]:

@@ -41,7 +41,7 @@ from pyrovae.engine.compat import (
     mark_parameters,
     untraced,
 )
-from pyrovae.engine.values import TracedValues, ValueReadError
+from pyrovae.engine.values import UNSEEN_STATE, TracedValues, ValueReadError
 
 Program = Callable[..., Any]
 
@@ -78,12 +78,14 @@ class Terms:
         surrogate: The scalar whose gradient trains, or None when nothing can be trained.
         log_probs: Per sample site ("model.z", "guide.z", "model.x"), the unscaled log-probability, scalar: summed
             over the batch, averaged over particles.
+        weighted: Per sample site, what the loss counted, for the comparison with Pyro.
         valid: Whether all distributions accept their arguments and values, boolean (); None if nothing was checked.
     """
 
     loss: Tensor
     surrogate: Tensor | None
     log_probs: dict[str, Tensor]
+    weighted: dict[str, Tensor]
     valid: Tensor | None
 
 
@@ -116,6 +118,10 @@ class _LossCode(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping | None = None) -> Any:
         kwargs = kwargs or {}
+        if self.program_depth and func in UNSEEN_STATE:
+            raise ValueReadError(None, "asks a tensor for its gradient or version")
+        if self.program_depth and func is Tensor.backward:
+            raise ValueReadError(None, "calls backward()")
         if func is Tensor.__bool__ and asking_code() is ZERO_PROBABILITY:
             return True
         if not self.program_depth:
@@ -179,6 +185,7 @@ class Objective:
 
     Attributes:
         met_names: Names of the parameter sites that the last gradient by Pyro has met.
+        weighted: Log-probability by site as the last run's loss counted it, with the site's scale; of its last particle.
     """
 
     def __init__(
@@ -188,6 +195,7 @@ class Objective:
         self._precision, self._mark = precision, mark
         self._log_probs: dict[str, Tensor] = {}
         self.met_names: list[str] = []
+        self.weighted: dict[str, Tensor] = {}
 
     @property
     def only_by_pyro(self) -> str | None:
@@ -228,14 +236,14 @@ class Objective:
         surrogate: Any = sum(mode.surrogates) if mode.surrogates else None
         loss = torch.as_tensor(loss).detach()
         values.met = _met(capture.trace)
-        return Terms(loss, surrogate, self._log_probs, values.all_valid())
+        return Terms(loss, surrogate, self._log_probs, self.weighted, values.all_valid())
 
     def traced_value(self, args: tuple, kwargs: dict, values: TracedValues) -> Terms:
         """Pyro's own loss as a tensor, without gradients."""
         mode = _LossCode()
         with _LOCK, torch.no_grad(), mode:
             loss = self._run(self._plain_loss(), args, kwargs, mode.user_program)
-        return Terms(torch.as_tensor(loss).detach(), None, self._log_probs, values.all_valid())
+        return Terms(torch.as_tensor(loss).detach(), None, self._log_probs, {}, values.all_valid())
 
     def first_not_finite(self, args: tuple, kwargs: dict) -> str | None:
         """Where, in the order of execution, values stop being finite; None if they do not."""
@@ -277,7 +285,7 @@ class Objective:
         around: Callable,
         look: Callable[[Any, Any], None] | None = None,
     ) -> Any:
-        self._log_probs = {}
+        self._log_probs, self.weighted = {}, {}
         precision = BFloat16Products() if self._precision == "bfloat16" else contextlib.nullcontext()
         with precision, self._traces_seen(getattr(method, "__self__", None), look or self._record):
             if self.prepare is not None:
@@ -335,6 +343,8 @@ class Objective:
             for name, site in trace.nodes.items():
                 if site["type"] == "sample" and "unscaled_log_prob" in site:
                     self._add(f"{role}.{name}", site["unscaled_log_prob"].detach(), site["mask"])
+                    if "log_prob" in site:
+                        self.weighted[f"{role}.{name}"] = site["log_prob"].detach().sum()
 
     def _add(self, name: str, log_prob: Tensor, mask: Tensor | bool | None) -> None:
         if isinstance(mask, Tensor):

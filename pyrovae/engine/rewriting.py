@@ -155,9 +155,15 @@ def _where_it_pays(elementary: Callable[[Tensor], Tensor], native: Callable[[Ten
     return choose
 
 
+def bernoulli(p: Tensor) -> Tensor:
+    """torch.bernoulli from the same random numbers as torch takes, which Inductor does not in float64."""
+    return (torch.rand_like(p) < p).to(p.dtype) if p.dtype == torch.float64 else torch.bernoulli(p)
+
+
 _REWRITTEN: dict[object, Callable[..., Tensor]] = {
     aten.lgamma.default: _where_it_pays(log_gamma, torch.lgamma),
     aten.digamma.default: _where_it_pays(digamma, torch.digamma),
+    aten.bernoulli.default: bernoulli,
     aten.cat.default: joined,
     aten.stack.default: stacked,
 }

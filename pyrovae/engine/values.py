@@ -42,7 +42,8 @@ _SILENT_READS = tuple(
         "__format__",
     )
 )
-_NO_READS = (Tensor.grad.__get__, Tensor._version.__get__)  # type: ignore[attr-defined]
+UNSEEN_STATE = (Tensor.grad.__get__, Tensor._version.__get__)  # type: ignore[attr-defined]
+"""What a graph does not see of a tensor, though a program may ask for it."""
 _FACTORIES = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 _DYNAMIC, _READS, _RANDOM = (
     torch.Tag.dynamic_output_shape,
@@ -58,16 +59,19 @@ class ValueReadError(Exception):
 
     Args:
         by: The function of torch or Pyro that asked, if it was not the user's code.
+        does: What the code does, if it is something else that a graph cannot do.
     """
 
-    def __init__(self, by: str | None) -> None:
+    def __init__(self, by: str | None, does: str | None = None) -> None:
         super().__init__()
-        self.by, self.where = by, "the function"
+        self.by, self.where, self._does = by, "the function", does
         self.place = ""
 
     def __str__(self) -> str:
         does = "reads a tensor's value in Python (.item(), float(), bool(), if, print, or a shape made from data)"
-        if self.by:
+        if self._does:
+            does = self._does
+        elif self.by:
             does = f"cannot be traced, because {self.by} reads a tensor's value"
         return f"{self.where} {does}{self.place}"
 
@@ -114,8 +118,6 @@ class TracedValues(TorchFunctionMode):
                 return expected
         if func is Tensor.__deepcopy__:
             return args[0].detach().clone()
-        if func in _NO_READS:
-            raise ValueReadError(_asking_library())
         if func in _FACTORIES and args and isinstance(args[0], (list, tuple)):
             self.allow(args[:1])
         if func in _SILENT_READS:
