@@ -284,7 +284,8 @@ class Watch:
 
     def _names_for(self, owner: type) -> set[str] | None:
         """The attribute names that matter of objects of a class; None for all."""
-        if self._observation.any_attribute and str(owner.__module__).partition(".")[0] not in ("torch", "pyro"):
+        foreign = str(owner.__module__).partition(".")[0] not in ("torch", "pyro")
+        if self._observation.any_attribute and (foreign or issubclass(owner, nn.Module)):
             return None
         library = any(is_library_class(c) and c is not object for c in owner.__mro__)
         return self._observation.library_names if library else self._observation.names
