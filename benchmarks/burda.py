@@ -20,8 +20,9 @@ from torch import nn
 
 import pyrovae
 from pyrovae.data import ImageSet, Split, fixed_split, to_unit
-from pyrovae.evaluation import estimate_elbo, importance_weighted
 from pyrovae.files import replace_text
+from pyrovae.inference.elbo import estimate_elbo
+from pyrovae.inference.importance import importance_weighted
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.objectives import Objective
 from pyrovae.runtime import seeded

@@ -17,9 +17,12 @@ from surroundings import surroundings
 
 import pyrovae
 from pyrovae.data import fixed_split
-from pyrovae.evaluation import Annealing, annealed, importance_weighted
+from pyrovae.diagnostics.gap import Estimate, compare
 from pyrovae.files import replace_text
-from pyrovae.inspection import Estimate, compare, fit_local, nuts_posterior
+from pyrovae.inference.annealing import Annealing, annealed
+from pyrovae.inference.importance import importance_weighted
+from pyrovae.inference.local import fit_local
+from pyrovae.inference.nuts import nuts_posterior
 from pyrovae.training.run_folder import load_weights
 
 RESULTS = Path(__file__).parent / "results" / "gap_split.json"

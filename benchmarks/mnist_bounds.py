@@ -18,7 +18,7 @@ from surroundings import surroundings
 
 import pyrovae
 from pyrovae.data import ImageSet, fixed_split
-from pyrovae.evaluation import estimate_elbo
+from pyrovae.inference.elbo import estimate_elbo
 from pyrovae.likelihoods import CrossEntropy
 from pyrovae.runtime import seeded
 

@@ -22,7 +22,8 @@ from surroundings import surroundings
 import pyrovae
 from pyrovae import likelihoods, networks, posteriors, priors
 from pyrovae.data import ImageSet, PixelPolicy, fixed_split
-from pyrovae.evaluation import estimate_elbo, importance_weighted
+from pyrovae.inference.elbo import estimate_elbo
+from pyrovae.inference.importance import importance_weighted
 from pyrovae.objectives import TraceELBO
 from pyrovae.runtime import seeded
 

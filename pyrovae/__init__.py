@@ -8,11 +8,12 @@
 torch.Size([5, 2])
 """
 
-from pyrovae.config import load, run_info
 from pyrovae.data import ImageSet, load_images
 from pyrovae.engine import SVI
 from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
 from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
+from pyrovae.runs.config_file import run_info
+from pyrovae.runs.loading import load
 from pyrovae.shapes import Shapes
 from pyrovae.training import History, RunFolder, Trainer
 

@@ -63,6 +63,15 @@ class LatentVariableModel(nn.Module):
             pyro.sample("z", self.posterior(x, y))
 
 
+def labels_in_turn(model: LatentVariableModel, count: int, device: torch.device) -> Tensor | None:
+    """Labels of so many images to draw, (count,): all classes in turn.
+
+    None for a model without labels, whose prior is then p(z), also where it has labelled components.
+    """
+    classes = model.shapes.num_classes
+    return torch.arange(count, device=device) % classes if classes else None
+
+
 class VAE(LatentVariableModel):
     """Variational autoencoder: a latent-variable model that does not look at labels.
 

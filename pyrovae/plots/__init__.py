@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from pyrovae.plots.arithmetic import plot_effect, plot_moves
 from pyrovae.plots.closeup import plot_closeup
 from pyrovae.plots.curves import plot_history, plot_rate_distortion
-from pyrovae.plots.evaluation import plot_density_ratio
+from pyrovae.plots.density_ratio import plot_density_ratio
 from pyrovae.plots.images import plot_image_grid, plot_manifold, plot_reconstructions, plot_walk
 from pyrovae.plots.planes import plot_codes, plot_ellipses, plot_panels
 from pyrovae.plots.posteriors import (
@@ -16,8 +16,8 @@ from pyrovae.plots.posteriors import (
     plot_reliability,
     posterior_legend,
 )
-from pyrovae.plots.study import plot_values
 from pyrovae.plots.style import class_styles, new_figure, save_figure
+from pyrovae.plots.values import plot_values
 
 __all__ = [
     "Axes",

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pyrovae.evaluation.rate_distortion import RateDistortion
+from pyrovae.metrics.rate_distortion import RateDistortion
 from pyrovae.plots.style import spare_axes
 from pyrovae.training import History
 

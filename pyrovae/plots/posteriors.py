@@ -7,14 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pyrovae.inspection import (
-    Calibration,
-    Comparison,
-    GridPosterior,
-    PosteriorDraws,
-    PredictiveCheck,
-    Reliability,
-)
+from pyrovae.diagnostics.calibration import Calibration
+from pyrovae.diagnostics.gap import Comparison
+from pyrovae.diagnostics.predictive import PredictiveCheck
+from pyrovae.inference.classes import Reliability
+from pyrovae.inference.draws import PosteriorDraws
+from pyrovae.inference.grid import GridPosterior
 from pyrovae.latent import ellipse
 from pyrovae.plots.images import plot_image_grid
 from pyrovae.plots.style import spare_axes

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pyrovae.evaluation import ElboEstimate
 from pyrovae.files import replace_text
+from pyrovae.inference.elbo import ElboEstimate
 
 Row = dict[str, float]
 

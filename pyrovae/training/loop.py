@@ -14,8 +14,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from pyrovae.data.fixed import fixed_split
 from pyrovae.data.images import ImageSet, Split
 from pyrovae.data.pixels import PixelPolicy, pixels, to_unit
+from pyrovae.diagnostics.collapse import collapse_warning
 from pyrovae.engine import SVI, Step, UntraceableError
-from pyrovae.evaluation import collapse_warning, estimate_elbo
+from pyrovae.inference.elbo import estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import restore_rng_state, rng_state
 from pyrovae.training.checkpoint import load_checkpoint, save_checkpoint
@@ -397,5 +398,6 @@ def _tensorboard(folder: RunFolder | None, epoch: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ValueError("TensorBoard is not installed: pip install tensorboard, or leave --tensorboard") from error
+        cure = "pip install 'pyrovae[tensorboard]', or leave --tensorboard"
+        raise ValueError(f"TensorBoard is not installed: {cure}") from error
     return SummaryWriter(folder.path / "tensorboard", purge_step=epoch + 1)

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pyrovae.inspection import Calibration, Comparison, Estimate, GridPosterior, PosteriorDraws, PredictiveCheck
-from pyrovae.inspection.classes import Reliability
+from pyrovae.diagnostics.calibration import Calibration
+from pyrovae.diagnostics.gap import Comparison, Estimate
+from pyrovae.diagnostics.predictive import PredictiveCheck
+from pyrovae.inference.classes import Reliability
+from pyrovae.inference.draws import PosteriorDraws
+from pyrovae.inference.grid import GridPosterior
 from pyrovae.plots import (
     new_figure,
     plot_calibration,

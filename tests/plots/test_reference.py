@@ -13,8 +13,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
-from pyrovae.evaluation.rate_distortion import RateDistortion
 from pyrovae.latent import AttributeEffect, Closeup, Codes, Manifold, Walk, ellipse
+from pyrovae.metrics.rate_distortion import RateDistortion
 from pyrovae.plots import (
     new_figure,
     plot_closeup,

@@ -13,7 +13,9 @@ from pyro import poutine
 
 import pyrovae
 from pyrovae.data import ImageSet, fixed_split
-from pyrovae.evaluation import estimate_elbo, importance_weighted, quadrature
+from pyrovae.inference.elbo import estimate_elbo
+from pyrovae.inference.importance import importance_weighted
+from pyrovae.inference.quadrature import quadrature
 from pyrovae.latent import encode, sample_prior
 from pyrovae.objectives import FreeBits, TraceELBO, TraceMeanField
 

@@ -8,7 +8,7 @@ import pytest
 
 from pyrovae import VAE, Trainer
 from pyrovae.data import ImageSet, fixed_split
-from pyrovae.evaluation import estimate_elbo
+from pyrovae.inference.elbo import estimate_elbo
 from pyrovae.likelihoods import CrossEntropy
 
 MEASURE = """

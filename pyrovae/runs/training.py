@@ -1,0 +1,131 @@
+"""One training as its command line says: parsed, built, and its folder finished."""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from pyrovae.factory.mistakes import check_arguments, clear
+from pyrovae.factory.names import OURS, explain
+from pyrovae.factory.build import build_model
+from pyrovae.factory.parser import add_model_arguments, training_parser, underscored
+from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
+from pyrovae.files import replace_text
+from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import choose_device
+from pyrovae.shapes import ImageShape
+from pyrovae.training import RunFolder
+from pyrovae.training.run_folder import free_name, load_weights
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+
+import torch
+from jsonargparse import Namespace
+
+from pyrovae.factory.build import build_model, build_trainer, instantiate
+from pyrovae.runs.config_file import continue_run, create_run, read_config
+from pyrovae.runs.loading import load
+from pyrovae.data import ImageSet, fixed_split, load_images
+from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
+from pyrovae.files import replace_text
+from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import choose_device
+from pyrovae.training import RunFolder, Trainer
+from pyrovae.training.interrupts import InterruptFlag
+from pyrovae.training.progress import Progress
+
+CHANGEABLE = {"epochs", "patience", "device", "engine", "data_dir", "checkpoint_every", "tensorboard", "progress"}
+"""Settings that may differ when a run is resumed."""
+
+
+def parse_training(argv: Sequence[str] | None = None, description: str | None = None) -> Namespace:
+    """Parse the command line of a training; `--resume RUN` brings the settings of that run.
+
+    Options may be written with dashes or underscores. What is wrong ends in one line and exit status 2.
+
+    Raises:
+        ValueError: If the run to resume has no usable config.yaml, or a setting differs that must not.
+    """
+    arguments = [underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    parser = training_parser(description)
+    explanation = explain(arguments)
+    if explanation:
+        print(explanation)
+        raise SystemExit(0)
+    check_arguments(parser.get_defaults(), arguments)
+    config = parser.parse_args(arguments)
+    if config.resume is None:
+        return config
+    folder = RunFolder(Path(config.resume))
+    saved = parser.parse_object(read_config(folder))
+    resumed = parser.parse_args(["--config", str(folder.config), *arguments])
+    before, after = (parser.dump(c, skip_unset=False).splitlines() for c in (saved, resumed))
+    ignored = (*CHANGEABLE, "resume", "config")
+    changed = [
+        new.strip()
+        for old, new in zip(before, after, strict=False)
+        if old != new and not new.startswith(tuple(f"{name}:" for name in ignored))
+    ]
+    if changed or len(before) != len(after):
+        raise ValueError(
+            f"a resumed run keeps its settings, and here {', '.join(changed[:3]) or 'some'} would change: "
+            f"leave that out (only {', '.join(sorted(CHANGEABLE))} may differ), or train a new run"
+        )
+    return resumed
+
+
+def load_training_data(arguments: Namespace) -> ImageSet:
+    """Load the images that a training's command line names."""
+    return load_images(
+        arguments.data, arguments.data_dir, validation=arguments.validation, image_size=arguments.image_size
+    )
+
+
+def build_training(arguments: Namespace, data: ImageSet) -> tuple[Trainer, LatentVariableModel]:
+    """The trainer and the model of a training's command line.
+
+    Raises:
+        ValueError: If they do not suit each other or the images.
+    """
+    settings = instantiate(arguments)
+    trainer = build_trainer(settings)
+    model = build_model(settings.model, data.image_shape, data.num_classes, trainer.seed)
+    trainer.check(model, data)
+    return trainer, model
+
+
+def finish_run(
+    folder: RunFolder, trainer: Trainer, data: ImageSet, which: str | None = None
+) -> tuple[LatentVariableModel, ElboEstimate | None]:
+    """Load the model of a run that has ended, and keep its bound of the test images beside it.
+
+    Args:
+        folder: The run's folder.
+        trainer: Its settings.
+        data: Its images.
+        which: "best" or "last" weights; by default the best where there are any.
+
+    Returns:
+        The model, and the bound, or None where there are no test images.
+    """
+    model = load(folder.path, which=which, device=str(trainer.device), allow_code=True)
+    if not len(data.splits["test"]):
+        return model, None
+    bound = estimate_elbo(model, fixed_split(data.split("test"), trainer.pixels), seed=trainer.seed)
+    replace_text(folder.test, json.dumps(bound.to_dict(), indent=2) + "\n")
+    return model, bound
