@@ -11,6 +11,7 @@ ROWS = [
     {"engine"},
     {"data"},
     {"networks", "distributions"},
+    {"contracts"},
     {"priors", "likelihoods", "posteriors"},
     {"models"},
     {"objectives"},

@@ -209,6 +209,6 @@ class _Groups:
         return self.set(variables, method=estimate.method)
 
     def _pixels(self, labels: torch.Tensor, codes: np.ndarray) -> tuple[str, np.ndarray]:
-        if getattr(self.model.likelihood, "score", "NLL") == "NLL":
+        if self.model.likelihood.is_density:
             return "x", images_at(self.model, labels, codes, self.seed)
         return "x_mean", expected_images(self.model, labels, codes)

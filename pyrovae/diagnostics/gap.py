@@ -208,7 +208,7 @@ def compare(
             reverse = _reverse_of_draws(truth, target, q, log_evidence)
     return Comparison(
         method=_method(truth, evidence, samples),
-        score=getattr(model.likelihood, "score", "NLL"),
+        score=model.likelihood.score,
         log_evidence=log_evidence,
         elbo=elbo,
         best_elbo=best_elbo,

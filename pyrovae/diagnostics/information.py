@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
 from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.target import other_codes
@@ -147,18 +148,19 @@ def density_ratio(
 
 def _aggregate(model: LatentVariableModel, split: Split, device: torch.device) -> tuple[Distribution, Distribution]:
     """The posteriors of all images as one batch, and the prior."""
-    if getattr(model.likelihood, "score", "NLL") == "NLL":
+    if model.likelihood.is_density:
         check_has_likelihood(model)
-    elif not getattr(model.posterior, "has_density", True):
-        raise ValueError("an autoencoder has no density of codes, so no KL term to split")
+    model.posterior.need_density("an autoencoder has no density of codes, so no KL term to split")
     if other_codes(model):
-        raise ValueError("the parts are those of the code z, and this model draws others beside it")
+        raise NotApplicable("the parts are those of the code z, and this model draws others beside it")
     if len(split) < 2:
-        raise ValueError(f"an aggregate posterior needs at least two images, got {len(split)}")
+        raise NotApplicable(f"an aggregate posterior needs at least two images, got {len(split)}")
     x, y = next(batches(split, len(split), device))
     prior = model.prior(y)
     if prior.batch_shape:
-        raise ValueError("the prior depends on the label, so that there is no one prior to hold the aggregate against")
+        raise NotApplicable(
+            "the prior depends on the label, so that there is no one prior to hold the aggregate against"
+        )
     return model.posterior(x, y), prior
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
 from pyrovae.inference.graphs import graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
@@ -186,7 +187,7 @@ def _check(model: LatentVariableModel) -> None:
     check_has_likelihood(model)
     others = other_codes(model)
     if others:
-        raise ValueError(f"annealing walks in the code z alone, and this model draws {', '.join(others)} beside it")
+        raise NotApplicable(f"annealing walks in the code z alone, and this model draws {', '.join(others)} beside it")
 
 
 def _estimate(log_weights: Tensor, method: str, sign: int) -> LikelihoodEstimate:

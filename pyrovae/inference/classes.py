@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.models import LatentVariableModel
@@ -150,7 +151,7 @@ def classify(
     """
     classes = model.shapes.num_classes
     if not classes:
-        raise ValueError("this model does not look at labels, so it has no p(x | y): use a CVAE")
+        raise NotApplicable("this model does not look at labels, so it has no p(x | y): use a CVAE")
     shares = np.full(classes, 1 / classes) if prior is None else np.asarray(prior, dtype=np.float64)
     if shares.shape != (classes,) or shares.min() < 0 or not np.isclose(shares.sum(), 1):
         raise ValueError(f"the prior must be {classes} probabilities that add up to 1, got {prior}")

@@ -138,7 +138,7 @@ def estimate_elbo(
     _, reconstruction, kl = first.mean(0).tolist()
     return ElboEstimate(
         images=n,
-        score=getattr(model.likelihood, "score", "NLL"),
+        score=model.likelihood.score,
         reconstruction=reconstruction,
         kl=kl,
         kl_per_dim=(torch.stack(known).sum(0) / n).numpy() if known else None,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.models import LatentVariableModel
-from pyrovae.priors import Unscored
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,16 +93,14 @@ def check_has_likelihood(model: LatentVariableModel) -> None:
     """Refuse a model of which no log p(x) exists.
 
     Raises:
-        ValueError: If the guide has no density, the prior is not scored, or the likelihood is none.
+        NotApplicable: If the guide has no density, the prior is not scored, or the likelihood is none.
     """
-    score = getattr(model.likelihood, "score", "NLL")
-    if score != "NLL":
-        raise ValueError(
-            f"this model scores pixels by {score}, which is no density: there is no log p(x) to estimate; its "
-            f"reconstruction and KL are what can be reported"
+    if not model.likelihood.is_density:
+        raise NotApplicable(
+            f"this model scores pixels by {model.likelihood.score}, which is no density: there is no log p(x) to "
+            f"estimate; its reconstruction and KL are what can be reported"
         )
-    if isinstance(model.prior, Unscored) or not getattr(model.posterior, "has_density", True):
-        raise ValueError("an autoencoder has no density of codes, so no log p(x): only its reconstruction exists")
+    model.need_bound("an autoencoder has no density of codes, so no log p(x): only its reconstruction exists")
 
 
 def mean_error(errors: np.ndarray) -> float:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pyrovae.contracts import NotApplicable, Posterior, name_of, unwrapped
 from pyrovae.data import Split
 from pyrovae.engine import compile_function
 from pyrovae.inference.target import Target
@@ -17,7 +18,7 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 
-class LocalPosterior(nn.Module):
+class LocalPosterior(Posterior):
     """q(z | x) of chosen images with parameters of their own, in place of an encoder's output.
 
     Args:
@@ -31,8 +32,9 @@ class LocalPosterior(nn.Module):
 
     fed: Tensor
 
-    def __init__(self, posterior: nn.Module, fed: Tensor) -> None:
+    def __init__(self, posterior: Posterior, fed: Tensor) -> None:
         super().__init__()
+        self.periodic = posterior.periodic
         self.posterior = posterior
         self.register_buffer("fed", fed)
 
@@ -51,23 +53,24 @@ def fed_by_encoder(posterior: Any, x: Tensor, y: Tensor | None) -> Tensor:
         return posterior.outputs(x, y)
     if isinstance(getattr(posterior, "encoder", None), nn.Module):
         return posterior.encoder(x, y)
-    raise ValueError(
-        f"the best {type(posterior).__name__} for an image cannot be sought: a posterior must keep its encoder in the "
+    raise NotApplicable(
+        f"the best {name_of(posterior)} for an image cannot be sought: a posterior must keep its encoder in the "
         f"attribute encoder, or compute what its family needs in a method outputs(x, y)"
     )
 
 
 def family(posterior: Any, fed: Tensor, x: Tensor, y: Tensor | None) -> Distribution:
     """The posterior's distribution with other numbers than its encoder's."""
-    local = copy.copy(posterior)  # shares every tensor; only what is set here is its own
-    given: Any = lambda *_: fed  # noqa: E731 - of either signature
+    posterior = unwrapped(posterior)
     if hasattr(posterior, "outputs"):
-        local.outputs = given
-    else:
-        local._modules = {**posterior._modules, "encoder": None}
-        local.__dict__["encoder"] = given
-        del local._modules["encoder"]
-    return local(x, y)
+        local = copy.copy(posterior)  # shares every tensor; only what is set here is its own
+        local.outputs = lambda *_: fed
+        return local(x, y)
+    hook = posterior.encoder.register_forward_hook(lambda *_: fed)  # what a hook returns takes the output's place
+    try:
+        return posterior(x, y)
+    finally:
+        hook.remove()
 
 
 def fit_local(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, constraints
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches, to_unit
 from pyrovae.inference.graphs import graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
@@ -92,9 +93,9 @@ def quadrature(
     """
     check_has_likelihood(model)
     if model.shapes.latent_dim != 2:
-        raise ValueError(f"quadrature is for codes of two dimensions, this model has {model.shapes.latent_dim}")
-    if others := other_codes(model):
-        raise ValueError(f"quadrature is for models whose only code is z, this one draws {', '.join(others)} as well")
+        raise NotApplicable(f"quadrature is for codes of two dimensions, this model has {model.shapes.latent_dim}")
+    if others := ", ".join(other_codes(model)):
+        raise NotApplicable(f"quadrature is for models whose only code is z, this one draws {others} as well")
     if points < 2 or points % 2:
         raise ValueError(f"quadrature needs an even number of points along each side, got {points}")
     if not len(split):
@@ -251,7 +252,7 @@ def _box(model: LatentVariableModel, split: Split, device: torch.device, extent:
     ends = None
     if extent is not None:
         ends = -extent, extent
-    elif getattr(model.prior, "periodic", False):
+    elif model.prior.periodic:
         ends = -math.pi, math.pi
     elif isinstance(support, constraints.interval):
         ends = float(torch.as_tensor(support.lower_bound).min()), float(torch.as_tensor(support.upper_bound).max())

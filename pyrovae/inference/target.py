@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, to_unit
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import latent_sites_of
-from pyrovae.priors import Unscored
 
 CODES_AT_A_TIME = 20_000
 """Codes decoded together; it bounds the memory whatever the number of draws or points."""
@@ -29,16 +29,15 @@ def check_has_posterior(model: LatentVariableModel) -> None:
     """Refuse a model whose codes have no distribution given an image.
 
     Raises:
-        ValueError: If the prior is not scored, the guide is a point, or there are other codes than z.
+        NotApplicable: If the prior is not scored, the guide is a point, or there are other codes than z.
     """
-    if isinstance(model.prior, Unscored) or not getattr(model.posterior, "has_density", True):
-        raise ValueError(
-            "an autoencoder's code is a point: it has no prior term and no density, so there is no posterior to "
-            "inspect; train a VAE"
-        )
+    model.need_bound(
+        "an autoencoder's code is a point: it has no prior term and no density, so there is no posterior to inspect; "
+        "train a VAE"
+    )
     others = other_codes(model)
     if others:
-        raise ValueError(
+        raise NotApplicable(
             f"inspection is for models whose only code is z; the programs of this one also draw {', '.join(others)}"
         )
 
@@ -47,13 +46,12 @@ def check_draws_pixels(model: LatentVariableModel) -> None:
     """Refuse a model from which no image can be drawn that is like those it was trained on.
 
     Raises:
-        ValueError: If the likelihood is no density of pixels.
+        NotApplicable: If the likelihood is no density of pixels.
     """
-    score = getattr(model.likelihood, "score", "NLL")
-    if score != "NLL":
-        raise ValueError(
-            f"this model scores pixels by {score}, which is no density, so there are no draws of x and no p(x): train "
-            f"with --pixels dynamic, or with a likelihood that is a density of grey pixels"
+    if not model.likelihood.is_density:
+        raise NotApplicable(
+            f"this model scores pixels by {model.likelihood.score}, which is no density, so there are no draws of x "
+            f"and no p(x): train with --pixels dynamic, or with a likelihood that is a density of grey pixels"
         )
 
 

@@ -72,10 +72,9 @@ def closeup(
     """
     if not len(split):
         raise ValueError("there are no images to look at: the split is empty")
-    if not getattr(model.posterior, "has_density", True):
-        raise ValueError(
-            "an autoencoder's code is a point: only a posterior with width can be looked at beside the prior"
-        )
+    model.posterior.need_density(
+        "an autoencoder's code is a point: only a posterior with width can be looked at beside the prior"
+    )
     latent_dim = model.shapes.latent_dim
     chosen = np.arange(latent_dim) if dims is None else np.asarray(dims)
     if not len(chosen) or chosen.min() < 0 or chosen.max() >= latent_dim:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyrovae.contracts import Likelihood
 from pyrovae.distributions import DiscretizedLogistic as DiscretizedLogisticDistribution
 from pyrovae.distributions import Levels, WholeCategorical
-from pyrovae.likelihoods.base import DecoderFactory, Likelihood
+from pyrovae.likelihoods.base import DecoderFactory
 from pyrovae.shapes import Shapes
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.latent import Codes
 from pyrovae.metrics.samples import binomial_error
 
@@ -55,7 +56,7 @@ def code_accuracy(
 
     labels = [n for n in labels if n <= len(train)]
     if not labels:
-        raise ValueError(f"there are only {len(train)} training images, fewer than any number of labels asked for")
+        raise NotApplicable(f"there are only {len(train)} training images, fewer than any number of labels asked for")
     rng = np.random.default_rng(seed)
     found: dict[str, dict[int, tuple[float, float]]] = {"neighbours": {}, "linear": {}}
     for n in labels:

@@ -84,8 +84,10 @@ def rate_distortion(
         raise ValueError(f"each model needs its own beta, got {len(models)} models and {len(betas)} betas")
     if len(split) < 2 * FOLDS:
         raise ValueError(f"rate and distortion with their errors need at least {2 * FOLDS} images, got {len(split)}")
-    if not all(getattr(model.posterior, "has_density", True) for model in models):
-        raise ValueError("an autoencoder's code is a point and has no rate: compare models whose posterior has a width")
+    for model in models:
+        model.posterior.need_density(
+            "an autoencoder's code is a point and has no rate: compare models whose posterior has a width"
+        )
     folds = [split.take(numbers.tolist()) for numbers in np.array_split(np.arange(len(split)), FOLDS)]
     sizes = np.array([len(fold) for fold in folds])
     rows = []
@@ -102,7 +104,7 @@ def rate_distortion(
                 active.sum(),
             )
         )
-    score = getattr(models[0].likelihood, "score", "NLL")
+    score = models[0].likelihood.score
     return RateDistortion(score, len(split), np.asarray(betas, dtype=float), *np.array(rows, dtype=float).T)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
 from pyrovae.diagnostics.information import split_kl
 from pyrovae.inference.annealing import PILOTS, Annealing, annealed, bidirectional
@@ -61,7 +62,7 @@ class Policy:
                 f"the run was trained on pixels {trained}, and its figures on pixels {asked} would be comparable with "
                 f"nothing: evaluate it on its own, or train a run on those"
             )
-        return cls(data, split, trained, getattr(model.likelihood, "score", "NLL"))
+        return cls(data, split, trained, model.likelihood.score)
 
     def __str__(self) -> str:
         return f"{self.data}, split {self.split}, pixels {self.pixels}, scored by {self.score}"
@@ -218,8 +219,8 @@ def evaluate(
     }.items():
         try:
             rows += list(numbers())  # all of them or none: an error may come after the first
-        except ValueError as error:
-            missing[what] = str(error)
+        except NotApplicable as reason:
+            missing[what] = str(reason)
     return Report(policy, seed, tuple(rows), missing)
 
 
@@ -363,7 +364,7 @@ def _samples(
 
 def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed: int) -> Iterable[Row]:
     if train is None or len(some.labels.unique()) < 2:
-        raise ValueError("it needs training images, of several classes")
+        raise NotApplicable("it needs training images, of several classes")
     accuracy = code_accuracy(
         encode(model, _spread(train, 10_000), seed=seed), encode(model, some, seed=seed), seed=seed
     )

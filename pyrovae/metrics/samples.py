@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet, PixelPolicy, Split, fix_pixels, to_unit
 from pyrovae.metrics.classifier import Judgement, judge, train_classifier
 from pyrovae.models import LatentVariableModel, labels_in_turn
@@ -54,14 +55,13 @@ def draw_images(
             a prior of labelled components is their mixture.
         seed: Seed of the draws.
     """
-    density = getattr(model.likelihood, "score", "NLL") == "NLL"
     with frozen(model, seed) as device:
         y = labels_in_turn(model, count, device) if labels is None else labels.to(device)
         z = model.prior(y).expand([count]).sample()
         images = []
         for index in torch.arange(count, device=device).split(1000):
             p = model.likelihood(z[index], None if y is None else y[index])
-            images.append((p.sample() if density else p.mean).cpu())
+            images.append((p.sample() if model.likelihood.is_density else p.mean).cpu())
     return torch.cat(images).numpy()
 
 
@@ -99,7 +99,7 @@ def precision_recall(real: np.ndarray, samples: np.ndarray, k: int = 3) -> tuple
         ValueError: If a set has no more than k points.
     """
     if min(len(real), len(samples)) <= k:
-        raise ValueError(f"{k} neighbours need more than {k} points in each set, got {len(real)} and {len(samples)}")
+        raise NotApplicable(f"{k} neighbours need more than {k} points in each set, got {len(real)} and {len(samples)}")
     return _inside(samples, real, k), _inside(real, samples, k)
 
 

@@ -11,6 +11,7 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
+from pyrovae.contracts import name_of
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -129,11 +130,10 @@ def latent_sites_of(model: LatentVariableModel) -> list[LatentSite]:
 
 def check_densities(objective: Objective, model: LatentVariableModel) -> None:
     """Refuse a bound that weighs codes by their densities for a model whose codes have none."""
-    if not getattr(model.posterior, "has_density", True):
-        raise ValueError(
-            f"the objective {type(objective).__name__} needs a posterior with a density, and "
-            f"{type(model.posterior).__name__} is a point: use TraceELBO, or a VAE"
-        )
+    model.posterior.need_density(
+        f"the objective {type(objective).__name__} needs a posterior with a density, and "
+        f"{name_of(model.posterior)} is a point: use TraceELBO, or a VAE"
+    )
 
 
 def check_order(objective: Objective, sites: list[LatentSite]) -> None:

@@ -7,7 +7,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.priors.base import Prior, label
+from pyrovae.contracts import Posterior, Prior, name_of
+from pyrovae.priors.base import label
 from pyrovae.shapes import Shapes
 
 
@@ -97,16 +98,15 @@ class VampPrior(Prior):
 
     labels: Tensor
 
-    def attach(self, posterior: nn.Module) -> None:
+    def attach(self, posterior: Posterior) -> None:
         """Make the mixture of this posterior; the model calls it once, with its own.
 
         Raises:
-            ValueError: If the posterior has no density to mix.
+            NotApplicable: If the posterior has no density to mix.
         """
-        if not getattr(posterior, "has_density", True):
-            raise ValueError(f"a VampPrior mixes densities, and the posterior {type(posterior).__name__} has none")
+        posterior.need_density(f"a VampPrior mixes densities, and the posterior {name_of(posterior)} has none")
         self._posterior = (posterior,)
-        self.periodic = getattr(posterior, "periodic", False)
+        self.periodic = posterior.periodic
 
     @torch.no_grad()
     def start_from(self, images: Tensor, labels: Tensor | None = None) -> None:

@@ -63,7 +63,7 @@ class Loop:
         self.device = device
         self.folder = folder
         self.model = model.to(device)
-        self.history = History(score=getattr(model.likelihood, "score", "NLL"))
+        self.history = History(score=model.likelihood.score)
 
         self.data = data = _drawn_once(data, trainer.pixels)
         self.images, self.labels = data.images, data.labels
@@ -144,10 +144,8 @@ class Loop:
 
     def start(self) -> None:
         """What a run does before its first step, and a resumed one does not: parts made of data look at some."""
-        start_from = getattr(self.model.prior, "start_from", None)
-        if start_from is not None:
-            few = self._fixed("train", SHOWN_TO_PARTS)
-            start_from(to_unit(few.images).to(self.device), few.labels.to(self.device))
+        few = self._fixed("train", SHOWN_TO_PARTS)
+        self.model.prior.start_from(to_unit(few.images).to(self.device), few.labels.to(self.device))
 
     def run(self, progress: Progress, flag: InterruptFlag, tensorboard: bool = False) -> None:
         """Train to the end, to early stopping, or until the flag is raised."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyrovae import VAE
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet, fixed_split
 from pyrovae.factory.build import build_model, instantiate
 from pyrovae.metrics import report
@@ -128,13 +129,23 @@ def test_what_is_refused(argv: list[str], message: str, runs: dict[str, str], mo
 
 def test_numbers_before_an_error_are_no_part_of_the_report(few_digits: ImageSet, monkeypatch) -> None:
     def fails(*args: object, **kwargs: object) -> None:
-        raise ValueError("too few points")
+        raise NotApplicable("too few points")
 
     monkeypatch.setattr(report, "quadrature", fails)
     split, policy = fixed_split(few_digits.split("validation"), "dynamic"), Policy("few", "test", "dynamic", "NLL")
     found = evaluate_model(VAE((1, 8, 8), 2), split, policy, Budget(images=4, samples=3, others=10))
     assert found.missing["log p(x)"] == "too few points"
     assert "log p(x) at least" not in [row.name for row in found.rows]
+
+
+def test_an_error_that_is_no_answer_is_not_swallowed(few_digits: ImageSet, monkeypatch) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(report, "quadrature", broken)
+    split, policy = fixed_split(few_digits.split("validation"), "dynamic"), Policy("few", "test", "dynamic", "NLL")
+    with pytest.raises(ValueError, match="a bug"):
+        evaluate_model(VAE((1, 8, 8), 2), split, policy, Budget(images=4, samples=3, others=10))
 
 
 def test_only_numbers_of_one_kind_are_compared() -> None:

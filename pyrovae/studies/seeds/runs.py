@@ -69,4 +69,4 @@ def read_test(folder: RunFolder) -> dict[str, Any]:
 
 def history_of(path: Path, model: LatentVariableModel) -> History:
     """What a run has logged."""
-    return History(getattr(model.likelihood, "score", "NLL"), RunFolder(path).rows())
+    return History(model.likelihood.score, RunFolder(path).rows())
