@@ -75,12 +75,12 @@ def measure(model: pyrovae.VAE, test: Split, options: argparse.Namespace) -> dic
     bound = estimate_elbo(model, test, seed=options.seed)
     likelihood = importance_weighted(model, few, 5000, engine="compiled", seed=options.seed)
     return {
-        "negative_elbo": bound.negative_elbo,
-        "kl": bound.kl,
+        "negative_elbo": bound.negative_elbo.value,
+        "kl": bound.kl.value,
         "active_units": bound.active_units,
         "nll": -likelihood.mean,
         "nll_error": likelihood.mean_error,
-        "nll_spread": likelihood.spread,
+        "nll_spread": likelihood.estimate.sampling,
         "nll_images": len(few),
         "nll_k": 5000,
     }

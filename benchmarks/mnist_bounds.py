@@ -54,9 +54,9 @@ def train(name: str, latent_dim: int, seed: int, data: ImageSet, epochs: int, en
         "seed": seed,
         "epochs": epochs,
         "seconds": round(seconds, 1),
-        "reconstruction": test.reconstruction,
-        "kl": test.kl,
-        "bound": test.negative_elbo,
+        "reconstruction": test.reconstruction.value,
+        "kl": test.kl.value,
+        "bound": test.negative_elbo.value,
         **surroundings(),
     }
 

@@ -83,7 +83,7 @@ def main() -> None:
                     "epochs_at_most": options.epochs,
                     "epochs": len(history.rows),
                     "seconds": round(history.rows[-1]["seconds"], 1),
-                    "elbo": -bound.negative_elbo,
+                    "elbo": -bound.negative_elbo.value,
                     "log_likelihood_k_500": likelihood.mean,
                     "error": likelihood.mean_error,
                     "images": len(few),

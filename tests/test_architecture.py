@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
-    {"shapes", "runtime", "files", "hints"},
+    {"shapes", "runtime", "files", "hints", "estimates"},
     {"engine"},
     {"data"},
     {"networks", "distributions"},

@@ -3,7 +3,7 @@
 from pyrovae.diagnostics.calibration import Calibration, calibrate
 from pyrovae.diagnostics.collapse import collapse_warning
 from pyrovae.diagnostics.export import MissingArvizError, save_arviz, summary, to_arviz
-from pyrovae.diagnostics.gap import Comparison, Estimate, compare
+from pyrovae.diagnostics.gap import Comparison, compare
 from pyrovae.diagnostics.information import DensityRatio, KLSplit, density_ratio, split_kl
 from pyrovae.diagnostics.predictive import PredictiveCheck, predictive_check
 
@@ -11,7 +11,6 @@ __all__ = [
     "Calibration",
     "Comparison",
     "DensityRatio",
-    "Estimate",
     "KLSplit",
     "MissingArvizError",
     "PredictiveCheck",

@@ -13,6 +13,7 @@ import torch
 from torch.distributions import Distribution
 
 from pyrovae.data import Split
+from pyrovae.estimates import PerImage
 from pyrovae.inference.draws import PosteriorDraws, effective_size
 from pyrovae.inference.grid import GridPosterior
 from pyrovae.inference.likelihood import LikelihoodEstimate
@@ -21,37 +22,6 @@ from pyrovae.inference.target import Target
 from pyrovae.latent import Codes, encode
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
-
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """Numbers with the standard errors of their method.
-
-    Attributes:
-        value: One for each image, (images,), in nats.
-        error: Standard error of each, (images,).
-    """
-
-    value: np.ndarray
-    error: np.ndarray
-
-    def __sub__(self, other: Estimate) -> Estimate:
-        return Estimate(self.value - other.value, np.hypot(self.error, other.error))
-
-    @property
-    def mean(self) -> float:
-        """Mean over the images."""
-        return float(self.value.mean())
-
-    @property
-    def mean_error(self) -> float:
-        """Standard error of the mean that comes from the method."""
-        return float(np.sqrt(np.square(self.error).sum()) / len(self.error))
-
-    @property
-    def spread(self) -> float:
-        """Standard error of the mean as an estimate for all images of which these are a sample."""
-        return float(self.value.std(ddof=1) / math.sqrt(len(self.value))) if len(self.value) > 1 else math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +51,13 @@ class Comparison:
 
     method: str
     score: str
-    log_evidence: Estimate
-    elbo: Estimate
-    best_elbo: Estimate
-    gap: Estimate
-    approximation: Estimate
-    amortisation: Estimate
-    reverse: Estimate
+    log_evidence: PerImage
+    elbo: PerImage
+    best_elbo: PerImage
+    gap: PerImage
+    approximation: PerImage
+    amortisation: PerImage
+    reverse: PerImage
     truth: tuple[np.ndarray, np.ndarray]
     guide: tuple[np.ndarray, np.ndarray]
     best: tuple[np.ndarray, np.ndarray]
@@ -96,7 +66,7 @@ class Comparison:
         return len(self.gap.value)
 
     @property
-    def _parts(self) -> tuple[Estimate, ...]:
+    def _parts(self) -> tuple[PerImage, ...]:
         return self.gap, self.approximation, self.amortisation, self.reverse
 
     @property
@@ -113,9 +83,13 @@ class Comparison:
         """The numbers under their names, for JSON."""
         found: dict[str, Any] = {"method": self.method, "score": self.score, "unit": "nats"}
         for name in ("log_evidence", "elbo", "best_elbo", "gap", "approximation", "amortisation", "reverse"):
-            part: Estimate = getattr(self, name)
+            part: PerImage = getattr(self, name)
             each = {key: values.tolist() for key, values in asdict(part).items()}
-            found[name] = each | {"mean": part.mean, "mean_error": part.mean_error, "spread": part.spread}
+            found[name] = each | {
+                "mean": part.mean.value,
+                "mean_error": part.mean.monte_carlo,
+                "spread": part.mean.sampling,
+            }
         for name in ("truth", "guide", "best"):
             mean, covariance = getattr(self, name)
             found[name] = {"mean": mean.tolist(), "covariance": covariance.tolist()}
@@ -133,10 +107,10 @@ class Comparison:
             parts = " ".join(f"{_pm(part.value[i], part.error[i]):>15}" for part in self._parts)
             lines.append(f"{name!s:>6} {self.log_evidence.value[i]:9.2f} {parts}  {far:+5.2f}  {odd:5.2f}")
         if len(self) > 1:
-            means = " ".join(f"{_pm(part.mean, part.mean_error):>15}" for part in self._parts)
-            spreads = " ".join(f"{f'± {part.spread:.3f}':>15}" for part in self._parts)
-            lines.append(f"{'mean':>6} {self.log_evidence.mean:9.2f} {means}")
-            lines.append(f"{'':>16} {spreads}  from the choice of images")
+            means = " ".join(f"{_pm(part.mean.value, part.mean.monte_carlo):>15}" for part in self._parts)
+            spreads = " ".join(f"{f'± {part.mean.sampling:.3f}':>15}" for part in self._parts)
+            lines.append(f"{'mean':>6} {self.log_evidence.mean.value:9.2f} {means}")
+            lines.append(f"{'':>16} {spreads}  sampling error; above it Monte Carlo errors")
         return "\n".join(lines)
 
     @property
@@ -197,9 +171,9 @@ def compare(
         q, best_q = target.guide(), best(target.x, target.y)
         elbo, best_elbo = _bound(target, q, samples), _bound(target, best_q, samples)
         if evidence is not None:
-            log_evidence = Estimate(evidence.log_likelihood + evidence.bias, evidence.error)
+            log_evidence = PerImage(evidence.log_likelihood + evidence.bias, evidence.error)
         elif isinstance(truth, GridPosterior):
-            log_evidence = Estimate(truth.log_evidence, truth.error)
+            log_evidence = PerImage(truth.log_evidence, truth.error)
         else:
             log_evidence = _evidence(target, best_q, truth, samples)
         if isinstance(truth, GridPosterior):
@@ -230,14 +204,14 @@ def _method(truth: GridPosterior | PosteriorDraws, evidence: LikelihoodEstimate 
     return f"{source}, log p(x) by {samples:,} codes" if isinstance(truth, PosteriorDraws) else source
 
 
-def _bound(target: Target, q: Distribution, samples: int) -> Estimate:
+def _bound(target: Target, q: Distribution, samples: int) -> PerImage:
     """The ELBO."""
     z = q.sample(torch.Size([samples]))
     logs = target.log_joint_of_many(z) - q.log_prob(z).double()
-    return Estimate(logs.mean(0).cpu().numpy(), (logs.std(0) / math.sqrt(samples)).cpu().numpy())
+    return PerImage(logs.mean(0).cpu().numpy(), (logs.std(0) / math.sqrt(samples)).cpu().numpy())
 
 
-def _evidence(target: Target, q: Distribution, truth: PosteriorDraws, samples: int) -> Estimate:
+def _evidence(target: Target, q: Distribution, truth: PosteriorDraws, samples: int) -> PerImage:
     """Log p(x), importance-weighted: half of the codes from q, half from a Student variable with the draws' moments.
 
     A q of the family is as a rule narrower than the posterior, and its weights alone have no variance to speak of.
@@ -258,23 +232,23 @@ def _evidence(target: Target, q: Distribution, truth: PosteriorDraws, samples: i
     found = logs.logsumexp(0) - math.log(len(z))
     # Delta method: the variance of log(mean w) is var(w) / (k mean(w)^2), and half of it lies the mean below log p(x).
     error = (logs - found).exp().std(0) / math.sqrt(len(z))
-    return Estimate((found + error.square() / 2).cpu().numpy(), error.cpu().numpy())
+    return PerImage((found + error.square() / 2).cpu().numpy(), error.cpu().numpy())
 
 
-def _reverse_on_grid(truth: GridPosterior, q: Distribution, device: torch.device) -> Estimate:
+def _reverse_on_grid(truth: GridPosterior, q: Distribution, device: torch.device) -> PerImage:
     z = torch.as_tensor(truth.points, dtype=torch.float32, device=device)
     log_q = q.log_prob(z).double().cpu().numpy()
     log_p = truth.log_density.reshape(len(truth.axes), -1).T
     value = np.where(truth.weights > 0, truth.weights * (log_p - log_q), 0.0).sum(0)
-    return Estimate(value, truth.error)
+    return PerImage(value, truth.error)
 
 
-def _reverse_of_draws(truth: PosteriorDraws, target: Target, q: Distribution, evidence: Estimate) -> Estimate:
+def _reverse_of_draws(truth: PosteriorDraws, target: Target, q: Distribution, evidence: PerImage) -> PerImage:
     z = torch.as_tensor(truth.flat, device=target.x.device)
     ratios = (target.log_joint_of_many(z) - q.log_prob(z).double()).cpu().numpy()
     each = ratios.reshape(*truth.z.shape[:2], -1)
     size = len(ratios) if truth.independent else effective_size(each)
-    return Estimate(ratios.mean(0), ratios.std(0, ddof=1) / np.sqrt(size)) - evidence
+    return PerImage(ratios.mean(0), ratios.std(0, ddof=1) / np.sqrt(size)) - evidence
 
 
 def _moments(codes: Codes) -> tuple[np.ndarray, np.ndarray]:

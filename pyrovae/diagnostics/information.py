@@ -14,6 +14,7 @@ from torch.distributions import Distribution, Independent
 
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
+from pyrovae.estimates import Estimate
 from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.target import other_codes
 from pyrovae.latent.codes import one_dimensional
@@ -28,7 +29,7 @@ HOLE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class KLSplit:
-    """The KL term of a set of images and its parts, nats per image, each (value, standard error).
+    """The KL term of a set of images and its parts, nats per image.
 
     The aggregate posterior q(z) is the mixture of the posteriors of these images. So kl = information + marginal holds
     exactly for this set; for the population that it comes from, information is a lower bound that is at most
@@ -47,13 +48,13 @@ class KLSplit:
     """
 
     images: int
-    kl: tuple[float, float]
-    information: tuple[float, float]
-    information_above: tuple[float, float]
-    marginal: tuple[float, float]
-    total_correlation: tuple[float, float] | None
-    dimension_wise: tuple[float, float] | None
-    holes: tuple[float, float]
+    kl: Estimate
+    information: Estimate
+    information_above: Estimate
+    marginal: Estimate
+    total_correlation: Estimate | None
+    dimension_wise: Estimate | None
+    holes: Estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +103,13 @@ def split_kl(model: LatentVariableModel, split: Split, *, seed: int = 0) -> KLSp
         holes = (seen - prior.log_prob(there) < math.log(HOLE)).double()
     return KLSplit(
         images=n,
-        kl=_mean(own - log_prior),
-        information=_mean(own - mixture),
-        information_above=_mean(own - others),
-        marginal=_mean(mixture - log_prior),
-        total_correlation=None if marginals is None else _mean(mixture - apart),
-        dimension_wise=None if marginals is None or prior_marginals is None else _mean(apart - log_prior),
-        holes=_mean(holes),
+        kl=_estimate(own - log_prior),
+        information=_estimate(own - mixture),
+        information_above=_estimate(own - others),
+        marginal=_estimate(mixture - log_prior),
+        total_correlation=None if marginals is None else _estimate(mixture - apart),
+        dimension_wise=None if marginals is None or prior_marginals is None else _estimate(apart - log_prior),
+        holes=_estimate(holes),
     )
 
 
@@ -180,6 +181,5 @@ def _mixture(q: Distribution, marginals: Distribution | None, z: Tensor) -> Iter
         yield mixture, pairs.logsumexp(1) - math.log(n - 1), apart
 
 
-def _mean(values: Tensor) -> tuple[float, float]:
-    values = values.double()
-    return float(values.mean()), float(values.std() / math.sqrt(len(values)))
+def _estimate(values: Tensor) -> Estimate:
+    return Estimate.mean_of(values.cpu().numpy())

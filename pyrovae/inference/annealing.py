@@ -96,7 +96,8 @@ class BidirectionalBounds:
     def __str__(self) -> str:
         return (
             f"{self.lower.mean:.2f} ± {self.lower.mean_error:.2g} ≤ log p(x) ≤ {self.upper.mean:.2f} "
-            f"± {self.upper.mean_error:.2g} nats per image ({self.lower.method}, {len(self.lower.error):,} images)"
+            f"± {self.upper.mean_error:.2g} nats per image, Monte Carlo errors "
+            f"({self.lower.method}, {len(self.lower.error):,} images)"
         )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyrovae.data import Split, batches
+from pyrovae.estimates import Estimate
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import LatentSite, kl_per_dimension, latent_sites
 from pyrovae.runtime import frozen
@@ -42,62 +43,52 @@ def active_units(means: Tensor) -> int:
 
 
 @dataclass(frozen=True)
-class BoundErrors:
-    """Standard errors of a bound and of its parts, in nats per image; NaN where they are not known."""
-
-    negative_elbo: float
-    reconstruction: float
-    kl: float
-
-    @classmethod
-    def of(cls, variances: Tensor, images: int) -> "BoundErrors":
-        """Of means over so many images with these variances of bound, reconstruction and KL, (3,)."""
-        return cls(*(variances / images).sqrt().tolist())
-
-
-@dataclass(frozen=True)
 class ElboEstimate:
     """The bound of a set of images; means over the images, in nats per image.
 
     Attributes:
         images: Number of images.
         score: What the reconstruction term is: "NLL", or "cross-entropy" where it is no density.
+        negative_elbo: Reconstruction + KL: an upper bound of -log p(x) where the score is a density.
         reconstruction: Minus the expected log-likelihood of an image given its code.
-        kl: Divergence of the posterior from the prior.
+        kl: Divergence of the posterior from the prior; its Monte Carlo error is 0 in closed form.
         kl_per_dim: The same for each latent dimension, (latent_dim,), where posterior and prior are
             independent over dimensions and the divergence has a closed form; otherwise None.
         active_units: Number of latent dimensions whose posterior mean depends on the image.
-        error: Standard errors that come from the draw of codes: of these images' own bound. 0 for a KL in closed form.
-        spread: Standard errors as estimates for all images of which these are a sample; the codes' part is in them.
     """
 
     images: int
     score: str
-    reconstruction: float
-    kl: float
+    negative_elbo: Estimate
+    reconstruction: Estimate
+    kl: Estimate
     kl_per_dim: np.ndarray | None
     active_units: int
-    error: BoundErrors
-    spread: BoundErrors
-
-    @property
-    def negative_elbo(self) -> float:
-        """Reconstruction + KL: an upper bound of -log p(x) where the score is a density."""
-        return self.reconstruction + self.kl
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers under their names, for JSON."""
-        values = {**asdict(self), "negative_elbo": self.negative_elbo, "unit": "nats per image"}
-        for name in ("error", "spread"):
-            values[name] = {part: None if math.isnan(each) else each for part, each in values[name].items()}
-        return values | {"kl_per_dim": None if self.kl_per_dim is None else self.kl_per_dim.tolist()}
+        terms = {name: getattr(self, name) for name in ("negative_elbo", "reconstruction", "kl")}
+        errors = {
+            kind: {name: None if math.isnan(error := getattr(term, field)) else error for name, term in terms.items()}
+            for kind, field in (("error", "monte_carlo"), ("spread", "sampling"))
+        }
+        return {
+            "images": self.images,
+            "score": self.score,
+            **{name: term.value for name, term in terms.items()},
+            "kl_per_dim": None if self.kl_per_dim is None else self.kl_per_dim.tolist(),
+            "active_units": self.active_units,
+            **errors,
+            "unit": "nats per image",
+        }
 
     def __str__(self) -> str:
         total = "-ELBO" if self.score == "NLL" else f"{self.score} + KL"
         return (
-            f"{total} {self.negative_elbo:.2f} = reconstruction ({self.score}) {self.reconstruction:.2f} "
-            f"+ KL {self.kl:.2f} nats per image ± {self.error.negative_elbo:.2g} ({self.images:,} images, "
-            f"± {self.spread.negative_elbo:.2f} from their choice), {self.active_units} active units"
+            f"{total} {self.negative_elbo.value:.2f} = reconstruction ({self.score}) {self.reconstruction.value:.2f} "
+            f"+ KL {self.kl.value:.2f} nats per image ± {self.negative_elbo.monte_carlo:.2g} (Monte Carlo) "
+            f"± {self.negative_elbo.sampling:.2f} (sampling) on {self.images:,} images, "
+            f"{self.active_units} active units"
         )
 
 
@@ -135,16 +126,19 @@ def estimate_elbo(
     within = (first[again] - second).square().mean(0) / 2
     within[within < ROUNDING * first.square().mean(0)] = 0.0
     known = [each for each in dims if each is not None]
+    own = (within / n).sqrt().tolist()
+    chosen = (first.var(0) / n).sqrt().tolist() if n > 1 else [math.nan] * 3
     _, reconstruction, kl = first.mean(0).tolist()
+    values = reconstruction + kl, reconstruction, kl
+    bound = [Estimate(*three, "nats per image") for three in zip(values, chosen, own, strict=True)]
     return ElboEstimate(
         images=n,
         score=model.likelihood.score,
-        reconstruction=reconstruction,
-        kl=kl,
+        negative_elbo=bound[0],
+        reconstruction=bound[1],
+        kl=bound[2],
         kl_per_dim=(torch.stack(known).sum(0) / n).numpy() if known else None,
         active_units=active_units(torch.cat(means)),
-        error=BoundErrors.of(within, n),
-        spread=BoundErrors.of(first.var(0) if n > 1 else first[0] * math.nan, n),
     )
 
 

@@ -12,8 +12,9 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.data import Split, batches
+from pyrovae.estimates import mean_error
 from pyrovae.inference.graphs import graph_of
-from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood, mean_error
+from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.pareto import SMALLEST_TAIL, pareto_shape, tail_size, threshold
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pyrovae.contracts import NotApplicable
+from pyrovae.estimates import Estimate, PerImage
 from pyrovae.models import LatentVariableModel
 
 
@@ -41,19 +42,19 @@ class LikelihoodEstimate:
         return float(self.log_likelihood.mean())
 
     @property
+    def estimate(self) -> Estimate:
+        """Mean over the images with its errors; the bias is beside it."""
+        return PerImage(self.log_likelihood, self.error).mean
+
+    @property
     def mean_error(self) -> float:
-        """Standard error of the mean that comes from the method, not from the choice of images."""
-        return mean_error(self.error)
+        """Monte Carlo error of the mean: that of the method, not of the choice of images."""
+        return self.estimate.monte_carlo
 
     @property
     def mean_bias(self) -> float:
         """How far the mean lies below that of log p(x), to first order; more images do not make it smaller."""
         return float(self.bias.mean())
-
-    @property
-    def spread(self) -> float:
-        """Standard error of the mean as an estimate for all images of which these are a sample."""
-        return float(self.log_likelihood.std(ddof=1) / math.sqrt(len(self.error))) if len(self.error) > 1 else math.nan
 
     @property
     def failed(self) -> int | None:
@@ -72,7 +73,7 @@ class LikelihoodEstimate:
             "log_likelihood": self.mean,
             "error": self.mean_error,
             "bias": self.mean_bias,
-            "spread": self.spread,
+            "spread": self.estimate.sampling,
             "sweep": self.sweep,
             "sweep_errors": self.sweep_errors,
             "unit": "nats per image",
@@ -84,8 +85,8 @@ class LikelihoodEstimate:
 
     def __str__(self) -> str:
         return (
-            f"log p(x) {self.mean:.2f} nats per image ± {self.mean_error:.2g} ({self.method}, "
-            f"{len(self.error):,} images, ± {self.spread:.2f} from their choice)"
+            f"log p(x) {self.mean:.2f} nats per image ± {self.mean_error:.2g} (Monte Carlo) "
+            f"± {self.estimate.sampling:.2f} (sampling), {self.method}, {len(self.error):,} images"
         )
 
 
@@ -101,8 +102,3 @@ def check_has_likelihood(model: LatentVariableModel) -> None:
             f"estimate; its reconstruction and KL are what can be reported"
         )
     model.need_bound("an autoencoder has no density of codes, so no log p(x): only its reconstruction exists")
-
-
-def mean_error(errors: np.ndarray) -> float:
-    """Standard error of the mean of independent estimates."""
-    return float(np.sqrt(np.square(errors).sum()) / len(errors))

@@ -18,7 +18,7 @@ from pyrovae.latent.codes import Codes
 MASSES = (0.5, 0.9, 0.95, 0.99)
 """Probabilities inside the ellipses, unless others are asked for."""
 
-Estimate = Literal["aggregate", "averaged"]
+Moments = Literal["aggregate", "averaged"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class ClassGaussians:
         covariance_errors: The same of each covariance, (classes, latent_dim, latent_dim).
     """
 
-    estimate: Estimate
+    estimate: Moments
     classes: np.ndarray
     counts: np.ndarray
     means: np.ndarray
@@ -77,12 +77,12 @@ def class_gaussians(
     codes: Codes,
     classes: Sequence[int] | None = None,
     *,
-    estimate: Estimate = "aggregate",
+    estimate: Moments = "aggregate",
     shrink: float = 0.0,
     bootstrap: int = 200,
     seed: int = 0,
 ) -> ClassGaussians:
-    """Estimate a Gaussian for each class from the posteriors of its images.
+    """Moments a Gaussian for each class from the posteriors of its images.
 
     Args:
         codes: The codes.
@@ -204,7 +204,7 @@ def _covered(ellipse: Ellipse, inside: np.ndarray) -> Ellipse:
     return Ellipse(ellipse.mass, ellipse.centre, ellipse.half_axes, ellipse.angle, float(inside.mean()))
 
 
-def _moments(codes: Codes, estimate: Estimate) -> tuple[np.ndarray, np.ndarray]:
+def _moments(codes: Codes, estimate: Moments) -> tuple[np.ndarray, np.ndarray]:
     mean, covariance = codes.aggregate()
     return mean, covariance if estimate == "aggregate" else codes.mean_covariance()
 
@@ -224,7 +224,7 @@ def _check_regular(covariance: np.ndarray, label: int, images: int) -> None:
 
 
 def _bootstrap(
-    codes: Codes, estimate: Estimate, resamplings: int, rng: np.random.Generator
+    codes: Codes, estimate: Moments, resamplings: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standard errors of mean and covariance: their scatter over resampled images.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pyrovae.data import ImageSet, Split, to_unit
+from pyrovae.estimates import Estimate
 from pyrovae.runtime import frozen, seeded
 from pyrovae.shapes import ImageShape
 
@@ -153,10 +154,10 @@ def judge(classifier: Classifier, images: np.ndarray) -> Judgement:
     return Judgement(torch.cat(probabilities).numpy(), torch.cat(features).numpy())
 
 
-def accuracy(classifier: Classifier, split: Split) -> tuple[float, float]:
-    """Share of images whose class is named rightly, and its standard error."""
+def accuracy(classifier: Classifier, split: Split) -> Estimate:
+    """Share of images that are classified correctly."""
     right = judge(classifier, to_unit(split.images).numpy()).labels == split.labels.numpy()
-    return float(right.mean()), float(right.std() / np.sqrt(len(right)))
+    return Estimate.share(float(right.mean()), len(right))
 
 
 def frechet_distance(features: np.ndarray, real: np.ndarray) -> float:

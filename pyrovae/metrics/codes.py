@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.contracts import NotApplicable
+from pyrovae.estimates import Estimate
 from pyrovae.latent import Codes
-from pyrovae.metrics.samples import binomial_error
 
 LABELS = (100, 600, 1000)
 """Numbers of labelled images for the accuracy of codes."""
@@ -25,8 +25,8 @@ class CodeAccuracy:
         k: Number of neighbours.
     """
 
-    neighbours: dict[int, tuple[float, float]]
-    linear: dict[int, tuple[float, float]]
+    neighbours: dict[int, Estimate]
+    linear: dict[int, Estimate]
     k: int
 
 
@@ -58,7 +58,7 @@ def code_accuracy(
     if not labels:
         raise NotApplicable(f"there are only {len(train)} training images, fewer than any number of labels asked for")
     rng = np.random.default_rng(seed)
-    found: dict[str, dict[int, tuple[float, float]]] = {"neighbours": {}, "linear": {}}
+    found: dict[str, dict[int, Estimate]] = {"neighbours": {}, "linear": {}}
     for n in labels:
         rights: dict[str, list[float]] = {"neighbours": [], "linear": []}
         for _ in range(repeats):
@@ -70,5 +70,5 @@ def code_accuracy(
         for name, values in rights.items():
             mean = float(np.mean(values))
             scatter = np.std(values, ddof=1) / np.sqrt(repeats) if repeats > 1 else 0.0
-            found[name][n] = mean, float(np.hypot(scatter, binomial_error(mean, len(test))))
+            found[name][n] = Estimate(mean, float(np.hypot(scatter, Estimate.share(mean, len(test)).sampling)))
     return CodeAccuracy(found["neighbours"], found["linear"], k)

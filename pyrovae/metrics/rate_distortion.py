@@ -97,8 +97,8 @@ def rate_distortion(
         active = codes.means.var(0) > ACTIVE_VARIANCE
         rows.append(
             (
-                *_mean_and_error(np.array([f.kl for f in found]), sizes),
-                *_mean_and_error(np.array([f.reconstruction for f in found]), sizes),
+                *_mean_and_error(np.array([f.kl.value for f in found]), sizes),
+                *_mean_and_error(np.array([f.reconstruction.value for f in found]), sizes),
                 _width(codes),
                 _correlation(codes.means[:, active]),
                 active.sum(),

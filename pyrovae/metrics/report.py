@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import numpy as np
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
 from pyrovae.diagnostics.information import split_kl
+from pyrovae.estimates import Estimate
 from pyrovae.inference.annealing import PILOTS, Annealing, annealed, bidirectional
 from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
 from pyrovae.inference.importance import importance_weighted
-from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
+from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.quadrature import quadrature
 from pyrovae.inference.target import other_codes
 from pyrovae.latent import encode
@@ -74,17 +75,39 @@ class Row:
 
     Attributes:
         name: What it is.
-        value: The number.
-        error: Its standard error, or NaN where there is none.
+        estimate: The number and its errors.
         images: Number of images that it is of.
         how: How it was estimated, and its unit where that is not nats per image.
     """
 
     name: str
-    value: float
-    error: float
+    estimate: Estimate
     images: int
     how: str
+
+    @property
+    def error(self) -> float:
+        """The error of the number of these very images, if it is known; otherwise that of their choice, or NaN."""
+        own = self.estimate.monte_carlo
+        return self.estimate.sampling if math.isnan(own) else own
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything under its name, for JSON; an error that is not known is None."""
+        errors = {"error": self.error, "sampling": self.estimate.sampling}
+        return {
+            "name": self.name,
+            "value": self.estimate.value,
+            **{kind: None if math.isnan(error) else error for kind, error in errors.items()},
+            "images": self.images,
+            "how": self.how,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Row:
+        """Put together what `to_dict` gave, or an older version, which did not say which error it meant."""
+        error, sampling = (math.nan if e is None else e for e in (values["error"], values.get("sampling")))
+        own = math.nan if error == sampling else error
+        return cls(values["name"], Estimate(values["value"], sampling, own), values["images"], values["how"])
 
 
 @dataclass(frozen=True)
@@ -141,8 +164,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything under its name, for JSON; what is no number is None."""
-        rows = [asdict(row) | {"error": None if math.isnan(row.error) else row.error} for row in self.rows]
-        return {**asdict(self), "rows": rows}
+        return {**asdict(self), "rows": [row.to_dict() for row in self.rows]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Report:
@@ -152,9 +174,7 @@ class Report:
             ValueError: If it is something else.
         """
         try:
-            rows = [
-                Row(**(row | {"error": math.nan if row["error"] is None else row["error"]})) for row in values["rows"]
-            ]
+            rows = [Row.from_dict(row) for row in values["rows"]]
             return cls(Policy(**values["policy"]), values["seed"], tuple(rows), values["missing"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"this is no evaluation of pyrovae ({error}): evaluate the run again") from error
@@ -174,7 +194,10 @@ class Report:
             raise ValueError(f"{path} cannot be read: {error}") from error
 
     def __str__(self) -> str:
-        lines = [f"{self.policy}, seed {self.seed}; nats per image unless it says otherwise"]
+        lines = [
+            f"{self.policy}, seed {self.seed}; nats per image unless it says otherwise; "
+            "± is the sampling error unless it says Monte Carlo"
+        ]
         width = max(len(row.name) for row in self.rows)
         for row in self.rows:
             lines.append(f"{row.name:<{width}} {_number(row):>20}  {row.images:>6,} images  {row.how}".rstrip())
@@ -251,27 +274,26 @@ def compare(first: Report, second: Report, names: tuple[str, str]) -> str:
     for row in first.rows:
         match = others.get((row.name, row.images, row.how))
         if match is not None:
+            difference = row.estimate.value - match.estimate.value
             error = math.hypot(row.error, match.error)
-            judged = "" if math.isnan(error) or not error else f" = {abs(row.value - match.value) / error:.1f} errors"
+            judged = "" if math.isnan(error) or not error else f" = {abs(difference) / error:.1f} errors"
             lines.append(
-                f"{row.name:<24} {_number(row):>20} | {_number(match):>20} | {row.value - match.value:+.4g}{judged}  "
+                f"{row.name:<24} {_number(row):>20} | {_number(match):>20} | {difference:+.4g}{judged}  "
                 f"({row.images:,} images{', ' if row.how else ''}{row.how})"
             )
     return "\n".join(lines)
 
 
 def _bound(model: LatentVariableModel, bound: ElboEstimate) -> Iterable[Row]:
-    n, is_likelihood, error = bound.images, bound.score == "NLL", bound.error
+    n, is_likelihood = bound.images, bound.score == "NLL"
     name = "-ELBO" if is_likelihood else "loss"
     whole = "reconstruction + KL" if is_likelihood else f"{bound.score} + KL, no bound of any likelihood"
-    yield Row(name, bound.negative_elbo, error.negative_elbo, n, whole)
-    how = f"of the {name}, as an estimate for all images of which these are"
-    yield Row("its error over images", bound.spread.negative_elbo, math.nan, n, how)
-    yield Row("reconstruction", bound.reconstruction, error.reconstruction, n, f"{bound.score}, one code an image")
-    yield Row("KL", bound.kl, error.kl, n, "one code an image" if bound.kl_per_dim is None else "in closed form")
-    yield Row("active units", bound.active_units, math.nan, n, f"of {model.shapes.latent_dim} dimensions")
+    yield Row(name, bound.negative_elbo, n, whole)
+    yield Row("reconstruction", bound.reconstruction, n, f"{bound.score}, one code an image")
+    yield Row("KL", bound.kl, n, "one code an image" if bound.kl_per_dim is None else "in closed form")
+    yield Row("active units", Estimate(bound.active_units), n, f"of {model.shapes.latent_dim} dimensions")
     for j, kl in enumerate(() if bound.kl_per_dim is None else bound.kl_per_dim):
-        yield Row(f"KL of z[{j}]", float(kl), math.nan, n, "")
+        yield Row(f"KL of z[{j}]", Estimate(float(kl)), n, "")
 
 
 def _likelihoods(
@@ -292,17 +314,19 @@ def _likelihoods(
         progress=progress("importance weighting, codes", budget.samples * n),
     )
     for k, mean in weighted.sweep.items():
-        yield Row("log p(x) at least", mean, weighted.sweep_errors[k], n, f"importance-weighted, k = {k:,}")
-    yield Row("its bias", -weighted.mean_bias, math.nan, n, f"k = {budget.samples:,}, to first order")
-    yield from _summary(weighted, few)
+        estimate = weighted.estimate if k == budget.samples else Estimate(mean, monte_carlo=weighted.sweep_errors[k])
+        yield Row("log p(x) at least", estimate, n, f"importance-weighted, k = {k:,}")
+    yield Row("its bias", Estimate(-weighted.mean_bias), n, f"k = {budget.samples:,}, to first order")
+    bits = Estimate(weighted.bits_per_dim(few.images[0].numel()))
+    yield Row("bits per dimension", bits, n, weighted.method)
     if weighted.pareto is not None:
         how = f"guide's weights of shape above {weighted.pareto_threshold:.2g}, k = {budget.samples:,}"
-        yield Row("images that it fails", float(weighted.failed or 0), math.nan, n, how)
-        yield Row("Pareto shape", float(np.median(weighted.pareto)), math.nan, n, "median over images")
+        yield Row("images that it fails", Estimate(float(weighted.failed or 0)), n, how)
+        yield Row("Pareto shape", Estimate(float(np.median(weighted.pareto))), n, "median over images")
     if model.shapes.latent_dim == 2 and not other_codes(model):
         exact = quadrature(model, few, budget.points, engine=budget.engine)
         how = f"{exact.method}; the error is at most {exact.error.max():.1g}"
-        yield Row("log p(x)", exact.mean, float(exact.error.mean()), n, how)
+        yield Row("log p(x)", replace(exact.estimate, monte_carlo=float(exact.error.mean())), n, how)
 
 
 def _annealed(
@@ -318,24 +342,18 @@ def _annealed(
     each = settings.temperatures * (PILOTS + settings.chains)
     bar = progress("annealing, transitions", each * len(few))
     found = annealed(model, few, settings, seed=seed, progress=bar)
-    yield Row("log p(x) at least", found.mean, found.mean_error, len(few), found.method)
-    yield Row("its bias", -found.mean_bias, math.nan, len(few), f"{found.method}, to first order")
+    yield Row("log p(x) at least", found.estimate, len(few), found.method)
+    yield Row("its bias", Estimate(-found.mean_bias), len(few), f"{found.method}, to first order")
     bar = progress("annealing both ways, transitions", 2 * each * budget.simulated)
     bounds = bidirectional(model, budget.simulated, settings, seed=seed, progress=bar)
     for name, side in (("least", bounds.lower), ("most", bounds.upper)):
-        yield Row(f"log p(simulated) at {name}", side.mean, side.mean_error, budget.simulated, side.method)
-
-
-def _summary(estimate: LikelihoodEstimate, few: Split) -> Iterable[Row]:
-    n = len(few)
-    yield Row("its error over images", estimate.spread, math.nan, n, "as an estimate for all images of which these are")
-    yield Row("bits per dimension", estimate.bits_per_dim(few.images[0].numel()), math.nan, n, estimate.method)
+        yield Row(f"log p(simulated) at {name}", side.estimate, budget.simulated, side.method)
 
 
 def _parts_of_kl(model: LatentVariableModel, some: Split, seed: int) -> Iterable[Row]:
     parts = split_kl(model, some, seed=seed)
     n = parts.images
-    for name, pair, how in (
+    for name, estimate, how in (
         ("information I(x; z)", parts.information, f"at least, up to log {n:,} = {math.log(n):.2f}"),
         ("information, from above", parts.information_above, "an image's own posterior left out"),
         ("KL(q(z) || p(z))", parts.marginal, "of the aggregate of these images"),
@@ -343,8 +361,8 @@ def _parts_of_kl(model: LatentVariableModel, some: Split, seed: int) -> Iterable
         ("dimension-wise KL", parts.dimension_wise, "of the aggregate of these images"),
         ("holes", parts.holes, "prior probability of q(z) < p(z) / 10"),
     ):
-        if pair is not None:
-            yield Row(name, *pair, n, how)
+        if estimate is not None:
+            yield Row(name, estimate, n, how)
 
 
 def _samples(
@@ -352,14 +370,14 @@ def _samples(
 ) -> Iterable[Row]:
     quality = sample_quality(model, some, judge, seed=seed)
     n = quality.samples
-    yield Row("precision of samples", *quality.precision, n, f"share, 3 neighbours, {quality.space}")
-    yield Row("recall of samples", *quality.recall, n, f"share, 3 neighbours, {quality.space}")
+    yield Row("precision of samples", quality.precision, n, f"share, 3 neighbours, {quality.space}")
+    yield Row("recall of samples", quality.recall, n, f"share, 3 neighbours, {quality.space}")
     if quality.confidence and quality.entropy and quality.balance is not None:
         real = f"real images {quality.confidence[1]:.3f}"
-        yield Row("confidence in samples", quality.confidence[0], math.nan, n, f"probability of first choice, {real}")
+        yield Row("confidence in samples", Estimate(quality.confidence[0]), n, f"probability of first choice, {real}")
         real = f"real images {quality.entropy[1]:.3f}"
-        yield Row("entropy of samples", quality.entropy[0], math.nan, n, f"of the classifier's probabilities, {real}")
-        yield Row("imbalance of classes", quality.balance, math.nan, n, "KL from the real images' classes")
+        yield Row("entropy of samples", Estimate(quality.entropy[0]), n, f"of the classifier's probabilities, {real}")
+        yield Row("imbalance of classes", Estimate(quality.balance), n, "KL from the real images' classes")
 
 
 def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed: int) -> Iterable[Row]:
@@ -369,8 +387,8 @@ def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed
         encode(model, _spread(train, 10_000), seed=seed), encode(model, some, seed=seed), seed=seed
     )
     for name, found in ((f"{accuracy.k} nearest codes", accuracy.neighbours), ("linear in codes", accuracy.linear)):
-        for labels, pair in found.items():
-            yield Row(name, *pair, len(some), f"share of classes named rightly, {labels:,} labels, 5 draws")
+        for labels, share in found.items():
+            yield Row(name, share, len(some), f"share classified correctly, {labels:,} labels, 5 draws")
 
 
 def _spread(split: Split, count: int) -> Split:
@@ -379,4 +397,7 @@ def _spread(split: Split, count: int) -> Split:
 
 
 def _number(row: Row) -> str:
-    return f"{row.value:.3f}" + ("" if math.isnan(row.error) else f" ± {row.error:.2g}")
+    text, estimate = f"{row.estimate.value:.3f}", row.estimate
+    if not math.isnan(estimate.monte_carlo):
+        text += f" ± {estimate.monte_carlo:.2g} (Monte Carlo)"
+    return text if math.isnan(estimate.sampling) else f"{text} ± {estimate.sampling:.2g}"

@@ -11,6 +11,7 @@ import torch
 
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet, PixelPolicy, Split, fix_pixels, to_unit
+from pyrovae.estimates import Estimate
 from pyrovae.metrics.classifier import Judgement, judge, train_classifier
 from pyrovae.models import LatentVariableModel, labels_in_turn
 from pyrovae.runtime import frozen
@@ -34,8 +35,8 @@ class SampleQuality:
 
     samples: int
     space: str
-    precision: tuple[float, float]
-    recall: tuple[float, float]
+    precision: Estimate
+    recall: Estimate
     confidence: tuple[float, float] | None = None
     entropy: tuple[float, float] | None = None
     balance: float | None = None
@@ -123,9 +124,7 @@ def sample_quality(
     n = len(real)
     if judging is None:
         precision, recall = precision_recall(real.reshape(n, -1), samples.reshape(n, -1))
-        return SampleQuality(
-            n, "pixels", (precision, binomial_error(precision, n)), (recall, binomial_error(recall, n))
-        )
+        return SampleQuality(n, "pixels", Estimate.share(precision, n), Estimate.share(recall, n))
     truth, drawn = judging(real), judging(samples)
     precision, recall = precision_recall(truth.features, drawn.features)
     frequencies, expected = (np.bincount(j.labels, minlength=j.probabilities.shape[1]) / n for j in (drawn, truth))
@@ -134,8 +133,8 @@ def sample_quality(
     return SampleQuality(
         n,
         "classifier features",
-        (precision, binomial_error(precision, n)),
-        (recall, binomial_error(recall, n)),
+        Estimate.share(precision, n),
+        Estimate.share(recall, n),
         confidence=(float(drawn.probabilities.max(1).mean()), float(truth.probabilities.max(1).mean())),
         entropy=(float(drawn.entropies.mean()), float(truth.entropies.mean())),
         balance=float((frequencies[some] * np.log(ratio)).sum()),
@@ -148,8 +147,3 @@ def _inside(points: np.ndarray, manifold: np.ndarray, k: int) -> float:
     radii = torch.cat([torch.cdist(c, balls).kthvalue(k + 1, 1).values for c in balls.split(_CHUNK)])  # itself is one
     found = [(torch.cdist(c, balls) <= radii).any(1) for c in torch.as_tensor(points).split(_CHUNK)]
     return float(torch.cat(found).double().mean())
-
-
-def binomial_error(share: float, count: int) -> float:
-    """Standard error of a share of so many independent trials."""
-    return float(np.sqrt(share * (1 - share) / count))

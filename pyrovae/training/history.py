@@ -57,9 +57,9 @@ class History:
 def elbo_columns(prefix: str, estimate: ElboEstimate) -> Row:
     """The columns that an estimate fills: `<prefix>_negative_elbo` and its parts, `<prefix>_kl_0` and so on."""
     row = {
-        f"{prefix}_negative_elbo": estimate.negative_elbo,
-        f"{prefix}_reconstruction": estimate.reconstruction,
-        f"{prefix}_kl": estimate.kl,
+        f"{prefix}_negative_elbo": estimate.negative_elbo.value,
+        f"{prefix}_reconstruction": estimate.reconstruction.value,
+        f"{prefix}_kl": estimate.kl.value,
         f"{prefix}_active_units": float(estimate.active_units),
     }
     if estimate.kl_per_dim is not None:

@@ -14,7 +14,8 @@ def trained(digits: ImageSet) -> Classifier:
 
 
 def test_it_names_digits(trained: Classifier, digits: ImageSet) -> None:
-    share, error = accuracy(trained, digits.split("test"))
+    found = accuracy(trained, digits.split("test"))
+    share, error = found.value, found.sampling
     assert share > 0.95
     assert error == pytest.approx(np.sqrt(share * (1 - share) / len(digits.split("test"))))
 

@@ -60,7 +60,7 @@ def test_accuracy_of_codes() -> None:
         codes = Codes(means, np.ones_like(means), means, labels)
         found = code_accuracy(codes.take(np.arange(1000)), codes.take(np.arange(1000, 2000)), (100, 600, 5000))
         assert list(found.neighbours) == list(found.linear) == [100, 600]
-        for value, error in (*found.neighbours.values(), *found.linear.values()):
+        for value, error in ((e.value, e.sampling) for e in (*found.neighbours.values(), *found.linear.values())):
             assert low <= value <= high
             assert error < 0.03
     with pytest.raises(ValueError, match="only 1 training images"):

@@ -85,7 +85,7 @@ def test_it_is_found_in_its_own_folder_and_missed_elsewhere(tmp_path: Path, monk
 def test_the_bound_is_that_of_the_traces(model: HierarchicalVAE, few_digits: ImageSet) -> None:
     """No KL in closed form where it would be wrong: z is drawn before w, on which its prior rests."""
     split = fixed_split(few_digits.split("validation"), "dynamic")
-    bounds = [estimate_elbo(model, split, seed=seed).negative_elbo for seed in range(40)]
+    bounds = [estimate_elbo(model, split, seed=seed).negative_elbo.value for seed in range(40)]
     x, y = split.images.float() / 255, split.labels
     by_hand = []
     with torch.no_grad():

@@ -9,42 +9,12 @@ from typing import Literal
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
+
 Verdict = Literal["holds", "does not hold", "undecided", "skipped"]
 
 SIGNIFICANT = 2.0
 """Standard errors that a value has to be away from a threshold for a verdict."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A measured number.
-
-    Attributes:
-        mean: Its best estimate.
-        error: Its standard error.
-    """
-
-    mean: float
-    error: float = 0.0
-
-    def __sub__(self, other: Value) -> Value:
-        return Value(self.mean - other.mean, math.hypot(self.error, other.error))
-
-    def __truediv__(self, other: Value) -> Value:
-        """The ratio, its error to first order."""
-        ratio = self.mean / other.mean
-        return Value(ratio, math.hypot(self.error, ratio * other.error) / abs(other.mean))
-
-    def __str__(self) -> str:
-        if not self.error or not math.isfinite(self.error):
-            return f"{self.mean:.3g}"
-        digits = max(0, min(6, 1 - math.floor(math.log10(self.error))))
-        return f"{self.mean:.{digits}f} ± {self.error:.{digits}f}"
-
-    @property
-    def percent(self) -> str:
-        """The number as a percentage."""
-        return f"{Value(100 * self.mean, 100 * self.error)} %"
 
 
 @dataclass(frozen=True)
@@ -71,7 +41,7 @@ class Claim:
     measured: str
     verdict: Verdict
     remark: str = ""
-    values: dict[str, Value] = field(default_factory=dict)
+    values: dict[str, Estimate] = field(default_factory=dict)
 
 
 def skipped(claim: tuple[str, str, str], reason: str) -> Claim:
@@ -79,18 +49,18 @@ def skipped(claim: tuple[str, str, str], reason: str) -> Claim:
     return Claim(*claim, quantity="–", criterion="–", measured="–", verdict="skipped", remark=reason)
 
 
-def above(value: Value, threshold: float) -> Verdict:
+def above(value: Estimate, threshold: float) -> Verdict:
     """Whether a value is above a threshold, undecided within `SIGNIFICANT` standard errors of it."""
-    if math.isnan(value.mean):
+    if math.isnan(value.value):
         return "undecided"
-    if value.mean - SIGNIFICANT * value.error > threshold:
+    if value.value - SIGNIFICANT * value.error > threshold:
         return "holds"
-    return "does not hold" if value.mean + SIGNIFICANT * value.error <= threshold else "undecided"
+    return "does not hold" if value.value + SIGNIFICANT * value.error <= threshold else "undecided"
 
 
-def below(value: Value, threshold: float) -> Verdict:
+def below(value: Estimate, threshold: float) -> Verdict:
     """Whether a value is below a threshold, undecided within `SIGNIFICANT` standard errors of it."""
-    return above(Value(-value.mean, value.error), -threshold)
+    return above(Estimate(-value.value, value.error), -threshold)
 
 
 def every(*verdicts: Verdict) -> Verdict:
@@ -101,27 +71,20 @@ def every(*verdicts: Verdict) -> Verdict:
     return "holds"
 
 
-def mean_of(values: np.ndarray) -> Value:
-    """Mean over images and its standard error."""
-    values = np.asarray(values, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    return Value(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
-
-
-def over_seeds(values: Sequence[Value]) -> Value:
+def over_seeds(values: Sequence[Estimate]) -> Estimate:
     """Mean over seeds; its error holds the scatter over seeds and each one's own."""
     k = len(values)
     own = math.sqrt(sum(value.error**2 for value in values)) / k
-    means = np.array([value.mean for value in values])
+    means = np.array([value.value for value in values])
     scatter = float(means.std(ddof=1) / math.sqrt(k)) if k > 1 else 0.0
-    return Value(float(means.mean()), math.hypot(own, scatter))
+    return Estimate(float(means.mean()), math.hypot(own, scatter))
 
 
-def bootstrapped(statistic: Callable[[np.ndarray], float], count: int, draws: int = 30, seed: int = 0) -> Value:
+def bootstrapped(statistic: Callable[[np.ndarray], float], count: int, draws: int = 30, seed: int = 0) -> Estimate:
     """A statistic of `count` images, a function of their indices, and its bootstrap error."""
     rng = np.random.default_rng(seed)
     again = [statistic(rng.integers(0, count, count)) for _ in range(draws)]
-    return Value(statistic(np.arange(count)), float(np.std(again, ddof=1)))
+    return Estimate(statistic(np.arange(count)), float(np.std(again, ddof=1)))
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 from pyrovae.data import ImageSet
+from pyrovae.estimates import Estimate
 from pyrovae.files import replace_text
 from pyrovae.studies.seeds.budgets import Budget, Recipe
-from pyrovae.studies.seeds.claims import Claim, Value
+from pyrovae.studies.seeds.claims import Claim
 from pyrovae.studies.seeds.runs import read_test
 from pyrovae.training import RunFolder
 
@@ -46,7 +47,7 @@ def write_report(
     data: ImageSet,
     sections: Sequence[Section],
     runs: Sequence[tuple[Recipe, RunFolder]],
-    classifier: tuple[float, float],
+    classifier: Estimate,
 ) -> None:
     """Write the page.
 
@@ -56,7 +57,7 @@ def write_report(
         data: Its images.
         sections: Its experiments.
         runs: What was trained, and where it is.
-        classifier: Share of test images that the classifier names rightly, and its standard error.
+        classifier: Share of test images that the classifier classifies correctly.
     """
     jinja2 = jinja()
     environment = jinja2.Environment(
@@ -72,7 +73,7 @@ def write_report(
         claims=claims,
         counts={verdict: verdicts.count(verdict) for verdict in dict.fromkeys(sorted(verdicts))},
         runs=[_row(recipe, folder) for recipe, folder in runs],
-        classifier=Value(*classifier).percent,
+        classifier=classifier.percent,
         machine=f"{platform.machine()}, {os.cpu_count()} cores, "
         f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}",
         versions=f"pyrovae {version('pyrovae')}, torch {torch.__version__}, Python {platform.python_version()}",
@@ -111,7 +112,10 @@ def is_wide(path: Path) -> bool:
 
 def claims_json(claims: Sequence[Claim]) -> list[dict[str, Any]]:
     """The claims as plain containers."""
-    return [asdict(claim) for claim in claims]
+    return [
+        asdict(claim) | {"values": {name: {"mean": v.value, "error": v.error} for name, v in claim.values.items()}}
+        for claim in claims
+    ]
 
 
 def claims_markdown(claims: Sequence[Claim]) -> str:

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pyrovae.data import ImageSet, Split, to_unit
+from pyrovae.estimates import Estimate
 from pyrovae.latent import Codes, Reconstructions, encode, reconstruct, sample_per_class, sample_prior
 from pyrovae.metrics.classifier import Classifier, Judgement, frechet_distance, judge
 from pyrovae.models import LatentVariableModel
 from pyrovae.plots import Axes, Figure, plot_values
 from pyrovae.runs.loading import load
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, Value, bootstrapped
+from pyrovae.studies.seeds.claims import Claim, bootstrapped
 from pyrovae.studies.seeds.runs import Runs
 
 Measured = TypeVar("Measured")
@@ -137,7 +138,7 @@ class Study:
         """What the classifier says of a run's samples."""
         return self._keep(("judged", name), lambda: judge(self.classifier, self.samples(name)))
 
-    def frechet(self, name: str) -> Value:
+    def frechet(self, name: str) -> Estimate:
         """Fréchet distance of a run's samples from the test images, in the classifier's features."""
         features, real = self.judge_samples(name).features, self.judgement.features
         return bootstrapped(lambda index: frechet_distance(features[index], real), len(features), draws=10)
@@ -154,9 +155,9 @@ def seeded_names(budget: Budget, name: str) -> list[str]:
 
 
 def draw_values(
-    values: Mapping[Any, Value], ax: Axes, label: str, *, name: str = "", line: float | None = None
+    values: Mapping[Any, Estimate], ax: Axes, label: str, *, name: str = "", line: float | None = None
 ) -> None:
     """Draw a curve of values over their settings; see `plot_values`."""
     settings = [f"{setting:g}" if isinstance(setting, float) else str(setting) for setting in values]
-    means, errors = [v.mean for v in values.values()], [v.error for v in values.values()]
+    means, errors = [v.value for v in values.values()], [v.error for v in values.values()]
     plot_values(settings, means, errors, ax, label, name=name, line=line)

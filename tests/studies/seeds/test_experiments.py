@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pyrovae.estimates import Estimate
 from pyrovae.latent import AttributeEffect
-from pyrovae.studies.seeds.claims import Claim, Value
+from pyrovae.studies.seeds.claims import Claim
 from pyrovae.studies.seeds.experiments import (
     EXPERIMENTS,
     arithmetic,
@@ -26,8 +27,8 @@ E = 0.001
 BETAS = (0.0, 0.1, 1.0, 10.0)
 
 
-def values(*means: float) -> list[Value]:
-    return [Value(mean, E) for mean in means]
+def values(*means: float) -> list[Estimate]:
+    return [Estimate(mean, E) for mean in means]
 
 
 def over(keys, means) -> dict:
@@ -44,7 +45,7 @@ def of_dimensions(good: bool) -> list[Claim]:
             ambiguous=over(dims, (0.4, 0.4, 0.4, 0.4) if good else (0.4, 0.02, 0.4, 0.4)),
             entropy=over(dims, (1, 1, 1, 1)),
             frechet=over(dims, (1, 1, 1, 1)),
-            ambiguous_test=Value(0.01, E),
+            ambiguous_test=Estimate(0.01, E),
         )
     )
 
@@ -52,18 +53,18 @@ def of_dimensions(good: bool) -> list[Claim]:
 def of_places(good: bool) -> list[Claim]:
     return places.decide(
         places.Places(
-            bayes=Value(0.65 if good else 0.2, E),
+            bayes=Estimate(0.65 if good else 0.2, E),
             chance=0.11,
-            overlapping=Value(0.2 if good else 0.9, E),
-            aggregate_kl=Value(0.02 if good else 0.3, E),
-            nearest_kl=Value(0.5 if good else 0.05, E),
-            mean_kl=Value(1.0, E),
-            halves=Value(0.01 if good else 0.3, E),
+            overlapping=Estimate(0.2 if good else 0.9, E),
+            aggregate_kl=Estimate(0.02 if good else 0.3, E),
+            nearest_kl=Estimate(0.5 if good else 0.05, E),
+            mean_kl=Estimate(1.0, E),
+            halves=Estimate(0.01 if good else 0.3, E),
             halves_p=0.5 if good else 1e-6,
-            train_test=Value(0.02 if good else 0.3, E),
+            train_test=Estimate(0.02 if good else 0.3, E),
             train_test_p=0.5 if good else 1e-6,
-            coverage=Value(0.9, E),
-            averaged_coverage=Value(0.9 if good else 0.2, E),
+            coverage=Estimate(0.9, E),
+            averaged_coverage=Estimate(0.9 if good else 0.2, E),
         )
     )
 
@@ -72,26 +73,26 @@ def of_neighbours(good: bool) -> list[Claim]:
     return neighbours.decide(
         neighbours.Neighbours(
             same=over(range(5), (1, 0.9, 0.5, 0.3, 0.1) if good else (0.2, 0.9, 0.9, 0.9, 0.9)),
-            predicted=Value(0.8 if good else 0.2, E),
-            shuffled=Value(0.3, E),
+            predicted=Estimate(0.8 if good else 0.2, E),
+            shuffled=Estimate(0.3, E),
             nearest=(4, 7, 8, 3, 1, 5, 2, 6, 0) if good else (0, 1, 2, 3, 4, 5, 6, 7, 8),
-            around_all=Value(0.6, E),
+            around_all=Estimate(0.6, E),
         )
     )
 
 
 def of_conditional(good: bool) -> list[Claim]:
-    styles = dict.fromkeys(conditional.STYLES, Value(0.8 if good else 0.2, E))
+    styles = dict.fromkeys(conditional.STYLES, Estimate(0.8 if good else 0.2, E))
     pair = tuple(values(0.5, 0.2) if good else values(0.2, 0.5))
     return conditional.decide(
         conditional.Conditional(
-            bayes=Value(0.12 if good else 0.6, E),
-            neighbours=Value(0.12 if good else 0.6, E),
+            bayes=Estimate(0.12 if good else 0.6, E),
+            neighbours=Estimate(0.12 if good else 0.6, E),
             chance=0.11,
-            farthest_kl=Value(0.02 if good else 1.0, E),
-            mean_kl=Value(0.02, E),
-            vae_mean_kl=Value(1.5, E),
-            obeyed=Value(0.99 if good else 0.5, E),
+            farthest_kl=Estimate(0.02 if good else 1.0, E),
+            mean_kl=Estimate(0.02, E),
+            vae_mean_kl=Estimate(1.5, E),
+            obeyed=Estimate(0.99 if good else 0.5, E),
             explained=styles,
             variety=styles,
             frechet={2: pair, 5: pair},
@@ -103,11 +104,11 @@ def of_conditional(good: bool) -> list[Claim]:
 def of_autoencoder(good: bool) -> list[Claim]:
     high, low = values(0.5, 0.05)
     pair = (high, low) if good else (low, high)
-    ends = {0.0: Value(0.01, E)}
+    ends = {0.0: Estimate(0.01, E)}
     return autoencoder.decide(
         autoencoder.Panels(
-            unexplained=Value(0.02 if good else 0.5, E),
-            kept=Value(0.99 if good else 0.5, E),
+            unexplained=Estimate(0.02 if good else 0.5, E),
+            kept=Estimate(0.99 if good else 0.5, E),
             frechet=pair,
             ambiguous=pair,
             gaps=pair,
@@ -139,12 +140,12 @@ def of_weights(good: bool) -> list[Claim]:
         weights.Weights(
             squared_error=over(grid, (50, 40, 35, 33) if good else (50, 40, 45, 33)),
             kl=over(grid, (0, 2, 5, 7)),
-            off_centre=Value(0.02 if good else 0.5, E),
-            spread=Value(1.0 if good else 3.0, E),
-            gaps=Value(0.01 if good else 0.3, E),
-            autoencoder_gaps=Value(0.2, E),
-            largest_share=Value(1.4 if good else 3.0, E),
-            smallest_share=Value(0.7 if good else 0.1, E),
+            off_centre=Estimate(0.02 if good else 0.5, E),
+            spread=Estimate(1.0 if good else 3.0, E),
+            gaps=Estimate(0.01 if good else 0.3, E),
+            autoencoder_gaps=Estimate(0.2, E),
+            largest_share=Estimate(1.4 if good else 3.0, E),
+            smallest_share=Estimate(0.7 if good else 0.1, E),
         )
     )
 
@@ -169,12 +170,12 @@ def of_arithmetic(good: bool) -> list[Claim]:
 
 
 def of_convergence(good: bool) -> list[Claim]:
-    flat = Value(0.001 if good else 0.1, 0.0001)
+    flat = Estimate(0.001 if good else 0.1, 0.0001)
     return [convergence.decide(convergence.Convergence(50, flat, flat, flat), "9a", "a net")]
 
 
 def of_labels(good: bool) -> list[Claim]:
-    return labels.decide(labels.Labels(47, Value(0.5 if good else 0.05, E), 0.021))
+    return labels.decide(labels.Labels(47, Estimate(0.5 if good else 0.05, E), 0.021))
 
 
 TABLE = {
@@ -205,16 +206,16 @@ def test_either_verdict_is_reached(number: int) -> None:
 
 
 def test_what_is_within_its_errors_is_undecided() -> None:
-    unknown = dict.fromkeys(places.Places.__dataclass_fields__, Value(0.1, 10))
+    unknown = dict.fromkeys(places.Places.__dataclass_fields__, Estimate(0.1, 10))
     wide = places.Places(**(unknown | {"chance": 0.1, "halves_p": 0.0, "train_test_p": 0.0}))
     assert {claim.verdict for claim in places.decide(wide)} == {"undecided"}
 
 
 def test_short_trainings_have_not_shown_that_they_converge() -> None:
-    flat = Value(0.001, 0.0001)
+    flat = Estimate(0.001, 0.0001)
     short = convergence.Convergence(5, flat, flat, flat)
     assert convergence.decide(short, "9a", "a net").verdict == "undecided"
-    parted = replace(short, gap=Value(0.3, 0.001))
+    parted = replace(short, gap=Estimate(0.3, 0.001))
     assert convergence.decide(parted, "9a", "a net").verdict == "does not hold"
 
 
@@ -226,13 +227,13 @@ def history(train: np.ndarray, validation: np.ndarray) -> History:
 def test_curves_are_measured() -> None:
     epochs = np.arange(50)
     falling = convergence.measure(history(100 - epochs, 101 - epochs))
-    assert falling.falling.mean == pytest.approx(10 / np.mean(101 - epochs[40:]))
+    assert falling.falling.value == pytest.approx(10 / np.mean(101 - epochs[40:]))
     assert falling.falling.error == pytest.approx(0, abs=1e-9)
     steady = convergence.measure(history(np.full(50, 100.0), np.full(50, 101.0)))
-    assert (steady.falling.mean, steady.gap.mean, steady.risen.mean) == pytest.approx((0, 0.01, 0))
+    assert (steady.falling.value, steady.gap.value, steady.risen.value) == pytest.approx((0, 0.01, 0))
     rising = convergence.measure(history(100 - epochs / 10, 100 + np.maximum(0, epochs - 30.0)))
-    assert rising.risen.mean > 0.1
-    assert rising.falling.mean < 0
+    assert rising.risen.value > 0.1
+    assert rising.falling.value < 0
 
 
 def test_gaps_and_unevenness_of_codes() -> None:
@@ -259,8 +260,8 @@ def test_sharpness_and_diversity() -> None:
     crisp = (rng.random((50, 1, 8, 8)) > 0.5).astype(float)
     blurred = (crisp + np.roll(crisp, 1, -1) + np.roll(crisp, 1, -2)) / 3
     assert dimensions.sharpness(blurred).mean() < 0.8 * dimensions.sharpness(crisp).mean()
-    assert sweep.diversity(crisp, crisp).mean == pytest.approx(1, abs=0.1)
-    assert sweep.diversity(np.tile(crisp[:1], (50, 1, 1, 1)), crisp).mean == 0
-    assert sweep.unexplained(crisp, crisp).mean == 0
+    assert sweep.diversity(crisp, crisp).value == pytest.approx(1, abs=0.1)
+    assert sweep.diversity(np.tile(crisp[:1], (50, 1, 1, 1)), crisp).value == 0
+    assert sweep.unexplained(crisp, crisp).value == 0
     mean = np.broadcast_to(crisp.mean(0), crisp.shape)
-    assert sweep.unexplained(mean, crisp).mean == pytest.approx(1)
+    assert sweep.unexplained(mean, crisp).value == pytest.approx(1)

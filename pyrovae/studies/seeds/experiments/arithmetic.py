@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.latent import AttributeEffect, AttributeVector, attribute_vector, effect, extremes, move
 from pyrovae.latent.morphology import measure as morphology
 from pyrovae.metrics.classifier import judge
 from pyrovae.plots import new_figure, plot_effect, plot_moves
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, Value, above, below, every
+from pyrovae.studies.seeds.claims import Claim, above, below, every
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
 
 ATTRIBUTES = ("slant", "thickness")
@@ -48,20 +49,20 @@ def measure(study: Study) -> dict[str, AttributeEffect]:
     }
 
 
-def own_shift(found: AttributeEffect) -> Value:
+def own_shift(found: AttributeEffect) -> Estimate:
     """What one vector forth and back move the attribute, half the way between, in standard deviations."""
     row = found.attributes.index(found.name)
     ends = found.standardised[row, [-1, 0]]
-    return Value(float(ends[0] - ends[1]) / 2, float(np.hypot(*found.standardised_errors[row, [-1, 0]])) / 2)
+    return Estimate(float(ends[0] - ends[1]) / 2, float(np.hypot(*found.standardised_errors[row, [-1, 0]])) / 2)
 
 
-def largest_other(found: AttributeEffect) -> tuple[str, Value]:
+def largest_other(found: AttributeEffect) -> tuple[str, Estimate]:
     """The other attribute that moves most over the same way, and how far, in standard deviations."""
     shifts = (found.standardised[:, -1] - found.standardised[:, 0]) / 2
     others = [k for k, attribute in enumerate(found.attributes) if attribute != found.name]
     row = max(others, key=lambda k: abs(shifts[k]))
     error = float(np.hypot(*found.standardised_errors[row, [-1, 0]])) / 2
-    return found.attributes[row], Value(abs(float(shifts[row])), error)
+    return found.attributes[row], Estimate(abs(float(shifts[row])), error)
 
 
 def decide(found: Mapping[str, AttributeEffect]) -> list[Claim]:
@@ -69,8 +70,8 @@ def decide(found: Mapping[str, AttributeEffect]) -> list[Claim]:
     claims = []
     for letters, (attribute, measured) in zip(("ab", "cd", "ef"), found.items(), strict=False):
         own, (other, shift) = own_shift(measured), largest_other(measured)
-        ratio = shift / Value(abs(own.mean), own.error)
-        kept = Value(float(measured.kept[[0, -1]].mean()), float(np.hypot(*measured.kept_errors[[0, -1]])) / 2)
+        ratio = shift / Estimate(abs(own.value), own.error)
+        kept = Estimate(float(measured.kept[[0, -1]].mean()), float(np.hypot(*measured.kept_errors[[0, -1]])) / 2)
         claims += [
             Claim(
                 f"8{letters[0]}",

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.inference.elbo import estimate_elbo
 from pyrovae.latent import closeup, ellipse, line, walk
 from pyrovae.metrics.classifier import judge
 from pyrovae.plots import new_figure, plot_closeup, plot_image_grid, plot_panels
 from pyrovae.studies.seeds.budgets import Budget, beta_name
-from pyrovae.studies.seeds.claims import Claim, Value, above, below, bootstrapped, every, mean_of
+from pyrovae.studies.seeds.claims import Claim, above, below, bootstrapped, every
 from pyrovae.studies.seeds.experiments.sweep import GOOD, Sweep, unexplained
 from pyrovae.studies.seeds.experiments.sweep import measure as measure_sweep
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
@@ -46,13 +47,13 @@ class Panels:
         beta: β of the VAE with the same nets.
     """
 
-    unexplained: Value
-    kept: Value
-    frechet: tuple[Value, Value]
-    ambiguous: tuple[Value, Value]
-    gaps: tuple[Value, Value]
-    unevenness: tuple[Value, Value]
-    midway: tuple[dict[float, Value], dict[float, Value]]
+    unexplained: Estimate
+    kept: Estimate
+    frechet: tuple[Estimate, Estimate]
+    ambiguous: tuple[Estimate, Estimate]
+    gaps: tuple[Estimate, Estimate]
+    unevenness: tuple[Estimate, Estimate]
+    midway: tuple[dict[float, Estimate], dict[float, Estimate]]
     kl_alone: float
     beta: float
 
@@ -84,13 +85,13 @@ def unevenness(codes: np.ndarray) -> float:
     return float(counts.std() / counts.mean())
 
 
-def plane_value(study: Study, name: str, statistic: Callable[[np.ndarray], float]) -> Value:
+def plane_value(study: Study, name: str, statistic: Callable[[np.ndarray], float]) -> Estimate:
     """A statistic of a run's codes in the plane, draws from the posteriors of training images."""
     draws = study.codes(name, "train").draws.astype(np.float64)
     return bootstrapped(lambda index: statistic(draws[index]), len(draws))
 
 
-def crossings(study: Study, name: str) -> dict[float, Value]:
+def crossings(study: Study, name: str) -> dict[float, Estimate]:
     """Share of ambiguous pictures along straight lines between codes of test images of different classes."""
     codes = study.codes(name)
     rng = np.random.default_rng(0)
@@ -99,7 +100,7 @@ def crossings(study: Study, name: str) -> dict[float, Value]:
     lines = np.stack([line(codes.means[one[i]], codes.means[other[i]], STEPS) for i in apart])
     pictures = walk(study.model(name), lines).images
     unsure = ~judge(study.classifier, pictures.reshape(-1, *study.images.shape[1:])).confident
-    return {k / (STEPS - 1): mean_of(unsure.reshape(-1, STEPS)[:, k]) for k in range(STEPS)}
+    return {k / (STEPS - 1): Estimate.mean_of(unsure.reshape(-1, STEPS)[:, k]) for k in range(STEPS)}
 
 
 def measure(study: Study) -> Panels:
@@ -112,13 +113,13 @@ def measure(study: Study) -> Panels:
     both = [AUTOENCODER, vae]
     return Panels(
         unexplained=unexplained(pairs.outputs, pairs.inputs),
-        kept=mean_of(seen == study.judgement.labels),
+        kept=Estimate.mean_of(seen == study.judgement.labels),
         frechet=(study.frechet(AUTOENCODER), sweep.frechet[sweep.best]),
-        ambiguous=(mean_of(~study.judge_samples(AUTOENCODER).confident), sweep.ambiguous[sweep.best]),
+        ambiguous=(Estimate.mean_of(~study.judge_samples(AUTOENCODER).confident), sweep.ambiguous[sweep.best]),
         gaps=(plane_value(study, planes[0], gap_share), plane_value(study, planes[1], gap_share)),
         unevenness=(plane_value(study, planes[0], unevenness), plane_value(study, planes[1], unevenness)),
         midway=(crossings(study, both[0]), crossings(study, both[1])),
-        kl_alone=estimate_elbo(study.model("kl-only-2d"), study.split()).kl,
+        kl_alone=estimate_elbo(study.model("kl-only-2d"), study.split()).kl.value,
         beta=sweep.best,
     )
 
@@ -199,7 +200,7 @@ def decide(found: Panels) -> list[Claim]:
             f"Below {NO_INFORMATION}.",
             f"{found.kl_alone:.2g}",
             "holds" if found.kl_alone < NO_INFORMATION else "does not hold",
-            values={"KL": Value(found.kl_alone)},
+            values={"KL": Estimate(found.kl_alone)},
         ),
     ]
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
+from pyrovae.estimates import Estimate
 from pyrovae.latent import class_gaussians, compare_classes, every_class, grid, sample_per_class, walk
 from pyrovae.latent.morphology import measure as morphology
 from pyrovae.metrics.classifier import judge
 from pyrovae.plots import new_figure, plot_image_grid, plot_walk
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, Value, above, below, every, mean_of, over_seeds
+from pyrovae.studies.seeds.claims import Claim, above, below, every, over_seeds
 from pyrovae.studies.seeds.experiments.places import NEAR, Places, draw_classes, kl_of_classes
 from pyrovae.studies.seeds.experiments.places import measure as measure_places
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
@@ -45,32 +46,32 @@ class Conditional:
         ambiguous: Share of ambiguous samples, likewise.
     """
 
-    bayes: Value
-    neighbours: Value
+    bayes: Estimate
+    neighbours: Estimate
     chance: float
-    farthest_kl: Value
-    mean_kl: Value
-    vae_mean_kl: Value
-    obeyed: Value
-    explained: dict[str, Value]
-    variety: dict[str, Value]
-    frechet: dict[int, tuple[Value, Value]]
-    ambiguous: dict[int, tuple[Value, Value]]
+    farthest_kl: Estimate
+    mean_kl: Estimate
+    vae_mean_kl: Estimate
+    obeyed: Estimate
+    explained: dict[str, Estimate]
+    variety: dict[str, Estimate]
+    frechet: dict[int, tuple[Estimate, Estimate]]
+    ambiguous: dict[int, tuple[Estimate, Estimate]]
 
 
-def vote_accuracy(study: Study, name: str) -> Value:
+def vote_accuracy(study: Study, name: str) -> Estimate:
     """Accuracy of a vote of the nearest training codes on test codes; both are draws from posteriors."""
     train, test = study.codes(name, "train"), study.codes(name)
     votes = KNeighborsClassifier(min(NEIGHBOURS, len(train) // 20)).fit(train.draws, train.labels)
-    return mean_of(votes.predict(test.draws) == test.labels)
+    return Estimate.mean_of(votes.predict(test.draws) == test.labels)
 
 
-def obedience(study: Study, name: str) -> Value:
+def obedience(study: Study, name: str) -> Estimate:
     """Share of pictures over the plane, of every label, that the classifier gives that label."""
     codes = grid(np.zeros(2), rows=9, columns=9, step=0.5).reshape(-1, 2)
     found = every_class(study.model(name), codes)
     seen = judge(study.classifier, found.images.reshape(-1, *study.images.shape[1:])).labels
-    return mean_of(seen == np.tile(np.arange(study.data.num_classes), len(codes)))
+    return Estimate.mean_of(seen == np.tile(np.arange(study.data.num_classes), len(codes)))
 
 
 def linear_share(codes: np.ndarray, values: np.ndarray) -> float:
@@ -81,7 +82,7 @@ def linear_share(codes: np.ndarray, values: np.ndarray) -> float:
     return float(1 - residual.var() / values[there].var())
 
 
-def styles(study: Study, name: str) -> tuple[dict[str, Value], dict[str, Value]]:
+def styles(study: Study, name: str) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """`explained` and `variety` of one run, their errors the scatter over labels."""
     codes = grid(np.zeros(2), rows=9, columns=9, step=0.5)
     real = morphology(study.images).to_dict()
@@ -95,7 +96,7 @@ def styles(study: Study, name: str) -> tuple[dict[str, Value], dict[str, Value]]
             shares.append(linear_share(codes.reshape(-1, 2), morphology(pictures).to_dict()[style]))
             of_samples = morphology(drawn[label]).to_dict()[style]
             ratios.append(np.nanstd(of_samples) / np.nanstd(real[style][labels == label]))
-        explained[style], variety[style] = mean_of(np.array(shares)), mean_of(np.array(ratios))
+        explained[style], variety[style] = Estimate.mean_of(np.array(shares)), Estimate.mean_of(np.array(ratios))
     return explained, variety
 
 
@@ -109,21 +110,21 @@ def measure(study: Study) -> Conditional:
     found = [styles(study, name) for name in names]
     places: Places = study.once(measure_places)
 
-    def both(dim: int, statistic: str) -> tuple[Value, Value]:
-        def of(name: str) -> Value:
+    def both(dim: int, statistic: str) -> tuple[Estimate, Estimate]:
+        def of(name: str) -> Estimate:
             if statistic == "frechet":
                 return study.frechet(name)
-            return mean_of(~study.judge_samples(name).confident)
+            return Estimate.mean_of(~study.judge_samples(name).confident)
 
         vae, cvae = (over_seeds([of(n) for n in study.seeded(f"{m}-{dim}d")]) for m in ("vae", "cvae"))
         return vae, cvae
 
     return Conditional(
-        bayes=over_seeds([Value(c.bayes_accuracy, c.bayes_accuracy_error) for c in compared]),
+        bayes=over_seeds([Estimate(c.bayes_accuracy, c.bayes_accuracy_error) for c in compared]),
         neighbours=over_seeds([vote_accuracy(study, name) for name in names]),
         chance=compared[0].chance,
-        farthest_kl=over_seeds([max(values, key=lambda v: v.mean) for values in classes]),
-        mean_kl=over_seeds([Value(float(np.mean([v.mean for v in values]))) for values in classes]),
+        farthest_kl=over_seeds([max(values, key=lambda v: v.value) for values in classes]),
+        mean_kl=over_seeds([Estimate(float(np.mean([v.value for v in values]))) for values in classes]),
         vae_mean_kl=places.mean_kl,
         obeyed=over_seeds([obedience(study, name) for name in names]),
         explained={style: over_seeds([e[style] for e, _ in found]) for style in STYLES},

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.latent import decode_manifold
 from pyrovae.plots import new_figure, plot_codes, plot_history, plot_image_grid, plot_manifold
 from pyrovae.studies.seeds.budgets import Budget, four_layer_name
-from pyrovae.studies.seeds.claims import Claim, Value, below, every
+from pyrovae.studies.seeds.claims import Claim, below, every
 from pyrovae.studies.seeds.runs import history_of
 from pyrovae.studies.seeds.study import Experiment, Picture, Study
 from pyrovae.training import History
@@ -34,9 +35,9 @@ class Convergence:
     """
 
     epochs: int
-    falling: Value
-    gap: Value
-    risen: Value
+    falling: Estimate
+    gap: Estimate
+    risen: Estimate
 
 
 def measure(history: History) -> Convergence:
@@ -50,12 +51,12 @@ def measure(history: History) -> Convergence:
     slope_error = float(np.sqrt(residual @ residual / max(1, tail - 2) / (x @ x)))
     ratios = last / train[-tail:] - 1
 
-    def mean(values: np.ndarray) -> Value:
-        return Value(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+    def mean(values: np.ndarray) -> Estimate:
+        return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 
     return Convergence(
         epochs=len(history),
-        falling=Value(-slope * tail / float(last.mean()), slope_error * tail / float(last.mean())),
+        falling=Estimate(-slope * tail / float(last.mean()), slope_error * tail / float(last.mean())),
         gap=mean(ratios),
         risen=mean(last / (before.min() if len(before) else last.min()) - 1),
     )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.metrics.classifier import judge
 from pyrovae.plots import new_figure, plot_image_grid
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, Value, above, below, every, mean_of, over_seeds
+from pyrovae.studies.seeds.claims import Claim, above, below, every, over_seeds
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
 
 DIMS = (2, 5, 10, 20)
@@ -32,13 +33,13 @@ class Dimensions:
         ambiguous_test: Share of test images of whose class it is not confident.
     """
 
-    squared_error: dict[int, Value]
-    sharpness: dict[int, Value]
-    kept: dict[int, Value]
-    ambiguous: dict[int, Value]
-    entropy: dict[int, Value]
-    frechet: dict[int, Value]
-    ambiguous_test: Value
+    squared_error: dict[int, Estimate]
+    sharpness: dict[int, Estimate]
+    kept: dict[int, Estimate]
+    ambiguous: dict[int, Estimate]
+    entropy: dict[int, Estimate]
+    frechet: dict[int, Estimate]
+    ambiguous_test: Estimate
 
 
 def sharpness(images: np.ndarray) -> np.ndarray:
@@ -51,27 +52,31 @@ def sharpness(images: np.ndarray) -> np.ndarray:
 def measure(study: Study) -> Dimensions:
     """Measure every seed's VAE of each dimension."""
 
-    def over(dim: int, statistic: Callable[[str], Value]) -> Value:
+    def over(dim: int, statistic: Callable[[str], Estimate]) -> Estimate:
         return over_seeds([statistic(name) for name in study.seeded(f"vae-{dim}d")])
 
-    def squared_error(name: str) -> Value:
+    def squared_error(name: str) -> Estimate:
         pairs = study.reconstructions(name)
-        return mean_of(np.square(pairs.outputs - pairs.inputs).sum((1, 2, 3)))
+        return Estimate.mean_of(np.square(pairs.outputs - pairs.inputs).sum((1, 2, 3)))
 
-    def sharp(name: str) -> Value:
-        return mean_of(sharpness(study.reconstructions(name).outputs)) / mean_of(sharpness(study.images))
+    def sharp(name: str) -> Estimate:
+        return Estimate.mean_of(sharpness(study.reconstructions(name).outputs)) / Estimate.mean_of(
+            sharpness(study.images)
+        )
 
-    def kept(name: str) -> Value:
-        return mean_of(judge(study.classifier, study.reconstructions(name).outputs).labels == study.judgement.labels)
+    def kept(name: str) -> Estimate:
+        return Estimate.mean_of(
+            judge(study.classifier, study.reconstructions(name).outputs).labels == study.judgement.labels
+        )
 
     return Dimensions(
         squared_error={d: over(d, squared_error) for d in DIMS},
         sharpness={d: over(d, sharp) for d in DIMS},
         kept={d: over(d, kept) for d in DIMS},
-        ambiguous={d: over(d, lambda name: mean_of(~study.judge_samples(name).confident)) for d in DIMS},
-        entropy={d: over(d, lambda name: mean_of(study.judge_samples(name).entropies)) for d in DIMS},
+        ambiguous={d: over(d, lambda name: Estimate.mean_of(~study.judge_samples(name).confident)) for d in DIMS},
+        entropy={d: over(d, lambda name: Estimate.mean_of(study.judge_samples(name).entropies)) for d in DIMS},
         frechet={d: over(d, study.frechet) for d in DIMS},
-        ambiguous_test=mean_of(~study.judgement.confident),
+        ambiguous_test=Estimate.mean_of(~study.judgement.confident),
     )
 
 
@@ -163,7 +168,7 @@ def draw(study: Study, found: Dimensions) -> list[Picture]:
     figure, axes = new_figure(10, 3.2, columns=3)
     draw_values(found.squared_error, axes[0], "squared error, summed over pixels")
     draw_values(found.sharpness, axes[1], "sharpness over the images' own")
-    draw_values(found.ambiguous, axes[2], "share of ambiguous samples", line=found.ambiguous_test.mean)
+    draw_values(found.ambiguous, axes[2], "share of ambiguous samples", line=found.ambiguous_test.value)
     for ax in axes:
         ax.set_xlabel("latent dimensions n")
     numbers = Picture(

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.latent import class_ellipses, class_gaussians, compare_classes, encode, lda_plane
 from pyrovae.plots import new_figure, plot_ellipses
 from pyrovae.runs.loading import open_run
 from pyrovae.studies.seeds.budgets import MANY_LABELS, Budget
-from pyrovae.studies.seeds.claims import Claim, Value, above, skipped
+from pyrovae.studies.seeds.claims import Claim, above, skipped
 from pyrovae.studies.seeds.study import Experiment, Picture, Study
 
 RUN = "emnist-10d"
@@ -32,7 +33,7 @@ class Labels:
     """
 
     classes: int
-    bayes: Value
+    bayes: Estimate
     chance: float
 
 
@@ -60,7 +61,9 @@ def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
     few = {name: run.split(name) for name in ("train", "test")}
     codes = {name: encode(run.model, split) for name, split in few.items()}
     compared = compare_classes(codes["test"], class_gaussians(codes["train"], bootstrap=0))
-    found = Labels(run.data.num_classes, Value(compared.bayes_accuracy, compared.bayes_accuracy_error), compared.chance)
+    found = Labels(
+        run.data.num_classes, Estimate(compared.bayes_accuracy, compared.bayes_accuracy_error), compared.chance
+    )
     plane = lda_plane(codes["test"])
     seen = codes["test"].project(plane.axes)
     figure, (ax,) = new_figure(9, 7)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.latent import ClassGaussians, class_gaussians, compare_classes, grid, walk
 from pyrovae.latent.gaussians import mahalanobis_squared
 from pyrovae.metrics.classifier import judge
 from pyrovae.plots import new_figure, plot_codes, plot_walk
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, Value, above, below, every, mean_of, over_seeds
+from pyrovae.studies.seeds.claims import Claim, above, below, every, over_seeds
 from pyrovae.studies.seeds.experiments.places import draw_classes
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
 
@@ -36,11 +37,11 @@ class Neighbours:
         around_all: `predicted` of the grids around all classes' means.
     """
 
-    same: dict[int, Value]
-    predicted: Value
-    shuffled: Value
+    same: dict[int, Estimate]
+    predicted: Estimate
+    shuffled: Estimate
     nearest: tuple[int, ...]
-    around_all: Value
+    around_all: Estimate
 
 
 def most_likely(gaussians: ClassGaussians, codes: np.ndarray) -> np.ndarray:
@@ -70,20 +71,20 @@ def measure(study: Study) -> Neighbours:
     """Measure the grids of every seed's VAE."""
     names = study.seeded("vae-2d")
     rng = np.random.default_rng(0)
-    same: dict[int, list[Value]] = {ring: [] for ring in range(RINGS + 1)}
+    same: dict[int, list[Estimate]] = {ring: [] for ring in range(RINGS + 1)}
     predicted, shuffled, everywhere, distances = [], [], [], []
     for name in names:
         ring, seen, expected = around(study, name, DIGIT)
         for r in same:
-            same[r].append(Value(float((seen[ring == r] == DIGIT).mean())))
+            same[r].append(Estimate(float((seen[ring == r] == DIGIT).mean())))
         other = seen != DIGIT
         hits = seen[other] == expected[other]
-        predicted.append(mean_of(hits) if other.sum() > 1 else Value(float("nan")))
+        predicted.append(Estimate.mean_of(hits) if other.sum() > 1 else Estimate(float("nan")))
         mixed = [np.mean(seen[other] == rng.permutation(expected[other])) for _ in range(200)]
-        shuffled.append(Value(float(np.mean(mixed)), float(np.std(mixed))))
+        shuffled.append(Estimate(float(np.mean(mixed)), float(np.std(mixed))))
         grids = [around(study, name, digit) for digit in range(study.data.num_classes)]
         off = [(s[s != d], e[s != d]) for d, (_, s, e) in enumerate(grids)]
-        everywhere.append(mean_of(np.concatenate([s == e for s, e in off])))
+        everywhere.append(Estimate.mean_of(np.concatenate([s == e for s, e in off])))
         compared = compare_classes(study.codes(name), class_gaussians(study.codes(name, "train"), bootstrap=0))
         distances.append(compared.bhattacharyya[DIGIT])
     order = np.argsort(np.mean(distances, 0))

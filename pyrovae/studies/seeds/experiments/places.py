@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.latent import (
     Codes,
     class_ellipses,
@@ -17,10 +18,10 @@ from pyrovae.latent import (
     ellipse,
 )
 from pyrovae.latent.comparison import agreement, gaussian_kl
-from pyrovae.latent.gaussians import Estimate
+from pyrovae.latent.gaussians import Moments
 from pyrovae.plots import Axes, new_figure, plot_codes, plot_ellipses, plot_manifold
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, Value, above, below, bootstrapped, every, over_seeds
+from pyrovae.studies.seeds.claims import Claim, above, below, bootstrapped, every, over_seeds
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
 
 NEAR = 0.1
@@ -52,18 +53,18 @@ class Places:
         averaged_coverage: The same of the ellipses of averaged means and variances.
     """
 
-    bayes: Value
+    bayes: Estimate
     chance: float
-    overlapping: Value
-    aggregate_kl: Value
-    nearest_kl: Value
-    mean_kl: Value
-    halves: Value
+    overlapping: Estimate
+    aggregate_kl: Estimate
+    nearest_kl: Estimate
+    mean_kl: Estimate
+    halves: Estimate
     halves_p: float
-    train_test: Value
+    train_test: Estimate
     train_test_p: float
-    coverage: Value
-    averaged_coverage: Value
+    coverage: Estimate
+    averaged_coverage: Estimate
 
 
 def kl_from_prior(codes: Codes) -> float:
@@ -71,7 +72,7 @@ def kl_from_prior(codes: Codes) -> float:
     return gaussian_kl(*codes.aggregate(), np.zeros(codes.latent_dim), np.eye(codes.latent_dim))
 
 
-def kl_of_classes(codes: Codes) -> list[Value]:
+def kl_of_classes(codes: Codes) -> list[Estimate]:
     """The same of each class, with bootstrap errors."""
     found = []
     for label in np.unique(codes.labels):
@@ -84,17 +85,17 @@ def _kl_of_some(codes: Codes, index: np.ndarray) -> float:
     return kl_from_prior(codes.take(index))
 
 
-def coverage(codes: Codes, estimate: Estimate) -> Value:
+def coverage(codes: Codes, estimate: Moments) -> Estimate:
     """Mean coverage of the classes' ellipses of 90 %, its error the scatter over classes."""
     found = class_ellipses(codes, class_gaussians(codes, estimate=estimate, bootstrap=0), [0.9])
     inside = np.array([nested[0].coverage for nested in found.values()])
-    return Value(float(inside.mean()), float(inside.std(ddof=1) / np.sqrt(len(inside))))
+    return Estimate(float(inside.mean()), float(inside.std(ddof=1) / np.sqrt(len(inside))))
 
 
-def same_picture(one: Codes, other: Codes, between: float) -> tuple[Value, float]:
+def same_picture(one: Codes, other: Codes, between: float) -> tuple[Estimate, float]:
     """Largest symmetric KL of a class between two sets, in units of `between`, and the p-value of no difference."""
     found = agreement(class_gaussians(one), class_gaussians(other))
-    return Value(float(found.symmetric_kl.max()) / between), found.p_value
+    return Estimate(float(found.symmetric_kl.max()) / between), found.p_value
 
 
 def measure(study: Study) -> Places:
@@ -103,7 +104,7 @@ def measure(study: Study) -> Places:
     merged: dict[str, Any] = {}
     for field in fields(Places):
         values = [getattr(row, field.name) for row in rows]
-        merged[field.name] = over_seeds(values) if isinstance(values[0], Value) else _smallest(field.name, values)
+        merged[field.name] = over_seeds(values) if isinstance(values[0], Estimate) else _smallest(field.name, values)
     return Places(**merged)
 
 
@@ -124,12 +125,12 @@ def measure_one(study: Study, name: str) -> Places:
     halves, halves_p = same_picture(even, odd, between)
     across, across_p = same_picture(train, test, between)
     return Places(
-        bayes=Value(compared.bayes_accuracy, compared.bayes_accuracy_error),
+        bayes=Estimate(compared.bayes_accuracy, compared.bayes_accuracy_error),
         chance=compared.chance,
-        overlapping=Value(float((compared.overlap[pairs] > SHARED).mean())),
+        overlapping=Estimate(float((compared.overlap[pairs] > SHARED).mean())),
         aggregate_kl=bootstrapped(partial(_kl_of_some, test), len(test)),
-        nearest_kl=min(classes, key=lambda value: value.mean),
-        mean_kl=Value(float(np.mean([value.mean for value in classes]))),
+        nearest_kl=min(classes, key=lambda value: value.value),
+        mean_kl=Estimate(float(np.mean([value.value for value in classes]))),
         halves=halves,
         halves_p=halves_p,
         train_test=across,
@@ -207,7 +208,7 @@ def decide(found: Places) -> list[Claim]:
     ]
 
 
-def draw_classes(study: Study, codes: Codes, ax: Axes, title: str, estimate: Estimate = "aggregate") -> None:
+def draw_classes(study: Study, codes: Codes, ax: Axes, title: str, estimate: Moments = "aggregate") -> None:
     """Draw the ellipses of the classes in a plane, and the prior's."""
     found = class_ellipses(codes, class_gaussians(codes, estimate=estimate, bootstrap=0), DRAWN_MASSES)
     prior = [ellipse(np.zeros(2), np.eye(2), mass) for mass in DRAWN_MASSES]

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.metrics.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.plots import new_figure, plot_history, plot_image_grid, plot_rate_distortion
 from pyrovae.studies.seeds.budgets import Budget, beta_name
-from pyrovae.studies.seeds.claims import Claim, Value, above, below, every, mean_of, rank_correlation
+from pyrovae.studies.seeds.claims import Claim, above, below, every, rank_correlation
 from pyrovae.studies.seeds.experiments.dimensions import sharpness
 from pyrovae.studies.seeds.runs import history_of
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values
@@ -41,11 +42,11 @@ class Sweep:
         rates: Rate and distortion of the same models.
     """
 
-    unexplained: dict[float, Value]
-    sharpness: dict[float, Value]
-    frechet: dict[float, Value]
-    ambiguous: dict[float, Value]
-    diversity: dict[float, Value]
+    unexplained: dict[float, Estimate]
+    sharpness: dict[float, Estimate]
+    frechet: dict[float, Estimate]
+    ambiguous: dict[float, Estimate]
+    diversity: dict[float, Estimate]
     widths: dict[float, float]
     correlations: dict[float, float]
     rates: RateDistortion | None = None
@@ -53,16 +54,16 @@ class Sweep:
     @property
     def best(self) -> float:
         """The β with the samples nearest to real images."""
-        return min(self.frechet, key=lambda beta: self.frechet[beta].mean)
+        return min(self.frechet, key=lambda beta: self.frechet[beta].value)
 
 
-def unexplained(outputs: np.ndarray, inputs: np.ndarray) -> Value:
+def unexplained(outputs: np.ndarray, inputs: np.ndarray) -> Estimate:
     """Squared error of reconstructions over the variance of the images around their mean."""
     variance = np.square(inputs - inputs.mean(0)).sum((1, 2, 3))
-    return mean_of(np.square(outputs - inputs).sum((1, 2, 3)) / variance.mean())
+    return Estimate.mean_of(np.square(outputs - inputs).sum((1, 2, 3)) / variance.mean())
 
 
-def diversity(samples: np.ndarray, images: np.ndarray) -> Value:
+def diversity(samples: np.ndarray, images: np.ndarray) -> Estimate:
     """Mean squared distance of two samples over that of two images."""
 
     def distances(pictures: np.ndarray) -> np.ndarray:
@@ -70,20 +71,20 @@ def diversity(samples: np.ndarray, images: np.ndarray) -> Value:
 
     # Images may be in an order, samples are not.
     shuffled = images[np.random.default_rng(0).permutation(len(images))]
-    return mean_of(distances(samples.clip(0, 1))) / mean_of(distances(shuffled))
+    return Estimate.mean_of(distances(samples.clip(0, 1))) / Estimate.mean_of(distances(shuffled))
 
 
 def measure(study: Study) -> Sweep:
     """Measure the VAE of every β."""
     names = {beta: beta_name(beta) for beta in study.budget.betas}
     pairs = {beta: study.reconstructions(name) for beta, name in names.items()}
-    own = mean_of(sharpness(study.images))
+    own = Estimate.mean_of(sharpness(study.images))
     rates = rate_distortion([study.model(name) for name in names.values()], list(names), study.split())
     return Sweep(
         unexplained={b: unexplained(p.outputs, p.inputs) for b, p in pairs.items()},
-        sharpness={b: mean_of(sharpness(p.outputs)) / own for b, p in pairs.items()},
+        sharpness={b: Estimate.mean_of(sharpness(p.outputs)) / own for b, p in pairs.items()},
         frechet={b: study.frechet(name) for b, name in names.items()},
-        ambiguous={b: mean_of(~study.judge_samples(name).confident) for b, name in names.items()},
+        ambiguous={b: Estimate.mean_of(~study.judge_samples(name).confident) for b, name in names.items()},
         diversity={b: diversity(study.samples(name), study.images) for b, name in names.items()},
         widths=dict(zip(names, rates.widths.tolist(), strict=True)),
         correlations=dict(zip(names, rates.correlations.tolist(), strict=True)),
@@ -144,7 +145,7 @@ def decide(found: Sweep) -> list[Claim]:
             f"Its rank correlation with β is at least {MONOTONE}.",
             ", ".join(f"β = {b:g}: {w:.3f}" for b, w in found.widths.items()),
             "undecided" if np.isnan(broader) else "holds" if broader >= MONOTONE else "does not hold",
-            values={"rank correlation": Value(broader)},
+            values={"rank correlation": Estimate(broader)},
         ),
         Claim(
             "6e",
@@ -154,7 +155,7 @@ def decide(found: Sweep) -> list[Claim]:
             f"Its rank correlation with β is at most −{MONOTONE}, over the β that leave two dimensions active.",
             ", ".join(f"β = {b:g}: {c:.3f}" for b, c in found.correlations.items()).replace("nan", "none active"),
             "undecided" if np.isnan(straighter) else "holds" if straighter <= -MONOTONE else "does not hold",
-            values={"rank correlation": Value(straighter)},
+            values={"rank correlation": Estimate(straighter)},
         ),
     ]
 
@@ -184,8 +185,8 @@ def draw(study: Study, found: Sweep) -> list[Picture]:
         (axes[1], found.frechet, "Fréchet distance of samples"),
         (axes[2], found.diversity, "samples' distance over images'"),
         (axes[3], found.sharpness, "sharpness over the images' own"),
-        (axes[4], {b: Value(w) for b, w in found.widths.items()}, "posterior width"),
-        (axes[5], {b: Value(c) for b, c in found.correlations.items()}, "|correlation| of dimensions"),
+        (axes[4], {b: Estimate(w) for b, w in found.widths.items()}, "posterior width"),
+        (axes[5], {b: Estimate(c) for b, c in found.correlations.items()}, "|correlation| of dimensions"),
     ):
         draw_values({float(b): v for b, v in values.items()}, ax, label)
         ax.set_xlabel("β")

@@ -8,11 +8,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.inference.elbo import estimate_elbo
 from pyrovae.latent import class_gaussians
 from pyrovae.plots import new_figure, plot_codes
 from pyrovae.studies.seeds.budgets import Budget, weight_name
-from pyrovae.studies.seeds.claims import Claim, Value, above, below, bootstrapped, every, mean_of, over_seeds
+from pyrovae.studies.seeds.claims import Claim, above, below, bootstrapped, every, over_seeds
 from pyrovae.studies.seeds.experiments.autoencoder import gap_share, plane_value
 from pyrovae.studies.seeds.experiments.neighbours import most_likely
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
@@ -45,14 +46,14 @@ class Weights:
         smallest_share: The smallest.
     """
 
-    squared_error: dict[float, Value]
-    kl: dict[float, Value]
-    off_centre: Value
-    spread: Value
-    gaps: Value
-    autoencoder_gaps: Value
-    largest_share: Value
-    smallest_share: Value
+    squared_error: dict[float, Estimate]
+    kl: dict[float, Estimate]
+    off_centre: Estimate
+    spread: Estimate
+    gaps: Estimate
+    autoencoder_gaps: Estimate
+    largest_share: Estimate
+    smallest_share: Estimate
 
 
 def shares_of_plane(study: Study, name: str, draws: int = 20_000) -> np.ndarray:
@@ -63,7 +64,7 @@ def shares_of_plane(study: Study, name: str, draws: int = 20_000) -> np.ndarray:
     return won / (gaussians.counts / gaussians.counts.sum())
 
 
-def _of_draws(statistic: Callable[[np.ndarray], float], draws: np.ndarray) -> Value:
+def _of_draws(statistic: Callable[[np.ndarray], float], draws: np.ndarray) -> Estimate:
     return bootstrapped(lambda index: statistic(draws[index]), len(draws))
 
 
@@ -74,19 +75,19 @@ def measure(study: Study) -> Weights:
     planes = study.seeded("vae-2d")
     draws = [study.codes(name).draws.astype(np.float64) for name in planes]
 
-    def over(statistic: Callable[[np.ndarray], float]) -> Value:
+    def over(statistic: Callable[[np.ndarray], float]) -> Estimate:
         return over_seeds([_of_draws(statistic, codes) for codes in draws])
 
     shares = [shares_of_plane(study, name) for name in planes]
     return Weights(
-        squared_error={r: mean_of(np.square(p.outputs - p.inputs).sum((1, 2, 3))) for r, p in pairs.items()},
-        kl={r: Value(estimate_elbo(study.model(name), study.split()).kl) for r, name in names.items()},
+        squared_error={r: Estimate.mean_of(np.square(p.outputs - p.inputs).sum((1, 2, 3))) for r, p in pairs.items()},
+        kl={r: Estimate(estimate_elbo(study.model(name), study.split()).kl.value) for r, name in names.items()},
         off_centre=over(lambda codes: float(np.linalg.norm(codes.mean(0)))),
         spread=over(lambda codes: float(codes.std(0).mean())),
         gaps=over_seeds([plane_value(study, name, gap_share) for name in planes]),
         autoencoder_gaps=plane_value(study, "autoencoder-2d", gap_share),
-        largest_share=over_seeds([Value(float(s.max())) for s in shares]),
-        smallest_share=over_seeds([Value(float(s.min())) for s in shares]),
+        largest_share=over_seeds([Estimate(float(s.max())) for s in shares]),
+        smallest_share=over_seeds([Estimate(float(s.min())) for s in shares]),
     )
 
 
