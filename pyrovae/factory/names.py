@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae import likelihoods, networks, posteriors, priors
 from pyrovae.models import LatentVariableModel
-from pyrovae.objectives import Objective
+from pyrovae.objectives import Objective, Weighting
 
 BASES: dict[str, type] = {
     "model": LatentVariableModel,
@@ -75,5 +75,6 @@ def explain(words: Sequence[str]) -> str | None:
         if cls is not None and cls.__module__.startswith("pyrovae."):
             parameters = inspect.signature(cls).parameters
             chosen = [str(parameters[n].replace(annotation=inspect.Parameter.empty)) for n in arguments_of(cls)]
-            return f"{cls.__name__}({', '.join(chosen)})\n\n{inspect.getdoc(cls) or ''}"
+            shared = f"\n\n{inspect.getdoc(Weighting)}" if "`Weighting`" in (cls.__doc__ or "") else ""
+            return f"{cls.__name__}({', '.join(chosen)})\n\n{inspect.getdoc(cls) or ''}{shared}"
     return None

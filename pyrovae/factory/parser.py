@@ -48,6 +48,7 @@ def training_parser(description: str | None = None) -> Parser:
     )
     add_model_arguments(parser)
     parser.add_class_arguments(Trainer)
+    parser.set_defaults({"objective": {"class_path": "pyrovae.TraceELBO"}})
     parser.add_argument("--name", type=str | None, default=None, help="Name of the run; by default from data, model.")
     parser.add_argument("--runs_dir", type=str, default="runs", help="Folder that run folders are in.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Whether a run of the same name may be replaced.")

@@ -123,7 +123,7 @@ class Trainer:
         if lacking:
             raise ValueError(f"the engine compiled cannot run on {device}: {lacking}; or choose engine graph")
         check_shapes(model, data)
-        notice = self.objective.notice(model)
+        notice = self.objective.check(model)
         check_support(model, data, self.pixels)
         check_optimizer(model, self.optimizer, self.scheduler)
         if self.patience and not len(data.splits["validation"]):

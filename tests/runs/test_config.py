@@ -66,7 +66,7 @@ def test_every_argument_of_every_part_can_be_set() -> None:
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert optimizer.param_groups[0]["lr"] == 1e-2
     assert trainer.scheduler(optimizer).step_size == 3
-    assert (trainer.objective.beta, trainer.objective.warmup) == (4, 0.2)
+    assert (trainer.objective.weighting.beta, trainer.objective.weighting.warmup) == (4, 0.2)
     assert (trainer.batch_size, trainer.epochs, trainer.pixels) == (16, 7, "none")
 
 

@@ -135,10 +135,10 @@ def test_what_looks_at_z_alone_is_right_or_says_so(model: HierarchicalVAE, few_d
     assert encode(model, split).means.shape == (len(split), 2)
     with pytest.raises(ValueError, match="whose only code is z, this one draws w as well"):
         quadrature(model, split)
-    assert TraceELBO().notice(model) is None
+    assert TraceELBO().check(model) is None
     for objective in (TraceMeanField(), FreeBits(per="code")):
         with pytest.raises(ValueError, match=r"KL of .z. in closed form.*use TraceELBO"):
-            objective.notice(model)
+            objective.check(model)
 
 
 def test_its_prior_of_z_is_the_programs(model: HierarchicalVAE) -> None:

@@ -1,51 +1,17 @@
-"""What every objective is, and what it asks of a model's programs."""
+"""The codes that a model's programs draw, and the KL of each."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.infer.elbo import ELBO
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
-from pyrovae.contracts import name_of
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
-
-Program = Callable[..., None]
-
-
-class Objective(ABC):
-    """What a training minimises, in nats per image.
-
-    Attributes:
-        additive: Whether the loss is weight * reconstruction + beta * KL, so that a log may show it as that sum.
-    """
-
-    additive: ClassVar[bool] = True
-
-    @abstractmethod
-    def beta_at(self, progress: float) -> float:
-        """Weight of the KL term when the share `progress`, 0 to 1, of all training steps is done."""
-
-    @abstractmethod
-    def elbo(self) -> ELBO:
-        """Pyro's estimator of the bound."""
-
-    @abstractmethod
-    def weighted(self, program: Program) -> Program:
-        """The program as `elbo` wants it; its first argument is the current KL weight, a 0-d tensor."""
-
-    @abstractmethod
-    def notice(self, model: LatentVariableModel) -> str | None:
-        """What a user should know of this objective with this model, in a line, or None; to be called before training.
-
-        Raises:
-            ValueError: If the objective makes no sense with the model.
-        """
 
 
 def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor | None:
@@ -126,31 +92,6 @@ def latent_sites_of(model: LatentVariableModel) -> list[LatentSite]:
         guide_trace = poutine.trace(model.guide).get_trace(x, y)
         model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)
     return latent_sites(guide_trace, model_trace)
-
-
-def check_densities(objective: Objective, model: LatentVariableModel) -> None:
-    """Refuse a bound that weighs codes by their densities for a model whose codes have none."""
-    model.posterior.need_density(
-        f"the objective {type(objective).__name__} needs a posterior with a density, and "
-        f"{name_of(model.posterior)} is a point: use TraceELBO, or a VAE"
-    )
-
-
-def check_order(objective: Objective, sites: list[LatentSite]) -> None:
-    """Refuse a closed form of a KL that would be of two distributions that do not belong together."""
-    for site in sites:
-        if not site.in_order and has_kl(site.q, site.p):
-            raise ValueError(
-                f"the objective {type(objective).__name__} takes the KL of {site.name!r} in closed form, and there is "
-                f"none where the model draws codes before it that the guide draws after it: use TraceELBO, or draw "
-                f"them in the same order"
-            )
-
-
-def check_particles(particles: int, name: str = "particles") -> None:
-    """Refuse a number of codes below one."""
-    if particles < 1:
-        raise ValueError(f"{name} must be at least 1, got {particles}")
 
 
 def family_name(d: Distribution) -> str:
