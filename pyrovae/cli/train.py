@@ -1,7 +1,6 @@
 """Train a VAE, a CVAE or an autoencoder with Pyro's SVI, and keep the run in runs/NAME."""
 
 from pyrovae.runs.config_file import continue_run, create_run
-from pyrovae.runs.figures import save_run_figures
 from pyrovae.runs.training import build_training, finish_run, load_training_data, parse_training
 from pyrovae.training import Interrupted
 
@@ -30,5 +29,7 @@ def main(description: str | None = None) -> None:
     model, test = finish_run(folder, trainer, data)
     if test is not None:
         print(f"test: {test}")
+    from pyrovae.runs.figures import save_run_figures  # matplotlib takes a second that --help has no need of
+
     for path in save_run_figures(model, data, trainer.pixels, history, folder.figures):
         print(path)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binom
 from torch import Tensor
 
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels, check_has_posterior
@@ -169,6 +168,8 @@ def calibrate(
 
 def _band(images: int, draws: int, error: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the band of shares that uniform ranks leave anywhere with probability `error`, (draws,) twice."""
+    from scipy.stats import binom  # with the module it would cost every training a second
+
     levels = np.arange(1, draws + 1) / (draws + 1)
     counts = np.random.default_rng(seed).multinomial(images, np.full(draws + 1, 1 / (draws + 1)), SIMULATIONS)
     below = np.cumsum(counts, 1)[:, :-1]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 
 from pyrovae.data import Split, to_unit
 from pyrovae.diagnostics.predictive import expected_images, images_at
+from pyrovae.files import replace_file
 from pyrovae.inference.classes import ClassPosterior
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.likelihood import LikelihoodEstimate
@@ -114,18 +115,10 @@ def save_arviz(data: Any, path: Path) -> None:
     Raises:
         MissingArvizError: If the library that writes netCDF is not installed.
     """
+    if missing := [name for name in ("h5netcdf", "h5py") if find_spec(name) is None]:
+        raise MissingArvizError(f"netCDF files need {' and '.join(missing)}: pip install h5netcdf h5py")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            data.to_netcdf(str(unfinished), engine="h5netcdf")
-        except (ImportError, ValueError) as error:
-            if "h5netcdf" not in str(error) and "h5py" not in str(error):
-                raise
-            raise MissingArvizError("netCDF files need h5netcdf and h5py: pip install h5netcdf h5py") from error
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    replace_file(path, lambda beside: data.to_netcdf(str(beside), engine="h5netcdf"))
 
 
 def summary(data: Any, group: str = "posterior", **settings: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.distributions import Distribution, Independent
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
 from pyrovae.estimates import Estimate
+from pyrovae.inference.grid import density_levels
 from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.target import other_codes
 from pyrovae.latent.codes import one_dimensional
@@ -72,6 +73,13 @@ class DensityRatio:
     log_ratio: np.ndarray
     log_prior: np.ndarray
     images: int
+
+    def prior_levels(self, masses: Sequence[float]) -> list[float]:
+        """Log-densities of the prior whose contours hold these shares of it, rising; none of a flat density."""
+        finite = self.log_prior[np.isfinite(self.log_prior)]
+        if np.ptp(finite) < 1e-3:
+            return []
+        return sorted({float(level) for level in density_levels(finite, masses)})
 
 
 def split_kl(model: LatentVariableModel, split: Split, *, seed: int = 0) -> KLSplit:

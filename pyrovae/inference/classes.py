@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import log_softmax
 
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
@@ -57,6 +56,8 @@ class ClassPosterior:
     @property
     def log_probabilities(self) -> np.ndarray:
         """Log p(y | x), (images, classes)."""
+        from scipy.special import log_softmax
+
         with np.errstate(divide="ignore"):
             return log_softmax(self.log_likelihood + np.log(self.prior), axis=1)
 

@@ -66,9 +66,8 @@ class GridPosterior:
 
     def levels(self, masses: Sequence[float]) -> np.ndarray:
         """Log-densities above which the smallest regions of given probabilities lie, (images, masses)."""
-        logs = np.sort(self.log_density.reshape(len(self.axes), -1), axis=1)[:, ::-1]
-        inside = np.cumsum(np.exp(logs - logs[:, :1]), axis=1)
-        return np.stack([row[np.searchsorted(mass / mass[-1], masses)] for row, mass in zip(logs, inside, strict=True)])
+        rows = self.log_density.reshape(len(self.axes), -1)
+        return np.stack([density_levels(row, masses) for row in rows])
 
     def draws(self, draws: int = 1000, *, seed: int = 0) -> PosteriorDraws:
         """Independent draws: a cell by its probability, and a place in it."""
@@ -78,6 +77,18 @@ class GridPosterior:
         z = np.take_along_axis(self.points, cells[:, :, None], 0)
         z = z + steps * (rng.random(z.shape) - 0.5)
         return PosteriorDraws("quadrature", z[None].astype(np.float32), independent=True)
+
+
+def density_levels(log_density: np.ndarray, masses: Sequence[float]) -> np.ndarray:
+    """Log-densities above which the smallest regions of given probabilities lie, in the order of the masses.
+
+    Args:
+        log_density: On cells of one size, (cells,), up to a constant; what is not finite has no mass.
+        masses: Probabilities of the regions, as shares of the mass on the cells.
+    """
+    ordered = np.sort(log_density[np.isfinite(log_density)])[::-1]
+    inside = np.cumsum(np.exp(ordered - ordered[0]))
+    return ordered[np.searchsorted(inside / inside[-1], masses)]
 
 
 def quadrature_posterior(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -118,6 +117,8 @@ def _marginals(d: Distribution, draws: Tensor, at: Tensor) -> tuple[np.ndarray, 
 
 def _kernel_densities(draws: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Gaussian kernel estimates from draws, (draws, images, latent_dim)."""
+    from scipy import stats  # with the module it would cost every training a second
+
     images, dims = at.shape[:2]
     return np.stack([[stats.gaussian_kde(draws[:, n, j])(at[n, j]) for j in range(dims)] for n in range(images)])
 

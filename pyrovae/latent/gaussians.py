@@ -44,6 +44,14 @@ class ClassGaussians:
     mean_errors: np.ndarray
     covariance_errors: np.ndarray
 
+    def log_densities(self, points: np.ndarray) -> np.ndarray:
+        """Log-density of points, (N, latent_dim), under each class's Gaussian, (N, classes)."""
+        columns = []
+        for mean, covariance in zip(self.means, self.covariances, strict=True):
+            norm = np.linalg.slogdet(2 * np.pi * covariance)[1]
+            columns.append(-(mahalanobis_squared(points, mean, covariance) + norm) / 2)
+        return np.stack(columns, 1)
+
 
 @dataclass(frozen=True, eq=False)
 class Ellipse:
@@ -210,8 +218,11 @@ def _moments(codes: Codes, estimate: Moments) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shrunk(covariance: np.ndarray, share: float) -> np.ndarray:
-    dim = len(covariance)
-    return (1 - share) * covariance + share * np.trace(covariance) / dim * np.eye(dim)
+    if not share:
+        return covariance
+    from sklearn.covariance import shrunk_covariance  # takes a second, which few have a need of
+
+    return shrunk_covariance(covariance, share)
 
 
 def _check_regular(covariance: np.ndarray, label: int, images: int) -> None:

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.special import ndtr, ndtri
 
 from pyrovae.latent.generate import decode
 from pyrovae.models import LatentVariableModel
@@ -153,6 +152,8 @@ def line(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path = "linea
 
 
 def _quantile_line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    from scipy.special import ndtr, ndtri
+
     return ndtri((1 - t) * ndtr(a) + t * ndtr(b))
 
 

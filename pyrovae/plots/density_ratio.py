@@ -28,19 +28,10 @@ def plot_density_ratio(ratio: DensityRatio, ax: Axes, limit: float = 3.0) -> Axe
     )
     bar = ax.figure.colorbar(shown, ax=ax, extend="both", shrink=0.85)
     bar.set_label("log q(z) / p(z), nats")
-    levels = _levels(ratio.log_prior, (0.99, 0.9, 0.5))
+    levels = ratio.prior_levels((0.99, 0.9, 0.5))
     if len(levels):
         ax.contour(*ratio.axes, ratio.log_prior.T, levels, colors="black", linestyles="--", linewidths=0.7)
     ax.set(
         xlabel="z[0]", ylabel="z[1]", aspect="equal", title=f"aggregate of {ratio.images:,} images against the prior"
     )
     return ax
-
-
-def _levels(log_density: np.ndarray, masses: tuple[float, ...]) -> list[float]:
-    """Log-densities whose contours hold these shares of the grid's mass, rising; none of a flat density."""
-    ordered = np.sort(log_density[np.isfinite(log_density)])[::-1]
-    if ordered[0] - ordered[-1] < 1e-3:
-        return []
-    share = np.cumsum(np.exp(ordered - ordered[0]))
-    return sorted({float(ordered[np.searchsorted(share, mass * share[-1])]) for mass in masses})

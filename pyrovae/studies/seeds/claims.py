@@ -91,5 +91,6 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Spearman's rank correlation, NaN of fewer than three pairs."""
     if len(x) < 3:
         return float("nan")
-    ranks = np.argsort(np.argsort(np.array([x, y]), 1), 1).astype(float)
-    return float(np.corrcoef(ranks)[0, 1])
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(x, y).statistic)

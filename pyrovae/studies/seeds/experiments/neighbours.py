@@ -8,7 +8,6 @@ import numpy as np
 
 from pyrovae.estimates import Estimate
 from pyrovae.latent import ClassGaussians, class_gaussians, compare_classes, grid, walk
-from pyrovae.latent.gaussians import mahalanobis_squared
 from pyrovae.metrics.classifier import judge
 from pyrovae.plots import new_figure, plot_codes, plot_walk
 from pyrovae.studies.seeds.budgets import Budget
@@ -46,11 +45,7 @@ class Neighbours:
 
 def most_likely(gaussians: ClassGaussians, codes: np.ndarray) -> np.ndarray:
     """The class with the largest density times share at each code, (N,)."""
-    scores = []
-    for count, mean, covariance in zip(gaussians.counts, gaussians.means, gaussians.covariances, strict=True):
-        log_density = -(mahalanobis_squared(codes, mean, covariance) + np.linalg.slogdet(covariance)[1]) / 2
-        scores.append(np.log(count) + log_density)
-    return gaussians.classes[np.argmax(scores, 0)]
+    return gaussians.classes[np.argmax(gaussians.log_densities(codes) + np.log(gaussians.counts), 1)]
 
 
 def around(study: Study, name: str, digit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
