@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from pyrovae.data import Split, to_unit
 from pyrovae.diagnostics.predictive import expected_images, images_at
 from pyrovae.files import replace_file
+from pyrovae.inference.arviz import MissingArvizError, arviz_and_xarray
 from pyrovae.inference.classes import ClassPosterior
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.likelihood import LikelihoodEstimate
@@ -21,21 +21,6 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 PIXEL_DIMS = ("channel", "row", "column")
-
-
-class MissingArvizError(ImportError, ValueError):
-    """ArviZ is not installed."""
-
-
-def _arviz() -> tuple[Any, Any]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of ArviZ 0.x, about 1.x, to whoever imports it
-            import arviz
-        import xarray
-    except ImportError as error:
-        raise MissingArvizError("ArviZ is not installed: pip install arviz h5netcdf h5py") from error
-    return arviz, xarray
 
 
 def to_arviz(
@@ -53,12 +38,10 @@ def to_arviz(
 ) -> Any:
     """Put what is known of some images' codes into one ArviZ object.
 
-    Groups: `posterior` and `sample_stats` of the true posterior's draws, `guide` of the guide's, `prior`, the images
-    drawn from each (`posterior_predictive`, `guide_predictive`, `prior_predictive`), `log_likelihood` with the
-    importance-weighted log p(x) of each image, `observed_data`, and `constant_data` with the labels and p(y | x). The
-    variables are `z` and `x`, with dimensions chain, draw, image, latent, channel, row, column and, in the prior of a
-    conditional model, class. Where the likelihood is no density, predictive groups hold its mean, `x_mean`. The
-    attribute `independent_draws` of a group says whether R-hat and ESS would be empty words; see `summary`.
+    Groups: `posterior` with `sample_stats`, `guide`, `prior`, images drawn from each (`posterior_predictive` and so
+    on), `log_likelihood` of each image, `observed_data`, and `constant_data` with labels and p(y | x). Their variables
+    are `z` and `x`, or `x_mean` where the likelihood is no density. The attribute `independent_draws` of a group says
+    whether R-hat and ESS have no meaning for it; see `summary`.
 
     Args:
         model: The model.
@@ -79,17 +62,12 @@ def to_arviz(
         MissingArvizError: If ArviZ is not installed.
         ValueError: If draws or estimates are of another number of images.
     """
-    arviz, xarray = _arviz()
-    for what, number in (
-        ("posterior", posterior.z.shape[2]),
-        ("guide", guide.z.shape[2] if guide else len(split)),
-        ("likelihood", len(likelihood.log_likelihood) if likelihood else len(split)),
-        ("classes", len(classes.labels) if classes else len(split)),
-    ):
-        if number != len(split):
-            raise ValueError(f"{what} must be of the {len(split)} images of the split, got {number}")
-    names = [str(k) for k in range(model.shapes.num_classes)] if class_names is None else list(class_names)
-    coords: dict[str, Any] = {"image": list(range(len(split)) if images is None else images), "class": names}
+    arviz, xarray = arviz_and_xarray()
+    _check_same_images(len(split), posterior, guide, likelihood, classes)
+    coords: dict[str, Any] = {
+        "image": list(images or range(len(split))),
+        "class": list(class_names or map(str, range(model.shapes.num_classes))),
+    }
     builder = _Groups(model, split, xarray, coords, predictive, seed)
     groups = {
         "posterior": builder.codes(posterior),
@@ -132,13 +110,31 @@ def summary(data: Any, group: str = "posterior", **settings: Any) -> Any:
     Returns:
         A pandas DataFrame.
     """
-    arviz, xarray = _arviz()
+    arviz, xarray = arviz_and_xarray()
     chosen: Any = data[group]
     if hasattr(chosen, "to_dataset") and not isinstance(chosen, xarray.Dataset):
         chosen = chosen.to_dataset()
     if chosen.attrs["independent_draws"]:
         settings.setdefault("kind", "stats")
     return arviz.summary(chosen, **settings)
+
+
+def _check_same_images(
+    count: int,
+    posterior: PosteriorDraws,
+    guide: PosteriorDraws | None,
+    likelihood: LikelihoodEstimate | None,
+    classes: ClassPosterior | None,
+) -> None:
+    """Refuse what is of another number of images than the split."""
+    for what, number in (
+        ("posterior", posterior.z.shape[2]),
+        ("guide", guide.z.shape[2] if guide else count),
+        ("likelihood", len(likelihood.log_likelihood) if likelihood else count),
+        ("classes", len(classes.labels) if classes else count),
+    ):
+        if number != count:
+            raise ValueError(f"{what} must be of the {count} images of the split, got {number}")
 
 
 class _Groups:

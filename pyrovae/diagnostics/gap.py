@@ -14,7 +14,8 @@ from torch.distributions import Distribution
 
 from pyrovae.data import Split
 from pyrovae.estimates import PerImage
-from pyrovae.inference.draws import PosteriorDraws, effective_size
+from pyrovae.inference.arviz import effective_size
+from pyrovae.inference.draws import PosteriorDraws
 from pyrovae.inference.grid import GridPosterior
 from pyrovae.inference.likelihood import LikelihoodEstimate
 from pyrovae.inference.local import LocalPosterior, fit_local
@@ -153,17 +154,7 @@ def compare(
     Raises:
         ValueError: If the truth, or log p(x), is of another number of images.
     """
-    images = truth.z.shape[2] if isinstance(truth, PosteriorDraws) else len(truth.axes)
-    if evidence is not None and len(evidence.error) != len(split):
-        raise ValueError(
-            f"log p(x) must be of the same images, got {len(evidence.error)} for {len(split)} images: call annealed "
-            f"with the images that are compared"
-        )
-    if images != len(split) or samples < 2:
-        raise ValueError(
-            f"a comparison needs the truth of the same images and at least 2 samples, got {images} for {len(split)} "
-            f"images and {samples} samples"
-        )
+    _check_same_images(truth, evidence, len(split), samples)
     best = best or fit_local(model, split, seed=seed)
     local = LatentVariableModel(model.shapes, model.prior, model.likelihood, best)
     with frozen(local, seed) as device:
@@ -194,6 +185,23 @@ def compare(
         guide=_moments(encode(model, split, batch_size=len(split), seed=seed)),
         best=_moments(encode(local, split, batch_size=len(split), seed=seed)),
     )
+
+
+def _check_same_images(
+    truth: GridPosterior | PosteriorDraws, evidence: LikelihoodEstimate | None, count: int, samples: int
+) -> None:
+    """Refuse a truth, or a log p(x), of another number of images than are compared."""
+    images = truth.z.shape[2] if isinstance(truth, PosteriorDraws) else len(truth.axes)
+    if evidence is not None and len(evidence.error) != count:
+        raise ValueError(
+            f"log p(x) must be of the same images, got {len(evidence.error)} for {count} images: call annealed "
+            f"with the images that are compared"
+        )
+    if images != count or samples < 2:
+        raise ValueError(
+            f"a comparison needs the truth of the same images and at least 2 samples, got {images} for {count} "
+            f"images and {samples} samples"
+        )
 
 
 def _method(truth: GridPosterior | PosteriorDraws, evidence: LikelihoodEstimate | None, samples: int) -> str:

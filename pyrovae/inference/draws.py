@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyro.ops import stats
 
 from pyrovae.data import Split
+from pyrovae.inference.arviz import effective_size, r_hat
 from pyrovae.inference.target import Target
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
@@ -62,14 +62,10 @@ class PosteriorDraws:
 
     @property
     def r_hat(self) -> np.ndarray:
-        """Split R-hat, (images, latent_dim); NaN where draws are independent.
-
-        References:
-            A. Gelman et al., Bayesian Data Analysis, third edition (2013), section 11.4.
-        """
+        """Rank-normalised split R-hat, (images, latent_dim); NaN where draws are independent."""
         if self.independent:
             return np.full(self.z.shape[2:], np.nan)
-        return stats.split_gelman_rubin(torch.as_tensor(self.z, dtype=torch.float64), 0, 1).numpy()
+        return r_hat(self.z)
 
     @property
     def ess(self) -> np.ndarray:
@@ -137,18 +133,6 @@ def thinned(posterior: PosteriorDraws, draws: int) -> np.ndarray:
     """Evenly spaced draws of all chains, (draws, images, latent_dim)."""
     flat = posterior.flat
     return flat[np.linspace(0, len(flat) - 1, min(draws, len(flat))).round().astype(int)]
-
-
-def effective_size(values: np.ndarray) -> np.ndarray:
-    """Effective number of draws of values of chains, (chains, draws, ...): (...).
-
-    References:
-        C. J. Geyer, Practical Markov chain Monte Carlo (1992), Statistical Science 7, for the initial sequence.
-    """
-    number = values.shape[0] * values.shape[1]
-    found = stats.effective_sample_size(torch.as_tensor(values, dtype=torch.float64), 0, 1).numpy()
-    # Antithetic chains can exceed their number; noise must not promise more than they have, and constants have none.
-    return np.clip(np.nan_to_num(found, nan=1.0), 1.0, number)
 
 
 def guide_draws(model: LatentVariableModel, split: Split, draws: int = 1000, *, seed: int = 0) -> PosteriorDraws:

@@ -62,15 +62,7 @@ def importance_weighted(
     if samples < 1 or not len(split):
         raise ValueError(f"an estimate needs at least one sample and one image, got {samples} and {len(split)}")
     stops = sorted({k for k in sweep if k <= samples} | {samples})
-
-    def log_weights(x: Tensor, y: Tensor, like: Tensor) -> Tensor:
-        """Of the programs' traces, whatever codes they draw; one for each element of `like` and image."""
-        with pyro.plate("_draws", len(like), dim=-2):
-            guide = poutine.trace(model.guide).get_trace(x, y)
-            joint = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x, y)
-        return _log_prob(joint) - _log_prob(guide)
-
-    weigh = graph_of(log_weights, engine)
+    weigh = graph_of(_log_weights(model), engine)
     parts: list[_Weights] = []
     with frozen(model, seed) as device:
         size, draws = _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
@@ -86,6 +78,11 @@ def importance_weighted(
                 weights.add(logs)
                 progress(logs.numel())
             parts.append(weights)
+    return _estimate(parts, samples, stops)
+
+
+def _estimate(parts: Sequence[_Weights], samples: int, stops: Sequence[int]) -> LikelihoodEstimate:
+    """What the weights of all images say."""
     bounds, errors, tails = (
         torch.cat(tensors, -1).cpu().numpy()
         for tensors in zip(*[(w.bounds, w.errors, w.tail) for w in parts], strict=True)
@@ -100,6 +97,19 @@ def importance_weighted(
         pareto_shape(tails.T, samples) if tail_size(samples) >= SMALLEST_TAIL else None,
         threshold(samples),
     )
+
+
+def _log_weights(model: LatentVariableModel) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A function of images, labels and a tensor `like`: log weights, one for each element of `like` and image."""
+
+    def log_weights(x: Tensor, y: Tensor, like: Tensor) -> Tensor:
+        """Of the programs' traces, whatever codes they draw."""
+        with pyro.plate("_draws", len(like), dim=-2):
+            guide = poutine.trace(model.guide).get_trace(x, y)
+            joint = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x, y)
+        return _log_prob(joint) - _log_prob(guide)
+
+    return log_weights
 
 
 class _Weights:

@@ -117,14 +117,7 @@ def fit_local(
         target = Target.of(model, split, device, seen)
         fed = fed_by_encoder(model.posterior, target.filled(), target.y).clone()
 
-        def gradient(fed: Tensor, like: Tensor) -> Tensor:
-            with torch.enable_grad():
-                fed = fed.detach().requires_grad_()
-                z = family(model.posterior, fed, target.x, target.y).rsample(torch.Size([len(like)]))
-                still = family(model.posterior, fed.detach(), target.x, target.y)
-                loss = (still.log_prob(z) - target.log_joint(z)).mean(0).sum()
-                return torch.autograd.grad(loss, fed)[0]
-
+        gradient = _gradient(model.posterior, target)
         step = gradient if engine == "pyro" else compile_function(gradient, engine)
         optimizer = torch.optim.Adam([fed], lr=lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -138,3 +131,20 @@ def fit_local(
                 average += fed / (steps - last)
             progress(1)
     return LocalPosterior(model.posterior, average)
+
+
+def _gradient(posterior: Posterior, target: Target) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of what the family is fed, (images, numbers), and a tensor `like`: the gradient of the negative ELBO.
+
+    It is averaged over as many codes as `like` has elements, and leaves out the score of q.
+    """
+
+    def gradient(fed: Tensor, like: Tensor) -> Tensor:
+        with torch.enable_grad():
+            fed = fed.detach().requires_grad_()
+            z = family(posterior, fed, target.x, target.y).rsample(torch.Size([len(like)]))
+            still = family(posterior, fed.detach(), target.x, target.y)
+            loss = (still.log_prob(z) - target.log_joint(z)).mean(0).sum()
+            return torch.autograd.grad(loss, fed)[0]
+
+    return gradient

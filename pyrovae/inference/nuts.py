@@ -63,37 +63,48 @@ def nuts_posterior(
     Raises:
         ValueError: If there is no posterior, or an argument is out of its range.
     """
-    if chains < 2 or warmup < 1 or draws < 4 or together < 1 or not 0 < target_accept < 1:
-        raise ValueError(
-            f"NUTS needs at least 2 chains, a warm-up, 4 draws, 1 image together and target_accept between 0 and 1, "
-            f"got {chains}, {warmup}, {draws}, {together} and {target_accept}"
-        )
+    _check_settings(chains, warmup, draws, together, target_accept)
     parts, diverging = [], []
     with frozen(model, seed) as device:
         whole = Target.of(model, split, device, seen)
         for first in range(0, len(whole), together):
             target = whole.take(slice(first, first + together))
             to_codes, start = _whitened(target, chains)
-            sampler = MCMC(
-                NUTS(
-                    potential_fn=_potential(target, to_codes, engine),
-                    target_accept_prob=target_accept,
-                    max_tree_depth=8,
-                ),
-                num_samples=draws,
-                warmup_steps=warmup,
-                initial_params={"u": start},
-                disable_progbar=True,
-                hook_fn=lambda *_: progress(1),
+            kernel = NUTS(
+                potential_fn=_potential(target, to_codes, engine), target_accept_prob=target_accept, max_tree_depth=8
             )
-            with torch.enable_grad():
-                sampler.run()
-            z, _ = to_codes(sampler.get_samples()["u"])
+            u, divergences = _sample(kernel, start, draws, warmup, progress)
+            z, _ = to_codes(u)
             parts.append(z.transpose(0, 1).cpu().numpy())
             diverged = np.zeros((chains, draws, len(target)), bool)
-            diverged[:, sampler.diagnostics()["divergences"]["chain 0"]] = True
+            diverged[:, divergences] = True
             diverging.append(diverged)
     return PosteriorDraws("NUTS", np.concatenate(parts, 2), False, np.concatenate(diverging, 2))
+
+
+def _check_settings(chains: int, warmup: int, draws: int, together: int, target_accept: float) -> None:
+    if chains < 2 or warmup < 1 or draws < 4 or together < 1 or not 0 < target_accept < 1:
+        raise ValueError(
+            f"NUTS needs at least 2 chains, a warm-up, 4 draws, 1 image together and target_accept between 0 and 1, "
+            f"got {chains}, {warmup}, {draws}, {together} and {target_accept}"
+        )
+
+
+def _sample(
+    kernel: NUTS, start: Tensor, draws: int, warmup: int, progress: Callable[[int], object]
+) -> tuple[Tensor, list[int]]:
+    """States of the chains, (draws, images, chains, dims) as the start has them, and which transitions diverged."""
+    sampler = MCMC(
+        kernel,
+        num_samples=draws,
+        warmup_steps=warmup,
+        initial_params={"u": start},
+        disable_progbar=True,
+        hook_fn=lambda *_: progress(1),
+    )
+    with torch.enable_grad():
+        sampler.run()
+    return sampler.get_samples()["u"], sampler.diagnostics()["divergences"]["chain 0"]
 
 
 def _whitened(target: Target, chains: int) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Tensor]:

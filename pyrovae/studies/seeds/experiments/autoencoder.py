@@ -126,8 +126,11 @@ def measure(study: Study) -> Panels:
 
 def decide(found: Panels) -> list[Claim]:
     """The claims on the autoencoder."""
-    ours, theirs = (curve[0.5] for curve in found.midway)
-    ends = [curve[0.0] for curve in found.midway]
+    return [*_on_pictures(found), *_on_codes(found), *_on_interpolations(found), *_on_the_kl_term(found)]
+
+
+def _on_pictures(found: Panels) -> list[Claim]:
+    """What its pictures are worth."""
     same = f"the VAE of the same nets, β = {found.beta:g}"
     return [
         Claim(
@@ -152,6 +155,12 @@ def decide(found: Panels) -> list[Claim]:
             "sure of a picture that shows nothing, so the distance decides.",
             {"autoencoder": found.frechet[0], "VAE": found.frechet[1]},
         ),
+    ]
+
+
+def _on_codes(found: Panels) -> list[Claim]:
+    """How its codes lie."""
+    return [
         Claim(
             "5c",
             "second, fifth document",
@@ -172,6 +181,15 @@ def decide(found: Panels) -> list[Claim]:
             above(found.unevenness[0] / found.unevenness[1], SPREAD),
             values={"autoencoder": found.unevenness[0], "VAE": found.unevenness[1]},
         ),
+    ]
+
+
+def _on_interpolations(found: Panels) -> list[Claim]:
+    """What is between two images."""
+    ours, theirs = (curve[0.5] for curve in found.midway)
+    ends = [curve[0.0] for curve in found.midway]
+    same = f"the VAE of the same nets, β = {found.beta:g}"
+    return [
         Claim(
             "5e",
             "fourth document",
@@ -192,6 +210,12 @@ def decide(found: Panels) -> list[Claim]:
             below(theirs - ends[1], CLEAR),
             values={"midway − ends": theirs - ends[1]},
         ),
+    ]
+
+
+def _on_the_kl_term(found: Panels) -> list[Claim]:
+    """What the KL term does alone."""
+    return [
         Claim(
             "5g",
             "second document",

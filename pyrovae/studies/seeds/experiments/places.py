@@ -142,6 +142,11 @@ def measure_one(study: Study, name: str) -> Places:
 
 def decide(found: Places) -> list[Claim]:
     """The claims on places."""
+    return [*_on_the_classes(found), *_on_the_picture(found)]
+
+
+def _on_the_classes(found: Places) -> list[Claim]:
+    """Where the classes lie."""
     return [
         Claim(
             "2a",
@@ -173,6 +178,12 @@ def decide(found: Places) -> list[Claim]:
             every(below(found.aggregate_kl, NEAR), above(found.nearest_kl, NEAR)),
             values={"all codes": found.aggregate_kl, "nearest class": found.nearest_kl},
         ),
+    ]
+
+
+def _on_the_picture(found: Places) -> list[Claim]:
+    """Whether other images give the same picture, and what ellipses hold."""
+    return [
         Claim(
             "2d",
             "first document",

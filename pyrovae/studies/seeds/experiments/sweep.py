@@ -94,11 +94,13 @@ def measure(study: Study) -> Sweep:
 
 def decide(found: Sweep) -> list[Claim]:
     """The claims on β."""
+    return [*_on_the_trade(found), *_on_codes(found)]
+
+
+def _on_the_trade(found: Sweep) -> list[Claim]:
+    """What the weight buys, and at what price."""
     betas = list(found.frechet)
     none, most, best = betas[0], betas[-1], found.best
-    active = {b: c for b, c in found.correlations.items() if np.isfinite(c)}
-    broader = rank_correlation(betas, list(found.widths.values()))
-    straighter = rank_correlation(list(active), list(active.values()))
     inside = none < best < most
     beats = [above(found.frechet[end] - found.frechet[best], 0) for end in (none, most)]
     distances = ", ".join(f"β = {b:g}: {v}" for b, v in found.frechet.items())
@@ -137,6 +139,16 @@ def decide(found: Sweep) -> list[Claim]:
             "Ambiguous samples: " + ", ".join(f"β = {b:g}: {v.percent}" for b, v in found.ambiguous.items()),
             {f"Fréchet distance, β = {b:g}": v for b, v in found.frechet.items()},
         ),
+    ]
+
+
+def _on_codes(found: Sweep) -> list[Claim]:
+    """What the weight does to the codes."""
+    betas = list(found.frechet)
+    active = {b: c for b, c in found.correlations.items() if np.isfinite(c)}
+    broader = rank_correlation(betas, list(found.widths.values()))
+    straighter = rank_correlation(list(active), list(active.values()))
+    return [
         Claim(
             "6d",
             "second document",
