@@ -59,15 +59,12 @@ def to_arviz(
         `arviz.InferenceData`, or `xarray.DataTree` with ArviZ 1.x.
 
     Raises:
-        MissingArvizError: If ArviZ is not installed.
-        ValueError: If draws or estimates are of another number of images.
+        ValueError: If draws or estimates are of another number of images, or ArviZ is not installed.
     """
     arviz, xarray = arviz_and_xarray()
     _check_same_images(len(split), posterior, guide, likelihood, classes)
-    coords: dict[str, Any] = {
-        "image": list(images or range(len(split))),
-        "class": list(class_names or map(str, range(model.shapes.num_classes))),
-    }
+    names = class_names or map(str, range(model.shapes.num_classes))
+    coords: dict[str, Any] = {"image": list(images or range(len(split))), "class": list(names)}
     builder = _Groups(model, split, xarray, coords, predictive, seed)
     groups = {
         "posterior": builder.codes(posterior),

@@ -32,6 +32,7 @@ NEEDED = {"data", "data_dir", "validation", "image_size", "model", "pixels", "se
 NEEDED_OF_RUN = {"image_shape", "class_names"}
 """What every config.yaml holds, and its section "run"."""
 
+
 @dataclass(frozen=True)
 class RunInfo:
     """What a run's folder knows about its data without the data.

@@ -26,6 +26,7 @@ from pyrovae.runs.config_file import read_config, run_info
 from pyrovae.training import RunFolder
 from pyrovae.training.run_folder import free_name, load_weights
 
+
 def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
     """Load the images that a run was trained on, cut into the same splits.
 
