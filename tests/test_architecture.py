@@ -88,3 +88,21 @@ def test_scripts_are_a_docstring_and_one_call() -> None:
         assert all(isinstance(node, ast.ImportFrom) for node in imports), f"{script.name} does more than to call"
         assert isinstance(call, ast.If)
         assert len(call.body) == 1, f"{script.name} calls more than one command"
+
+
+def test_there_is_no_circle_of_imports_not_even_for_types() -> None:
+    """Of all imports, those inside functions and under TYPE_CHECKING too."""
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES}
+    graph = {name: {other for other in imports_of(path) if other in modules} for name, path in modules.items()}
+    left = dict(graph)
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"these import each other: {sorted(left)}"
+
+
+def test_private_modules_are_imported_by_the_engine_alone() -> None:
+    for path in FILES:
+        if room_of(path) != "engine":
+            for name in imports_of(path):
+                assert not any(part.startswith("_") and part != "__future__" for part in name.split(".")), (path, name)

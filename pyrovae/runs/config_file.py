@@ -1,29 +1,21 @@
 """The config.yaml of a run: written, read back, and a model built from it."""
 
 import re
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from pyrovae.factory.mistakes import check_arguments, clear
-from pyrovae.factory.names import OURS, explain
-from pyrovae.factory.build import build_model
-from pyrovae.factory.parser import add_model_arguments, training_parser, underscored
-from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
+from pyrovae.data import ImageSet, PixelPolicy
+from pyrovae.factory.parser import training_parser
 from pyrovae.files import replace_text
-from pyrovae.models import LatentVariableModel
-from pyrovae.runtime import choose_device
 from pyrovae.shapes import ImageShape
 from pyrovae.training import RunFolder
-from pyrovae.training.run_folder import free_name, load_weights
+from pyrovae.training.run_folder import free_name
 
 FORMAT = 1
 """Version of config.yaml; a file of a newer one is refused."""

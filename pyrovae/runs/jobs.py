@@ -12,16 +12,12 @@ from multiprocessing.process import BaseProcess
 import torch
 from jsonargparse import Namespace
 
-from pyrovae.factory.build import build_model, build_trainer, instantiate
-from pyrovae.runs.config_file import continue_run, create_run, read_config
-from pyrovae.runs.loading import load
-from pyrovae.runs.training import build_training, finish_run, load_training_data, parse_training
-from pyrovae.data import ImageSet, fixed_split, load_images
-from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
+from pyrovae.factory.build import build_trainer, instantiate
 from pyrovae.files import replace_text
-from pyrovae.models import LatentVariableModel
+from pyrovae.runs.config_file import continue_run, create_run, read_config
+from pyrovae.runs.training import build_training, finish_run, load_training_data, parse_training
 from pyrovae.runtime import choose_device
-from pyrovae.training import RunFolder, Trainer
+from pyrovae.training import RunFolder
 from pyrovae.training.interrupts import InterruptFlag
 from pyrovae.training.progress import Progress
 

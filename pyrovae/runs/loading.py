@@ -1,30 +1,23 @@
 """A run folder opened again: its model, its images, or several runs at once."""
 
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser
 
-from pyrovae.factory.mistakes import check_arguments, clear
-from pyrovae.factory.names import OURS, explain
-from pyrovae.factory.build import build_model
-from pyrovae.factory.parser import add_model_arguments, training_parser, underscored
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
-from pyrovae.files import replace_text
+from pyrovae.factory.build import build_model
+from pyrovae.factory.mistakes import clear
+from pyrovae.factory.names import OURS
+from pyrovae.factory.parser import add_model_arguments
 from pyrovae.models import LatentVariableModel
-from pyrovae.runtime import choose_device
-from pyrovae.shapes import ImageShape
 from pyrovae.runs.config_file import read_config, run_info
+from pyrovae.runtime import choose_device
 from pyrovae.training import RunFolder
-from pyrovae.training.run_folder import free_name, load_weights
+from pyrovae.training.run_folder import load_weights
 
 
 def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:

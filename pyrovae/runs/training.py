@@ -1,53 +1,23 @@
 """One training as its command line says: parsed, built, and its folder finished."""
 
-import re
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
-
-from pyrovae.factory.mistakes import check_arguments, clear
-from pyrovae.factory.names import OURS, explain
-from pyrovae.factory.build import build_model
-from pyrovae.factory.parser import add_model_arguments, training_parser, underscored
-from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
-from pyrovae.files import replace_text
-from pyrovae.models import LatentVariableModel
-from pyrovae.runtime import choose_device
-from pyrovae.shapes import ImageShape
-from pyrovae.training import RunFolder
-from pyrovae.training.run_folder import free_name, load_weights
-
-import json
-import multiprocessing
-import os
-import signal
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
-
-import torch
 from jsonargparse import Namespace
 
-from pyrovae.factory.build import build_model, build_trainer, instantiate
-from pyrovae.runs.config_file import continue_run, create_run, read_config
-from pyrovae.runs.loading import load
 from pyrovae.data import ImageSet, fixed_split, load_images
-from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
+from pyrovae.factory.build import build_model, build_trainer, instantiate
+from pyrovae.factory.mistakes import check_arguments
+from pyrovae.factory.names import explain
+from pyrovae.factory.parser import training_parser, underscored
 from pyrovae.files import replace_text
+from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
 from pyrovae.models import LatentVariableModel
-from pyrovae.runtime import choose_device
+from pyrovae.runs.config_file import read_config
+from pyrovae.runs.loading import load
 from pyrovae.training import RunFolder, Trainer
-from pyrovae.training.interrupts import InterruptFlag
-from pyrovae.training.progress import Progress
 
 CHANGEABLE = {"epochs", "patience", "device", "engine", "data_dir", "checkpoint_every", "tensorboard", "progress"}
 """Settings that may differ when a run is resumed."""

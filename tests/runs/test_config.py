@@ -9,15 +9,15 @@ import yaml
 
 import pyrovae
 from pyrovae.cli.command import run_command
-from pyrovae.factory.build import build_model, build_trainer, instantiate
-from pyrovae.runs.config_file import create_run
-from pyrovae.runs.loading import analysis_device
-from pyrovae.runs.training import parse_training
 from pyrovae.data import ImageSet
 from pyrovae.engine import CompilerError
+from pyrovae.factory.build import build_model, build_trainer, instantiate
 from pyrovae.likelihoods import CrossEntropy
 from pyrovae.models import CVAE, VAE
 from pyrovae.networks import ConvEncoder
+from pyrovae.runs.config_file import create_run
+from pyrovae.runs.loading import analysis_device
+from pyrovae.runs.training import parse_training
 from pyrovae.training import RunFolder, Trainer
 from pyrovae.training.run_folder import save_weights
 

@@ -9,8 +9,7 @@ import torch
 import pyrovae
 from pyrovae.cli.options import divide_words
 from pyrovae.runs.config_file import read_config
-from pyrovae.runs.jobs import train_runs
-from pyrovae.runs.jobs import Job
+from pyrovae.runs.jobs import Job, train_runs
 from pyrovae.training import Interrupted, RunFolder
 from pyrovae.training.loop import Loop
 
