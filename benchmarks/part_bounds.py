@@ -113,12 +113,14 @@ def table(runs: list[dict]) -> str:
             mine = [run for run in runs if run["row"] == row.part]
             if mine:
                 keys = ("negative_elbo", "negative_log_likelihood_of_first", "bits_per_dim")
-                columns = [_spread([run[key] for run in mine], 3 if key == "bits_per_dim" else 2) for key in keys]
+                columns = [
+                    _evenly_spaced([run[key] for run in mine], 3 if key == "bits_per_dim" else 2) for key in keys
+                ]
                 lines.append(f"| {row.part} | {' | '.join(columns)} | {len(mine)} |")
     return "\n".join(lines)
 
 
-def _spread(values: list[float], digits: int) -> str:
+def _evenly_spaced(values: list[float], digits: int) -> str:
     deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{deviation}"
 

@@ -1,4 +1,4 @@
-"""Walk through a run's latent space: a grid around a code, single dimensions, or every class at one code.
+"""Traverse a run's latent space: a grid around a code, single dimensions, or every class at one code.
 
 python scripts/traverse.py runs/mnist-vae-2d --around class:9 --rows 9 --columns 9 --step 0.5
 python scripts/traverse.py runs/mnist-vae-10d --around image:12 --axes true

@@ -8,8 +8,8 @@ from jsonargparse import Namespace
 
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.files import replace_text
-from pyrovae.latent import attribute_vector, effect, encode, find_attribute, move
-from pyrovae.plots import new_figure, plot_effect, plot_moves, save_figure
+from pyrovae.latent import attribute_effect, attribute_vector, encode, find_attribute, move_along
+from pyrovae.plots import new_figure, plot_effect, plot_moved, save_figure
 from pyrovae.runs.loading import open_run, picture
 
 
@@ -47,7 +47,7 @@ def main(description: str | None = None) -> None:
     vector = attribute_vector(train, has, lacks, name=options.attribute, within_classes=options.within_classes)
     test = run.split("test")
     few = encode(run.model, test.take(options.images))
-    moved = effect(
+    moved = attribute_effect(
         run.model, encode(run.model, test.take(range(min(options.measured, len(test))))), vector, options.alphas
     )
     print(f"{vector}\n{moved}")
@@ -56,7 +56,7 @@ def main(description: str | None = None) -> None:
     output = picture(options.run, options.output, f"arithmetic-{name}")
     figure, (ax,) = new_figure(0.65 * len(options.alphas) + 0.6, 0.65 * len(options.images) + 0.7)
     names = [run.data.class_names[label] for label in few.labels]
-    plot_moves(move(run.model, few, vector.vector, options.alphas), options.alphas, ax, names)
+    plot_moved(move_along(run.model, few, vector.vector, options.alphas), options.alphas, ax, names)
     save_figure(figure, output)
     figure, axes = new_figure(11, 4, columns=2)
     plot_effect(moved, axes)

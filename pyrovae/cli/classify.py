@@ -1,4 +1,4 @@
-"""Name the classes of images by Bayes' rule with a run's CVAE, p(y | x) from p(x | y), and judge its probabilities."""
+"""Name the classes of images by Bayes' rule with a run's CVAE, p(y | x) from p(x | y), and check its probabilities."""
 
 import json
 

@@ -14,7 +14,7 @@ from pyrovae.diagnostics.information import density_ratio
 from pyrovae.files import replace_text
 from pyrovae.inference.annealing import Annealing
 from pyrovae.metrics.report import Budget, Policy, Report, check_comparable, compare, evaluate
-from pyrovae.metrics.samples import trained_judge
+from pyrovae.metrics.samples import trained_classifier
 from pyrovae.plots import new_figure, plot_density_ratio, save_figure
 from pyrovae.runs.loading import open_run, picture
 from pyrovae.runtime import device_of
@@ -29,7 +29,9 @@ def _options(description: str | None) -> Namespace:
     parser.add_argument("--points", type=int, default=200, help="Quadrature points along each side, for a 2-D code.")
     parser.add_argument("--others", type=int, default=2000, help="Images for parts of the KL, samples and codes.")
     parser.add_argument("--ais", type=int, default=0, help="Temperatures of annealing; 0 for none.")
-    parser.add_argument("--classifier", type=bool, default=False, help="Whether to train one that judges samples.")
+    parser.add_argument(
+        "--classifier", type=bool, default=False, help="Whether to train one for the quality of samples."
+    )
     parser.add_argument("--against", type=str | None, default=None, help="Another run that was evaluated before.")
     add_shared(parser, "split", "engine", "seed", "data_dir", "device")
     return parser.parse_args()
@@ -39,7 +41,7 @@ def main(description: str | None = None) -> None:
     """Estimate, print, keep."""
     options = _options(description)
     run = open_run(options.run, options.data_dir, options.device)
-    split, file, judging = run.split(options.split), f"evaluation-{options.split}.json", None
+    split, file, predict = run.split(options.split), f"evaluation-{options.split}.json", None
     policy, other = Policy.of(run.model, run.data.name, options.split, run.pixels, options.pixels), None
     if options.against:
         other = Report.read(Path(options.against) / file)
@@ -47,7 +49,7 @@ def main(description: str | None = None) -> None:
     annealing = Annealing(options.ais, engine=options.engine) if options.ais else None
     budget = Budget(options.images, options.samples, options.points, options.engine, annealing, others=options.others)
     if options.classifier:
-        judging = trained_judge(run.data, run.pixels, seed=options.seed, device=device_of(run.model))
+        predict = trained_classifier(run.data, run.pixels, seed=options.seed, device=device_of(run.model))
     with ExitStack() as bars:
 
         def progress(what: str, total: int) -> Callable[[int], object]:
@@ -59,7 +61,7 @@ def main(description: str | None = None) -> None:
             policy,
             budget,
             train=run.split("train"),
-            judge=judging,
+            judge=predict,
             seed=options.seed,
             progress=progress,
         )

@@ -3,14 +3,14 @@
 import numpy as np
 
 from pyrovae.cli.options import add_shared, run_parser
-from pyrovae.latent import encode, line, walk
-from pyrovae.latent.walks import Path as Interpolation
+from pyrovae.latent import encode, interpolate, traverse
+from pyrovae.latent.traversals import Path as Interpolation
 from pyrovae.plots import new_figure, plot_image_grid, save_figure
 from pyrovae.runs.loading import open_runs, picture
 
 
 def main(description: str | None = None) -> None:
-    """Encode the ends, walk between them, draw."""
+    """Encode the ends, interpolate, draw."""
     parser = run_parser(description)
     parser.add_argument("--more", type=list[str], default=[], help="Other run folders, to compare.")
     parser.add_argument(
@@ -36,10 +36,10 @@ def main(description: str | None = None) -> None:
         else:
             codes = encode(run.model, test.take([i for pair in pairs for i in pair]))
             ends, labels = codes.means.reshape(len(pairs), 2, -1), codes.labels.reshape(-1, 2)
-        lines = np.stack([line(a, b, options.steps, options.path) for a, b in ends])
+        lines = np.stack([interpolate(a, b, options.steps, options.path) for a, b in ends])
         # A conditional model goes with the first end's class to the middle, and with the last one's from there.
         first, last = np.arange(options.steps) < options.steps / 2, labels[:, 1:]
-        rows.append(walk(run.model, lines, np.where(first, labels[:, :1], last)).images)
+        rows.append(traverse(run.model, lines, np.where(first, labels[:, :1], last)).images)
         names += [f"{run.path.name} {a}, {b}" for a, b in pairs]
     images = np.concatenate(rows)
     figure, (ax,) = new_figure(0.65 * options.steps + 0.1 * max(map(len, names)) + 0.8, 0.65 * len(images) + 0.3)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from pyrovae.cli.options import add_shared
 from pyrovae.factory.parser import Parser
-from pyrovae.studies.seeds import BUDGETS, BudgetName, conduct
+from pyrovae.studies.seeds import BUDGETS, BudgetName, run_study
 from pyrovae.studies.seeds.report import claims_markdown
 
 
 def main(description: str | None = None) -> None:
-    """Parse, conduct, print."""
+    """Parse, run_study, print."""
     parser = Parser(description=description)
     parser.add_argument("--budget", type=BudgetName, default="quick", help="quick: digits; standard, full: MNIST.")
     parser.add_argument("--only", type=list[int] | None, default=None, help="Numbers of the claims; by default all.")
@@ -19,7 +19,7 @@ def main(description: str | None = None) -> None:
     add_shared(parser, data_dir="Folder of the image sets.", device="auto, cpu, cuda or mps.")
     options = parser.parse_args()
     folder = Path(options.output_dir or f"runs/study-{options.budget}")
-    claims = conduct(
+    claims = run_study(
         BUDGETS[options.budget],
         folder,
         data_dir=options.data_dir,

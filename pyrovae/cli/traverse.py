@@ -1,14 +1,14 @@
-"""Walk through a run's latent space: a grid around a code, single dimensions, or every class at one code."""
+"""Traverse a run's latent space: a grid around a code, single dimensions, or every class at one code."""
 
 import numpy as np
 
 from pyrovae.cli.options import add_shared, run_parser
-from pyrovae.latent import axes, encode, every_class, grid, walk
-from pyrovae.plots import new_figure, plot_walk, save_figure
-from pyrovae.runs.loading import OpenRun, open_run, picture
+from pyrovae.latent import axes_through, encode, every_class, grid_around, traverse
+from pyrovae.plots import new_figure, plot_traversal, save_figure
+from pyrovae.runs.loading import Run, open_run, picture
 
 
-def centre_of(run: OpenRun, around: str) -> np.ndarray:
+def centre_of(run: Run, around: str) -> np.ndarray:
     """The code in the middle: the origin, a class's mean or an image's posterior mean, (latent_dim,)."""
     kind, _, number = around.partition(":")
     if around == "origin":
@@ -30,7 +30,7 @@ def main(description: str | None = None) -> None:
     parser.add_argument("--step", type=float, default=0.5, help="Distance of neighbours, in units of the code.")
     parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The dimensions of the grid.")
     parser.add_argument("--label", type=int | None, default=None, help="The class to decode with, of a CVAE.")
-    parser.add_argument("--axes", type=bool, default=False, help="Whether to walk along each dimension instead.")
+    parser.add_argument("--axes", type=bool, default=False, help="Whether to traverse each dimension instead.")
     parser.add_argument("--every_class", type=bool, default=False, help="Whether to hold the code, one class a column.")
     add_shared(parser, "data_dir", "output")
     options = parser.parse_args()
@@ -38,17 +38,17 @@ def main(description: str | None = None) -> None:
     centre, dims, rows, columns = centre_of(run, options.around), options.dims, None, None
     if options.axes:
         values = options.step * (np.arange(options.columns) - (options.columns - 1) / 2)
-        found, dims = walk(run.model, axes(centre, list(values), None), options.label), ()
+        found, dims = traverse(run.model, axes_through(centre, list(values), None), options.label), ()
         rows = [f"z[{d}]" for d in range(len(centre))]
         columns = [f"{value:.1f}" for value in values]
     elif options.every_class:
-        codes = grid(centre, rows=1, columns=options.rows, step=options.step, dims=dims)[0]
+        codes = grid_around(centre, rows=1, columns=options.rows, step=options.step, dims=dims)[0]
         found, columns = every_class(run.model, codes), list(run.data.class_names)
     else:
-        codes = grid(centre, rows=options.rows, columns=options.columns, step=options.step, dims=dims)
-        found = walk(run.model, codes, options.label)
+        codes = grid_around(centre, rows=options.rows, columns=options.columns, step=options.step, dims=dims)
+        found = traverse(run.model, codes, options.label)
     figure, (ax,) = new_figure(0.75 * found.images.shape[1] + 0.4, 0.75 * found.images.shape[0] + 0.3)
-    plot_walk(found, ax, dims=dims, row_labels=rows, column_labels=columns)
+    plot_traversal(found, ax, dims=dims, row_labels=rows, column_labels=columns)
     output = picture(options.run, options.output, "traversal")
     save_figure(figure, output)
     print(output)

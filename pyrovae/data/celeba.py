@@ -79,7 +79,7 @@ def _open_parts(celeba: Any, root: Path, fetch: bool) -> dict[str, Any]:
     missing = [file for file in files if not (folder / file).exists()]
     state = f"lacks {', '.join(missing)}" if missing else "holds text files that differ from the official ones"
     raise FileNotFoundError(
-        f"celeba is not to be had: {folder} {state}, and {reason}; put the official files there, unpacked, "
+        f"celeba not found: {folder} {state}, and {reason}; put the official files there, unpacked, "
         f"or name the folder that holds celeba/ (data_dir, --data-dir or $PYROVAE_DATA)"
     )
 

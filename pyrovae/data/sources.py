@@ -108,7 +108,7 @@ def _provide(name: str, root: Path, download: bool) -> None:
     if missing:
         folder = IDX_SETS[name].folder
         raise FileNotFoundError(
-            f"{name} is not to be had: {root / folder / 'raw'} lacks {', '.join(p.name for p in missing)}, "
+            f"{name} not found: {root / folder / 'raw'} lacks {', '.join(p.name for p in missing)}, "
             f"and {reason}; put the files there, or name the folder that holds {folder}/raw (data_dir, "
             f"--data-dir or $PYROVAE_DATA)"
         )

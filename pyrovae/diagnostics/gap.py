@@ -109,9 +109,9 @@ class Comparison:
             lines.append(f"{name!s:>6} {self.log_evidence.value[i]:9.2f} {parts}  {far:+5.2f}  {odd:5.2f}")
         if len(self) > 1:
             means = " ".join(f"{_pm(part.mean.value, part.mean.monte_carlo):>15}" for part in self._parts)
-            spreads = " ".join(f"{f'± {part.mean.sampling:.3f}':>15}" for part in self._parts)
+            variances = " ".join(f"{f'± {part.mean.sampling:.3f}':>15}" for part in self._parts)
             lines.append(f"{'mean':>6} {self.log_evidence.mean.value:9.2f} {means}")
-            lines.append(f"{'':>16} {spreads}  sampling error; above it Monte Carlo errors")
+            lines.append(f"{'':>16} {variances}  sampling error; above it Monte Carlo errors")
         return "\n".join(lines)
 
     @property

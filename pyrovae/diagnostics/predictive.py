@@ -26,7 +26,7 @@ class PredictiveCheck:
         source: Whose draws of the code.
         x: The images, (images, C, H, W).
         mean: Mean of E[x | z] over the codes, (images, C, H, W).
-        spread: Standard deviation of E[x | z] over the codes, (images, C, H, W): what the code leaves undecided.
+        scale: Standard deviation of E[x | z] over the codes, (images, C, H, W): what the code leaves undecided.
         lower: Lower end of the central interval of each pixel, (images, C, H, W).
         upper: Upper end.
         mass: Probability of the intervals. Those of black or white pixels hold more: they cannot end between.
@@ -37,7 +37,7 @@ class PredictiveCheck:
     source: str
     x: np.ndarray
     mean: np.ndarray
-    spread: np.ndarray
+    scale: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
     mass: float
@@ -112,7 +112,7 @@ def predictive_check(
         source=posterior.source,
         x=x,
         mean=expected.mean(0),
-        spread=expected.std(0),
+        scale=expected.std(0),
         lower=lower,
         upper=upper,
         mass=mass,

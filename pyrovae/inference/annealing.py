@@ -1,4 +1,4 @@
-"""Annealed importance sampling: log p(x) by a walk from the prior to the posterior, and bounds from both sides.
+"""Annealed importance sampling: log p(x) by chains from the prior to the posterior, and bounds from both sides.
 
 Between the densities f_0(z), which is normalised, and f_1(z) = p(x, z) lie f_b = f_0^(1-b) f_1^b. A chain that starts
 with a draw from f_0 and goes along rising b, a Hamiltonian Monte Carlo transition at each, collects a weight whose mean
@@ -188,7 +188,7 @@ def _check(model: LatentVariableModel) -> None:
     check_has_likelihood(model)
     others = other_codes(model)
     if others:
-        raise NotApplicable(f"annealing walks in the code z alone, and this model draws {', '.join(others)} beside it")
+        raise NotApplicable(f"annealing moves in the code z alone, and this model draws {', '.join(others)} beside it")
 
 
 def _estimate(log_weights: Tensor, method: str, sign: int) -> LikelihoodEstimate:
@@ -212,7 +212,7 @@ def _estimate(log_weights: Tensor, method: str, sign: int) -> LikelihoodEstimate
 
 
 class _Chains:
-    """Walks of several chains for each of a batch of images, (chains, B, latent_dim).
+    """Several chains for each of a batch of images, (chains, B, latent_dim).
 
     The step size of an image follows how often a few pilots accept, which count for nothing else. So no chain's
     transitions depend on its own past; if they did, its weight would have another mean.

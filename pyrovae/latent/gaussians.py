@@ -247,11 +247,11 @@ def _bootstrap(
     means = codes.means.astype(np.float64)
     rows, columns = np.triu_indices(dim)
     second = means[:, rows] * means[:, columns] if estimate == "aggregate" else np.zeros((n, len(rows)))
-    spreads = codes.spreads.astype(np.float64)
-    if spreads.ndim == 3:
-        second = second + spreads[:, rows, columns]
+    variances = codes.variances.astype(np.float64)
+    if variances.ndim == 3:
+        second = second + variances[:, rows, columns]
     else:
-        second[:, rows == columns] += spreads
+        second[:, rows == columns] += variances
     weights = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamplings)]) / n
     mean_draws, second_draws = weights @ means, weights @ second
     if estimate == "aggregate":

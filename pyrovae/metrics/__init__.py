@@ -3,7 +3,7 @@
 from pyrovae.metrics.codes import CodeAccuracy, code_accuracy
 from pyrovae.metrics.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.metrics.report import Budget, Policy, Report, Row, check_comparable, compare, evaluate
-from pyrovae.metrics.samples import SampleQuality, precision_recall, sample_quality, trained_judge
+from pyrovae.metrics.samples import SampleQuality, precision_recall, sample_quality, trained_classifier
 
 __all__ = [
     "Budget",
@@ -20,5 +20,5 @@ __all__ = [
     "precision_recall",
     "rate_distortion",
     "sample_quality",
-    "trained_judge",
+    "trained_classifier",
 ]

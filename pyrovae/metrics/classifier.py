@@ -1,4 +1,4 @@
-"""A small classifier that judges pictures: which class each shows, how surely, how far a set is from real images."""
+"""A small classifier of pictures: which class each shows, how surely, how far a set is from real images."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Classifier(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class Predictions:
     """What a classifier says of images.
 
     Attributes:
@@ -133,7 +133,7 @@ def train_classifier(
     return model.eval()
 
 
-def judge(classifier: Classifier, images: np.ndarray) -> Judgement:
+def predict_classes(classifier: Classifier, images: np.ndarray) -> Predictions:
     """Ask a classifier about images.
 
     Args:
@@ -144,19 +144,19 @@ def judge(classifier: Classifier, images: np.ndarray) -> Judgement:
         ValueError: If the images are not of four axes.
     """
     if images.ndim != 4:
-        raise ValueError(f"images to judge must be of shape (N, C, H, W), got {images.shape}")
+        raise ValueError(f"images to classify must be of shape (N, C, H, W), got {images.shape}")
     probabilities, features = [], []
     with frozen(classifier) as device:
         for chunk in torch.as_tensor(images, dtype=torch.float32).clamp(0, 1).split(_CHUNK):
             hidden = classifier.features(chunk.to(device))
             features.append(hidden.cpu())
             probabilities.append(classifier.head(hidden).softmax(-1).cpu())
-    return Judgement(torch.cat(probabilities).numpy(), torch.cat(features).numpy())
+    return Predictions(torch.cat(probabilities).numpy(), torch.cat(features).numpy())
 
 
 def accuracy(classifier: Classifier, split: Split) -> Estimate:
     """Share of images that are classified correctly."""
-    right = judge(classifier, to_unit(split.images).numpy()).labels == split.labels.numpy()
+    right = predict_classes(classifier, to_unit(split.images).numpy()).labels == split.labels.numpy()
     return Estimate.share(float(right.mean()), len(right))
 
 

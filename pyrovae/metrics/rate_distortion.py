@@ -114,7 +114,7 @@ def _mean_and_error(values: np.ndarray, sizes: np.ndarray) -> tuple[float, float
 
 
 def _width(codes: Codes) -> float:
-    variances = codes.spreads if codes.spreads.ndim == 2 else codes.spreads.diagonal(axis1=1, axis2=2)
+    variances = codes.variances if codes.variances.ndim == 2 else codes.variances.diagonal(axis1=1, axis2=2)
     return float(np.sqrt(variances, dtype=np.float64).mean())
 
 

@@ -22,7 +22,7 @@ from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.quadrature import quadrature
 from pyrovae.inference.target import other_codes
 from pyrovae.latent import encode
-from pyrovae.metrics.classifier import Judgement
+from pyrovae.metrics.classifier import Predictions
 from pyrovae.metrics.codes import code_accuracy
 from pyrovae.metrics.samples import sample_quality
 from pyrovae.models import LatentVariableModel
@@ -211,7 +211,7 @@ def evaluate(
     budget: Budget = Budget(),
     *,
     train: Split | None = None,
-    judge: Callable[[np.ndarray], Judgement] | None = None,
+    judge: Callable[[np.ndarray], Predictions] | None = None,
     seed: int = 0,
     progress: Callable[[str, int], Callable[[int], object]] = lambda name, total: lambda done: None,
 ) -> Report:
@@ -230,7 +230,7 @@ def evaluate(
     Raises:
         ValueError: If the images do not suit the model, or there are none.
     """
-    few, some = _spread(split, budget.images), _spread(split, budget.others)
+    few, some = _evenly_spaced(split, budget.images), _evenly_spaced(split, budget.others)
     rows = list(_bound(model, estimate_elbo(model, split, seed=seed)))
     missing: dict[str, str] = {}
     for what, numbers in {
@@ -366,7 +366,7 @@ def _parts_of_kl(model: LatentVariableModel, some: Split, seed: int) -> Iterable
 
 
 def _samples(
-    model: LatentVariableModel, some: Split, judge: Callable[[np.ndarray], Judgement] | None, seed: int
+    model: LatentVariableModel, some: Split, judge: Callable[[np.ndarray], Predictions] | None, seed: int
 ) -> Iterable[Row]:
     quality = sample_quality(model, some, judge, seed=seed)
     n = quality.samples
@@ -384,14 +384,14 @@ def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed
     if train is None or len(some.labels.unique()) < 2:
         raise NotApplicable("it needs training images, of several classes")
     accuracy = code_accuracy(
-        encode(model, _spread(train, 10_000), seed=seed), encode(model, some, seed=seed), seed=seed
+        encode(model, _evenly_spaced(train, 10_000), seed=seed), encode(model, some, seed=seed), seed=seed
     )
     for name, found in ((f"{accuracy.k} nearest codes", accuracy.neighbours), ("linear in codes", accuracy.linear)):
         for labels, share in found.items():
             yield Row(name, share, len(some), f"share classified correctly, {labels:,} labels, 5 draws")
 
 
-def _spread(split: Split, count: int) -> Split:
+def _evenly_spaced(split: Split, count: int) -> Split:
     """At most so many images, evenly spaced over a split: sets are often ordered by their source."""
     return split if count >= len(split) else split.take([i * len(split) // count for i in range(count)])
 

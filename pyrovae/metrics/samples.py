@@ -12,7 +12,7 @@ import torch
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet, PixelPolicy, Split, fix_pixels, to_unit
 from pyrovae.estimates import Estimate
-from pyrovae.metrics.classifier import Judgement, judge, train_classifier
+from pyrovae.metrics.classifier import Predictions, predict_classes, train_classifier
 from pyrovae.models import LatentVariableModel, labels_in_turn
 from pyrovae.runtime import frozen
 
@@ -66,19 +66,19 @@ def draw_images(
     return torch.cat(images).numpy()
 
 
-def trained_judge(
+def trained_classifier(
     data: ImageSet, pixels: PixelPolicy, *, seed: int = 0, device: torch.device | str = "cpu"
-) -> Callable[[np.ndarray], Judgement]:
+) -> Callable[[np.ndarray], Predictions]:
     """A classifier of images whose pixels are as a run saw them, trained on the training images.
 
     Args:
         data: The images, with labels.
         pixels: How they become pixels, here drawn once.
         seed: Seed of weights and order.
-        device: Where to train and to judge.
+        device: Where to train and to classify.
     """
     classifier = train_classifier(replace(data, images=fix_pixels(data.images, pixels)), seed=seed, device=device)
-    return partial(judge, classifier)
+    return partial(predict_classes, classifier)
 
 
 def precision_recall(real: np.ndarray, samples: np.ndarray, k: int = 3) -> tuple[float, float]:
@@ -107,7 +107,7 @@ def precision_recall(real: np.ndarray, samples: np.ndarray, k: int = 3) -> tuple
 def sample_quality(
     model: LatentVariableModel,
     split: Split,
-    judging: Callable[[np.ndarray], Judgement] | None = None,
+    predict: Callable[[np.ndarray], Predictions] | None = None,
     *,
     seed: int = 0,
 ) -> SampleQuality:
@@ -116,16 +116,16 @@ def sample_quality(
     Args:
         model: The model.
         split: Real images, uint8 (N, C, H, W), and labels, (N,), binarised as the model draws them.
-        judging: A classifier of images in [0, 1], (N, C, H, W); with one, distances are between its features.
+        predict: A classifier of images in [0, 1], (N, C, H, W); with one, distances are between its features.
         seed: Seed of the draws.
     """
     real = to_unit(split.images).numpy()
     samples = draw_images(model, len(real), split.labels, seed=seed)
     n = len(real)
-    if judging is None:
+    if predict is None:
         precision, recall = precision_recall(real.reshape(n, -1), samples.reshape(n, -1))
         return SampleQuality(n, "pixels", Estimate.share(precision, n), Estimate.share(recall, n))
-    truth, drawn = judging(real), judging(samples)
+    truth, drawn = predict(real), predict(samples)
     precision, recall = precision_recall(truth.features, drawn.features)
     frequencies, expected = (np.bincount(j.labels, minlength=j.probabilities.shape[1]) / n for j in (drawn, truth))
     some = frequencies > 0

@@ -112,10 +112,10 @@ def plot_predictive(checks: Sequence[PredictiveCheck], ax: Axes) -> Axes:
 
     The spread is the standard deviation of E[x | z] over the codes, black where it is largest in the whole picture.
     """
-    most = max(check.spread.max() for check in checks)
+    most = max(check.scale.max() for check in checks)
     rows, labels = [checks[0].x], ["image"]
     for check in checks:
-        rows += [check.mean, check.spread / most]
+        rows += [check.mean, check.scale / most]
         labels += [f"mean, {check.source}", f"spread, {check.source}"]
     return plot_image_grid(np.stack(rows), ax, row_labels=labels)
 

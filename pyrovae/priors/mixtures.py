@@ -26,7 +26,7 @@ class GaussianMixture(Prior):
         shapes: Sizes of the model.
         components: Number of components, K.
         labels: Whether the components are the classes; K must then be their number.
-        spread: Standard deviation of the components' first locations.
+        init_scale: Standard deviation of the components' first locations.
 
     Raises:
         ValueError: If there is no component, or there are not as many as classes where they are the classes.
@@ -34,14 +34,14 @@ class GaussianMixture(Prior):
 
     logits: Tensor
 
-    def __init__(self, shapes: Shapes, components: int = 10, labels: bool = False, spread: float = 1.0) -> None:
+    def __init__(self, shapes: Shapes, components: int = 10, labels: bool = False, init_scale: float = 1.0) -> None:
         super().__init__()
         if components < 1:
             raise ValueError(f"components must be at least 1, got {components}")
         self.labels, self.components = labels, components
         if shapes.num_classes:
             self.check_classes(shapes.num_classes)
-        self.loc = nn.Parameter(spread * torch.randn(components, shapes.latent_dim))
+        self.loc = nn.Parameter(init_scale * torch.randn(components, shapes.latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(components, shapes.latent_dim))
         if labels:  # the classes' shares say nothing about p(z | y), so there is nothing to learn them from
             self.register_buffer("logits", torch.zeros(components), persistent=False)

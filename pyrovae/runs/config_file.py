@@ -11,6 +11,7 @@ import yaml
 from jsonargparse import Namespace
 
 from pyrovae.data import ImageSet, PixelPolicy
+from pyrovae.factory.old_names import renewed
 from pyrovae.factory.parser import training_parser
 from pyrovae.files import replace_text
 from pyrovae.shapes import ImageShape
@@ -112,7 +113,7 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
     lost += [name for name, kind in (("model", dict), ("seed", int)) if not isinstance(raw.get(name, kind()), kind)]
     if lost:
         raise ValueError(f"{folder.config} has no usable {', '.join(lost)}: put back the file that the training wrote")
-    return raw
+    return renewed(raw)
 
 
 def run_info(path: str | Path) -> RunInfo:

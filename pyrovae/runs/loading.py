@@ -42,7 +42,7 @@ def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
 
 
 @dataclass(frozen=True, eq=False)
-class OpenRun:
+class Run:
     """A run as the scripts look at it.
 
     Attributes:
@@ -80,15 +80,13 @@ def analysis_device(name: str = "auto") -> str:
     return name
 
 
-def open_run(
-    path: str | Path, data_dir: str | None = None, device: str = "auto", *, allow_code: bool = True
-) -> OpenRun:
+def open_run(path: str | Path, data_dir: str | None = None, device: str = "auto", *, allow_code: bool = True) -> Run:
     """Load a run's model and its images; on a command line the user has said which run, so its code is allowed."""
     model = load(path, device=analysis_device(device), allow_code=allow_code)
-    return OpenRun(Path(path), model, load_data(path, data_dir), run_info(path).pixels)
+    return Run(Path(path), model, load_data(path, data_dir), run_info(path).pixels)
 
 
-def open_runs(paths: Sequence[str | Path], data_dir: str | None = None) -> list[OpenRun]:
+def open_runs(paths: Sequence[str | Path], data_dir: str | None = None) -> list[Run]:
     """Load several runs, to look at the same images with each.
 
     Raises:

@@ -11,6 +11,7 @@ from pyrovae.data import ImageSet, fixed_split, load_images
 from pyrovae.factory.build import build_model, build_trainer, instantiate
 from pyrovae.factory.mistakes import check_arguments
 from pyrovae.factory.names import explain
+from pyrovae.factory.old_names import renewed_words
 from pyrovae.factory.parser import training_parser, underscored
 from pyrovae.files import replace_text
 from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
@@ -31,7 +32,7 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
     Raises:
         ValueError: If the run to resume has no usable config.yaml, or a setting differs that must not.
     """
-    arguments = [underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    arguments = renewed_words([underscored(word) for word in (sys.argv[1:] if argv is None else argv)])
     parser = training_parser(description)
     explanation = explain(arguments)
     if explanation:
@@ -43,7 +44,7 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
         return config
     folder = RunFolder(Path(config.resume))
     saved = parser.parse_object(read_config(folder))
-    resumed = parser.parse_args(["--config", str(folder.config), *arguments])
+    resumed = parser.parse_args(renewed_words(["--config", str(folder.config), *arguments]))
     before, after = (parser.dump(c, skip_unset=False).splitlines() for c in (saved, resumed))
     ignored = (*CHANGEABLE, "resume", "config")
     changed = [

@@ -77,7 +77,7 @@ def test_what_cannot_be_is_said() -> None:
 
 def test_labelled_components_are_drawn_as_their_mixture() -> None:
     """A VAE knows no labels, so that the same mixture without labels draws the same."""
-    model = VAE((1, 4, 4), 2, prior=partial(priors.GaussianMixture, components=3, labels=True, spread=5.0))
+    model = VAE((1, 4, 4), 2, prior=partial(priors.GaussianMixture, components=3, labels=True, init_scale=5.0))
     found = []
     for labels in (True, False):
         model.prior.labels = labels

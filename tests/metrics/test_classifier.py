@@ -1,11 +1,18 @@
-"""The classifier that judges pictures, and the distance of pictures from real images."""
+"""The classifier of pictures, and the distance of pictures from real images."""
 
 import numpy as np
 import pytest
 import torch
 
 from pyrovae.data import ImageSet, to_unit
-from pyrovae.metrics.classifier import Classifier, Judgement, accuracy, frechet_distance, judge, train_classifier
+from pyrovae.metrics.classifier import (
+    Classifier,
+    Predictions,
+    accuracy,
+    frechet_distance,
+    predict_classes,
+    train_classifier,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +40,20 @@ def test_the_same_seed_gives_the_same_bits_and_the_world_is_left_alone(few_digit
 def test_judging_changes_nothing_and_does_not_depend_on_the_batch(trained: Classifier, digits: ImageSet) -> None:
     before = {name: value.clone() for name, value in trained.state_dict().items()}
     images = to_unit(digits.images[:1200]).numpy()
-    whole = judge(trained, images)
+    whole = predict_classes(trained, images)
     assert whole.probabilities.shape == (1200, 10)
     np.testing.assert_allclose(whole.probabilities.sum(1), 1, rtol=1e-5)
-    np.testing.assert_allclose(judge(trained, images[1100:]).features, whole.features[1100:], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        predict_classes(trained, images[1100:]).features, whole.features[1100:], rtol=1e-4, atol=1e-4
+    )
     np.testing.assert_array_equal(
-        judge(trained, 5 * images - 2).labels, judge(trained, (5 * images - 2).clip(0, 1)).labels
+        predict_classes(trained, 5 * images - 2).labels, predict_classes(trained, (5 * images - 2).clip(0, 1)).labels
     )
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
 
 
 def test_confidence_and_entropy() -> None:
-    found = Judgement(np.array([[1.0, 0.0], [0.5, 0.5], [0.89, 0.11]]), np.zeros((3, 1)))
+    found = Predictions(np.array([[1.0, 0.0], [0.5, 0.5], [0.89, 0.11]]), np.zeros((3, 1)))
     np.testing.assert_array_equal(found.confident, [True, False, False])
     np.testing.assert_allclose(found.entropies[:2], [0, np.log(2)], atol=1e-6)
 
@@ -53,7 +62,7 @@ def test_bad_input() -> None:
     with pytest.raises(ValueError, match="at least 4x4 pixels, got 2x8"):
         Classifier((1, 2, 8), 10)
     with pytest.raises(ValueError, match=r"must be of shape \(N, C, H, W\), got \(8, 8\)"):
-        judge(Classifier((1, 8, 8), 10), np.zeros((8, 8)))
+        predict_classes(Classifier((1, 8, 8), 10), np.zeros((8, 8)))
     plain = ImageSet.from_arrays(torch.zeros(24, 8, 8, dtype=torch.uint8))
     with pytest.raises(ValueError, match="at least two classes, arrays has 1"):
         train_classifier(plain)

@@ -9,7 +9,7 @@ import torch
 from pyrovae import CVAE, VAE, priors
 from pyrovae.data import ImageSet, fixed_split
 from pyrovae.latent import Codes
-from pyrovae.metrics.classifier import Judgement
+from pyrovae.metrics.classifier import Predictions
 from pyrovae.metrics.codes import code_accuracy
 from pyrovae.metrics.samples import draw_images, precision_recall, sample_quality
 
@@ -32,11 +32,11 @@ def test_samples_are_judged(few_digits: ImageSet) -> None:
     split = fixed_split(few_digits.split("validation"), "dynamic")
     seen: list[np.ndarray] = []
 
-    def judge(images: np.ndarray) -> Judgement:
+    def judge(images: np.ndarray) -> Predictions:
         seen.append(images)
         sure = np.full((len(images), 10), 0.02)
         sure[:, 3] = 0.82
-        return Judgement(sure, images.reshape(len(images), -1))
+        return Predictions(sure, images.reshape(len(images), -1))
 
     model = CVAE((1, 8, 8), 10, 2)
     found = sample_quality(model, split, judge)
@@ -77,7 +77,7 @@ def test_grey_scores_are_shown_by_their_means(few_digits: ImageSet) -> None:
 
 def test_labelled_components_are_drawn_as_their_mixture() -> None:
     """A VAE knows no labels, so that the same mixture without labels draws the same."""
-    model = VAE((1, 4, 4), 2, prior=partial(priors.GaussianMixture, components=3, labels=True, spread=5.0))
+    model = VAE((1, 4, 4), 2, prior=partial(priors.GaussianMixture, components=3, labels=True, init_scale=5.0))
     found = []
     for labels in (True, False):
         model.prior.labels = labels

@@ -3,7 +3,7 @@
 from pyrovae.estimates import Estimate
 from pyrovae.studies.seeds.budgets import BUDGETS, Budget, BudgetName, Recipe
 from pyrovae.studies.seeds.claims import Claim
-from pyrovae.studies.seeds.conduct import conduct
+from pyrovae.studies.seeds.run import run_study
 from pyrovae.studies.seeds.study import Study
 
-__all__ = ["BUDGETS", "Budget", "BudgetName", "Claim", "Estimate", "Recipe", "Study", "conduct"]
+__all__ = ["BUDGETS", "Budget", "BudgetName", "Claim", "Estimate", "Recipe", "Study", "run_study"]

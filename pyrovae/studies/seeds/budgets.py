@@ -50,7 +50,7 @@ class Budget:
         four_layer_channels: Channels of their convolutions; its own are 32, 64, 64 and 64.
         four_layer_dims: Dimensions of their codes; its own are 2, 10 and 20.
         long_epochs: Epochs of a fully connected net with the fifth document's optimiser and batches.
-        classifier_epochs: Epochs of the classifier that judges images.
+        classifier_epochs: Epochs of the classifier of images.
         images: Test images that are looked at, at most, and samples that are drawn.
         engine: How steps are run; see `Trainer`.
         pixels: Pixels of an image, which the third document's mean is over.

@@ -13,7 +13,7 @@ import numpy as np
 from pyrovae.data import ImageSet, Split, to_unit
 from pyrovae.estimates import Estimate
 from pyrovae.latent import Codes, Reconstructions, encode, reconstruct, sample_per_class, sample_prior
-from pyrovae.metrics.classifier import Classifier, Judgement, frechet_distance, judge
+from pyrovae.metrics.classifier import Classifier, Predictions, frechet_distance, predict_classes
 from pyrovae.models import LatentVariableModel
 from pyrovae.plots import Axes, Figure, plot_values
 from pyrovae.runs.loading import load
@@ -110,9 +110,9 @@ class Study:
         return to_unit(self.split().images).numpy()
 
     @cached_property
-    def judgement(self) -> Judgement:
+    def predictions(self) -> Predictions:
         """What the classifier says of the test images."""
-        return judge(self.classifier, self.images)
+        return predict_classes(self.classifier, self.images)
 
     def codes(self, name: str, split: str = "test") -> Codes:
         """Codes of a split by a run's model."""
@@ -134,13 +134,13 @@ class Study:
 
         return self._keep(("samples", name), draw)
 
-    def judge_samples(self, name: str) -> Judgement:
+    def sample_predictions(self, name: str) -> Predictions:
         """What the classifier says of a run's samples."""
-        return self._keep(("judged", name), lambda: judge(self.classifier, self.samples(name)))
+        return self._keep(("judged", name), lambda: predict_classes(self.classifier, self.samples(name)))
 
     def frechet(self, name: str) -> Estimate:
         """Fréchet distance of a run's samples from the test images, in the classifier's features."""
-        features, real = self.judge_samples(name).features, self.judgement.features
+        features, real = self.sample_predictions(name).features, self.predictions.features
         return bootstrapped(lambda index: frechet_distance(features[index], real), len(features), draws=10)
 
     def _keep(self, key: Any, make: Callable[[], Measured]) -> Measured:

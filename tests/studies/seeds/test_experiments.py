@@ -16,8 +16,8 @@ from pyrovae.studies.seeds.experiments import (
     convergence,
     dimensions,
     labels,
+    layout,
     neighbours,
-    places,
     sweep,
     weights,
 )
@@ -51,8 +51,8 @@ def of_dimensions(good: bool) -> list[Claim]:
 
 
 def of_places(good: bool) -> list[Claim]:
-    return places.decide(
-        places.Places(
+    return layout.decide(
+        layout.Layout(
             bayes=Estimate(0.65 if good else 0.2, E),
             chance=0.11,
             overlapping=Estimate(0.2 if good else 0.9, E),
@@ -141,7 +141,7 @@ def of_weights(good: bool) -> list[Claim]:
             squared_error=over(grid, (50, 40, 35, 33) if good else (50, 40, 45, 33)),
             kl=over(grid, (0, 2, 5, 7)),
             off_centre=Estimate(0.02 if good else 0.5, E),
-            spread=Estimate(1.0 if good else 3.0, E),
+            scale=Estimate(1.0 if good else 3.0, E),
             gaps=Estimate(0.01 if good else 0.3, E),
             autoencoder_gaps=Estimate(0.2, E),
             largest_share=Estimate(1.4 if good else 3.0, E),
@@ -162,7 +162,7 @@ def of_arithmetic(good: bool) -> list[Claim]:
         errors=np.full((2, 3), E),
         travelled=alphas,
         travelled_errors=np.full(3, E),
-        spreads=np.ones(2),
+        scales=np.ones(2),
         kept=np.array([kept, 1, kept]),
         kept_errors=np.full(3, E),
     )
@@ -206,9 +206,9 @@ def test_either_verdict_is_reached(number: int) -> None:
 
 
 def test_what_is_within_its_errors_is_undecided() -> None:
-    unknown = dict.fromkeys(places.Places.__dataclass_fields__, Estimate(0.1, 10))
-    wide = places.Places(**(unknown | {"chance": 0.1, "halves_p": 0.0, "train_test_p": 0.0}))
-    assert {claim.verdict for claim in places.decide(wide)} == {"undecided"}
+    unknown = dict.fromkeys(layout.Layout.__dataclass_fields__, Estimate(0.1, 10))
+    wide = layout.Layout(**(unknown | {"chance": 0.1, "halves_p": 0.0, "train_test_p": 0.0}))
+    assert {claim.verdict for claim in layout.decide(wide)} == {"undecided"}
 
 
 def test_short_trainings_have_not_shown_that_they_converge() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from chromium import PROGRAM, Chromium
 
-from pyrovae.studies.seeds import BUDGETS, Claim, conduct
-from pyrovae.studies.seeds.conduct import choose
+from pyrovae.studies.seeds import BUDGETS, Claim, run_study
 from pyrovae.studies.seeds.report import claims_markdown
+from pyrovae.studies.seeds.run import choose
 
 VERDICTS = {"holds", "does not hold", "undecided", "skipped"}
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Claim]]:
     folder = tmp_path_factory.mktemp("study")
-    return folder, conduct(BUDGETS["quick"], folder, device="cpu", progress=False)
+    return folder, run_study(BUDGETS["quick"], folder, device="cpu", progress=False)
 
 
 class Addresses(HTMLParser):
@@ -63,7 +63,7 @@ def test_a_second_time_nothing_is_trained(study: tuple[Path, list[Claim]], monke
     folder, claims = study
     monkeypatch.setattr("pyrovae.runs.jobs.Job.train", None)
     before = (folder / "report.html").read_text()
-    again = conduct(BUDGETS["quick"], folder, device="cpu", only=[3], progress=False)
+    again = run_study(BUDGETS["quick"], folder, device="cpu", only=[3], progress=False)
     assert [c for c in claims if c.number.startswith("3")] == again
     (folder / "report.html").write_text(before)
 
@@ -94,5 +94,5 @@ def test_some_claims_can_be_chosen() -> None:
 def test_without_jinja_nothing_is_trained(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ValueError, match=r"needs jinja2: pip install 'pyrovae\[study\]'"):
-        conduct(BUDGETS["quick"], tmp_path)
+        run_study(BUDGETS["quick"], tmp_path)
     assert not list(tmp_path.iterdir())

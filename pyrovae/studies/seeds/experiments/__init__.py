@@ -7,8 +7,8 @@ from pyrovae.studies.seeds.experiments import (
     convergence,
     dimensions,
     labels,
+    layout,
     neighbours,
-    places,
     sweep,
     weights,
 )
@@ -18,7 +18,7 @@ EXPERIMENTS: tuple[Experiment, ...] = tuple(
     module.EXPERIMENT
     for module in (
         dimensions,
-        places,
+        layout,
         neighbours,
         conditional,
         autoencoder,

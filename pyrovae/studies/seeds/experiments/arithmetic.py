@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from pyrovae.estimates import Estimate
-from pyrovae.latent import AttributeEffect, AttributeVector, attribute_vector, effect, extremes, move
+from pyrovae.latent import AttributeEffect, AttributeVector, attribute_effect, attribute_vector, extremes, move_along
 from pyrovae.latent.morphology import measure as morphology
-from pyrovae.metrics.classifier import judge
-from pyrovae.plots import new_figure, plot_effect, plot_moves
+from pyrovae.metrics.classifier import predict_classes
+from pyrovae.plots import new_figure, plot_effect, plot_moved
 from pyrovae.studies.seeds.budgets import Budget
 from pyrovae.studies.seeds.claims import Claim, above, below, every
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
@@ -38,12 +38,12 @@ def measure(study: Study) -> dict[str, AttributeEffect]:
     codes = study.codes(name)
     few = codes.take(np.linspace(0, len(codes) - 1, min(IMAGES, len(codes))).astype(int))
     return {
-        attribute: effect(
+        attribute: attribute_effect(
             study.model(name),
             few,
             vector_of(study, name, attribute),
             ALPHAS,
-            classifier=lambda images: judge(study.classifier, images).labels,
+            classifier=lambda images: predict_classes(study.classifier, images).labels,
         )
         for attribute in ATTRIBUTES
     }
@@ -107,7 +107,7 @@ def draw(study: Study, found: Mapping[str, AttributeEffect]) -> list[Picture]:
     alphas = tuple(np.linspace(-2, 2, 9))
     figure, axes = new_figure(12, 4.3, columns=len(found))
     for ax, attribute in zip(axes, found, strict=True):
-        plot_moves(move(study.model(name), few, vector_of(study, name, attribute).vector, alphas), alphas, ax)
+        plot_moved(move_along(study.model(name), few, vector_of(study, name, attribute).vector, alphas), alphas, ax)
         ax.set_xlabel(f"α, in units of the vector of {attribute}")
     moved = Picture(
         "arithmetic",

@@ -9,9 +9,9 @@ import numpy as np
 
 from pyrovae.estimates import Estimate
 from pyrovae.inference.elbo import estimate_elbo
-from pyrovae.latent import closeup, ellipse, line, walk
-from pyrovae.metrics.classifier import judge
-from pyrovae.plots import new_figure, plot_closeup, plot_image_grid, plot_panels
+from pyrovae.latent import ellipse, interpolate, marginals, traverse
+from pyrovae.metrics.classifier import predict_classes
+from pyrovae.plots import new_figure, plot_image_grid, plot_marginals, plot_panels
 from pyrovae.studies.seeds.budgets import Budget, beta_name
 from pyrovae.studies.seeds.claims import Claim, above, below, bootstrapped, every
 from pyrovae.studies.seeds.experiments.sweep import GOOD, Sweep, unexplained
@@ -97,9 +97,9 @@ def crossings(study: Study, name: str) -> dict[float, Estimate]:
     rng = np.random.default_rng(0)
     one, other = rng.integers(0, len(codes), (2, 4 * PAIRS))
     apart = np.flatnonzero(codes.labels[one] != codes.labels[other])[:PAIRS]
-    lines = np.stack([line(codes.means[one[i]], codes.means[other[i]], STEPS) for i in apart])
-    pictures = walk(study.model(name), lines).images
-    unsure = ~judge(study.classifier, pictures.reshape(-1, *study.images.shape[1:])).confident
+    lines = np.stack([interpolate(codes.means[one[i]], codes.means[other[i]], STEPS) for i in apart])
+    pictures = traverse(study.model(name), lines).images
+    unsure = ~predict_classes(study.classifier, pictures.reshape(-1, *study.images.shape[1:])).confident
     return {k / (STEPS - 1): Estimate.mean_of(unsure.reshape(-1, STEPS)[:, k]) for k in range(STEPS)}
 
 
@@ -108,14 +108,14 @@ def measure(study: Study) -> Panels:
     sweep: Sweep = study.once(measure_sweep)
     vae = beta_name(sweep.best)
     pairs = study.reconstructions(AUTOENCODER)
-    seen = judge(study.classifier, pairs.outputs).labels
+    seen = predict_classes(study.classifier, pairs.outputs).labels
     planes = ("autoencoder-2d", study.seeded("vae-2d")[0])
     both = [AUTOENCODER, vae]
     return Panels(
         unexplained=unexplained(pairs.outputs, pairs.inputs),
-        kept=Estimate.mean_of(seen == study.judgement.labels),
+        kept=Estimate.mean_of(seen == study.predictions.labels),
         frechet=(study.frechet(AUTOENCODER), sweep.frechet[sweep.best]),
-        ambiguous=(Estimate.mean_of(~study.judge_samples(AUTOENCODER).confident), sweep.ambiguous[sweep.best]),
+        ambiguous=(Estimate.mean_of(~study.sample_predictions(AUTOENCODER).confident), sweep.ambiguous[sweep.best]),
         gaps=(plane_value(study, planes[0], gap_share), plane_value(study, planes[1], gap_share)),
         unevenness=(plane_value(study, planes[0], unevenness), plane_value(study, planes[1], unevenness)),
         midway=(crossings(study, both[0]), crossings(study, both[1])),
@@ -231,7 +231,7 @@ def _on_the_kl_term(found: Panels) -> list[Claim]:
 
 def draw(study: Study, found: Panels) -> list[Picture]:
     """The three panels, close-ups, the autoencoder's pictures, and interpolations."""
-    return [_three_panels(study), _closeup(study), _autoencoder(study), _interpolations(study, found)]
+    return [_three_panels(study), _marginals(study), _autoencoder(study), _interpolations(study, found)]
 
 
 def _three_panels(study: Study) -> Picture:
@@ -254,11 +254,11 @@ def _three_panels(study: Study) -> Picture:
     )
 
 
-def _closeup(study: Study) -> Picture:
+def _marginals(study: Study) -> Picture:
     labels = study.split().labels.numpy()
     few = study.split().take([int(np.flatnonzero(labels == label)[0]) for label in (0, 1, 4, 9)])
     figure, axes = new_figure(11, 5, columns=7, rows=len(few))
-    plot_closeup(closeup(study.model("vae-6d"), few), study.data.class_names, axes)
+    plot_marginals(marginals(study.model("vae-6d"), few), study.data.class_names, axes)
     return Picture(
         "closeup",
         figure,
@@ -292,7 +292,9 @@ def _interpolations(study: Study, found: Panels) -> Picture:
     rows = []
     for name in models:
         means = study.codes(name).means
-        rows.append(walk(study.model(name), np.stack([line(means[a], means[b], STEPS) for a, b in ends])).images)
+        rows.append(
+            traverse(study.model(name), np.stack([interpolate(means[a], means[b], STEPS) for a, b in ends])).images
+        )
     figure, axes = new_figure(13, 3.6, columns=2)
     names = [f"{which} {labels[a]}–{labels[b]}" for which in models.values() for a, b in ends]
     plot_image_grid(np.concatenate(rows), axes[0], row_labels=names)

@@ -8,14 +8,14 @@ import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
 from pyrovae.estimates import Estimate
-from pyrovae.latent import class_gaussians, compare_classes, every_class, grid, sample_per_class, walk
+from pyrovae.latent import class_gaussians, compare_classes, every_class, grid_around, sample_per_class, traverse
 from pyrovae.latent.morphology import measure as morphology
-from pyrovae.metrics.classifier import judge
-from pyrovae.plots import new_figure, plot_image_grid, plot_walk
+from pyrovae.metrics.classifier import predict_classes
+from pyrovae.plots import new_figure, plot_image_grid, plot_traversal
 from pyrovae.studies.seeds.budgets import Budget
 from pyrovae.studies.seeds.claims import Claim, above, below, every, over_seeds
-from pyrovae.studies.seeds.experiments.places import NEAR, Places, draw_classes, kl_of_classes
-from pyrovae.studies.seeds.experiments.places import measure as measure_places
+from pyrovae.studies.seeds.experiments.layout import NEAR, Layout, draw_classes, kl_of_classes
+from pyrovae.studies.seeds.experiments.layout import measure as measure_layout
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
 
 DIGIT = 9
@@ -68,9 +68,9 @@ def vote_accuracy(study: Study, name: str) -> Estimate:
 
 def obedience(study: Study, name: str) -> Estimate:
     """Share of pictures over the plane, of every label, that the classifier gives that label."""
-    codes = grid(np.zeros(2), rows=9, columns=9, step=0.5).reshape(-1, 2)
+    codes = grid_around(np.zeros(2), rows=9, columns=9, step=0.5).reshape(-1, 2)
     found = every_class(study.model(name), codes)
-    seen = judge(study.classifier, found.images.reshape(-1, *study.images.shape[1:])).labels
+    seen = predict_classes(study.classifier, found.images.reshape(-1, *study.images.shape[1:])).labels
     return Estimate.mean_of(seen == np.tile(np.arange(study.data.num_classes), len(codes)))
 
 
@@ -84,7 +84,7 @@ def linear_share(codes: np.ndarray, values: np.ndarray) -> float:
 
 def styles(study: Study, name: str) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """`explained` and `variety` of one run, their errors the scatter over labels."""
-    codes = grid(np.zeros(2), rows=9, columns=9, step=0.5)
+    codes = grid_around(np.zeros(2), rows=9, columns=9, step=0.5)
     real = morphology(study.images).to_dict()
     labels = study.split().labels.numpy()
     drawn = sample_per_class(study.model(name), 100).images
@@ -92,7 +92,7 @@ def styles(study: Study, name: str) -> tuple[dict[str, Estimate], dict[str, Esti
     for style in STYLES:
         shares, ratios = [], []
         for label in range(study.data.num_classes):
-            pictures = walk(study.model(name), codes, label).images.reshape(-1, *study.images.shape[1:])
+            pictures = traverse(study.model(name), codes, label).images.reshape(-1, *study.images.shape[1:])
             shares.append(linear_share(codes.reshape(-1, 2), morphology(pictures).to_dict()[style]))
             of_samples = morphology(drawn[label]).to_dict()[style]
             ratios.append(np.nanstd(of_samples) / np.nanstd(real[style][labels == label]))
@@ -108,13 +108,13 @@ def measure(study: Study) -> Conditional:
     ]
     classes = [kl_of_classes(study.codes(name)) for name in names]
     found = [styles(study, name) for name in names]
-    places: Places = study.once(measure_places)
+    layout: Layout = study.once(measure_layout)
 
     def both(dim: int, statistic: str) -> tuple[Estimate, Estimate]:
         def of(name: str) -> Estimate:
             if statistic == "frechet":
                 return study.frechet(name)
-            return Estimate.mean_of(~study.judge_samples(name).confident)
+            return Estimate.mean_of(~study.sample_predictions(name).confident)
 
         vae, cvae = (over_seeds([of(n) for n in study.seeded(f"{m}-{dim}d")]) for m in ("vae", "cvae"))
         return vae, cvae
@@ -125,7 +125,7 @@ def measure(study: Study) -> Conditional:
         chance=compared[0].chance,
         farthest_kl=over_seeds([max(values, key=lambda v: v.value) for values in classes]),
         mean_kl=over_seeds([Estimate(float(np.mean([v.value for v in values]))) for values in classes]),
-        vae_mean_kl=places.mean_kl,
+        vae_mean_kl=layout.mean_kl,
         obeyed=over_seeds([obedience(study, name) for name in names]),
         explained={style: over_seeds([e[style] for e, _ in found]) for style in STYLES},
         variety={style: over_seeds([v[style] for _, v in found]) for style in STYLES},
@@ -144,7 +144,7 @@ def decide(found: Conditional) -> list[Claim]:
             "4a",
             "first document",
             "CVAE: the classes are indistinguishable in the plane.",
-            "Share of test codes whose class is named rightly by the class Gaussians and by the nearest training codes",
+            "Share of test codes classified correctly by the class Gaussians and by the nearest training codes",
             f"Both less than {100 * NEAR_CHANCE:.0f} points above chance.",
             f"{found.bayes.percent} and {found.neighbours.percent}; chance {100 * found.chance:.1f} %",
             every(below(found.bayes, limit), below(found.neighbours, limit)),
@@ -210,7 +210,7 @@ def draw(study: Study) -> list[Picture]:
         "Left, ten ellipses side by side; right, ten ellipses on top of each other around the origin.",
     )
     figure, (ax,) = new_figure(7.5, 7.6)
-    plot_walk(walk(study.model(name), grid(np.zeros(2), rows=9, columns=9, step=0.5), DIGIT), ax)
+    plot_traversal(traverse(study.model(name), grid_around(np.zeros(2), rows=9, columns=9, step=0.5), DIGIT), ax)
     nine = Picture(
         "cvae-nine",
         figure,

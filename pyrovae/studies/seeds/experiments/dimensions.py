@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.estimates import Estimate
-from pyrovae.metrics.classifier import judge
+from pyrovae.metrics.classifier import predict_classes
 from pyrovae.plots import new_figure, plot_image_grid
 from pyrovae.studies.seeds.budgets import Budget
 from pyrovae.studies.seeds.claims import Claim, above, below, every, over_seeds
@@ -66,17 +66,17 @@ def measure(study: Study) -> Dimensions:
 
     def kept(name: str) -> Estimate:
         return Estimate.mean_of(
-            judge(study.classifier, study.reconstructions(name).outputs).labels == study.judgement.labels
+            predict_classes(study.classifier, study.reconstructions(name).outputs).labels == study.predictions.labels
         )
 
     return Dimensions(
         squared_error={d: over(d, squared_error) for d in DIMS},
         sharpness={d: over(d, sharp) for d in DIMS},
         kept={d: over(d, kept) for d in DIMS},
-        ambiguous={d: over(d, lambda name: Estimate.mean_of(~study.judge_samples(name).confident)) for d in DIMS},
-        entropy={d: over(d, lambda name: Estimate.mean_of(study.judge_samples(name).entropies)) for d in DIMS},
+        ambiguous={d: over(d, lambda name: Estimate.mean_of(~study.sample_predictions(name).confident)) for d in DIMS},
+        entropy={d: over(d, lambda name: Estimate.mean_of(study.sample_predictions(name).entropies)) for d in DIMS},
         frechet={d: over(d, study.frechet) for d in DIMS},
-        ambiguous_test=Estimate.mean_of(~study.judgement.confident),
+        ambiguous_test=Estimate.mean_of(~study.predictions.confident),
     )
 
 

@@ -42,7 +42,7 @@ def decide(found: Labels) -> list[Claim]:
     return [
         Claim(
             *WORDS,
-            f"Share of test codes of {found.classes} classes that the Bayes rule of their Gaussians names rightly",
+            f"Share of test codes of {found.classes} classes classified correctly by the Bayes rule of their Gaussians",
             "Above ten times chance.",
             f"{found.bayes.percent}; chance {100 * found.chance:.1f} %",
             above(found.bayes, 10 * found.chance),

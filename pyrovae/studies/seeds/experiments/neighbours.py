@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.estimates import Estimate
-from pyrovae.latent import ClassGaussians, class_gaussians, compare_classes, grid, walk
-from pyrovae.metrics.classifier import judge
-from pyrovae.plots import new_figure, plot_codes, plot_walk
+from pyrovae.latent import ClassGaussians, class_gaussians, compare_classes, grid_around, traverse
+from pyrovae.metrics.classifier import predict_classes
+from pyrovae.plots import new_figure, plot_codes, plot_traversal
 from pyrovae.studies.seeds.budgets import Budget
 from pyrovae.studies.seeds.claims import Claim, above, below, every, over_seeds
-from pyrovae.studies.seeds.experiments.places import draw_classes
+from pyrovae.studies.seeds.experiments.layout import draw_classes
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
 
 DIGIT = 9
@@ -52,12 +52,12 @@ def around(study: Study, name: str, digit: int) -> tuple[np.ndarray, np.ndarray,
     """Ring, classifier's class and predicted class of each picture on the grid around a class mean, each (N,)."""
     gaussians = class_gaussians(study.codes(name, "train"), bootstrap=0)
     size = 2 * RINGS + 1
-    codes = grid(gaussians.means[digit], rows=size, columns=size, step=STEP)
-    pictures = walk(study.model(name), codes).images.reshape(-1, *study.images.shape[1:])
+    codes = grid_around(gaussians.means[digit], rows=size, columns=size, step=STEP)
+    pictures = traverse(study.model(name), codes).images.reshape(-1, *study.images.shape[1:])
     row, column = np.indices((size, size)).reshape(2, -1) - RINGS
     return (
         np.maximum(abs(row), abs(column)),
-        judge(study.classifier, pictures).labels,
+        predict_classes(study.classifier, pictures).labels,
         most_likely(gaussians, codes.reshape(-1, 2)),
     )
 
@@ -138,7 +138,7 @@ def draw(study: Study, found: Neighbours) -> list[Picture]:
     mean = class_gaussians(codes, bootstrap=0).means[DIGIT]
     size = 2 * RINGS + 1
     figure, (ax,) = new_figure(7.5, 7.6)
-    plot_walk(walk(study.model(name), grid(mean, rows=size, columns=size, step=STEP)), ax)
+    plot_traversal(traverse(study.model(name), grid_around(mean, rows=size, columns=size, step=STEP)), ax)
     around_nine = Picture(
         "around-nine",
         figure,

@@ -84,7 +84,7 @@ def measure(study: Study) -> Sweep:
         unexplained={b: unexplained(p.outputs, p.inputs) for b, p in pairs.items()},
         sharpness={b: Estimate.mean_of(sharpness(p.outputs)) / own for b, p in pairs.items()},
         frechet={b: study.frechet(name) for b, name in names.items()},
-        ambiguous={b: Estimate.mean_of(~study.judge_samples(name).confident) for b, name in names.items()},
+        ambiguous={b: Estimate.mean_of(~study.sample_predictions(name).confident) for b, name in names.items()},
         diversity={b: diversity(study.samples(name), study.images) for b, name in names.items()},
         widths=dict(zip(names, rates.widths.tolist(), strict=True)),
         correlations=dict(zip(names, rates.correlations.tolist(), strict=True)),

@@ -38,7 +38,7 @@ class Weights:
         squared_error: Of reconstructions of test images, summed over the pixels, by r.
         kl: KL of the posteriors from the prior, nats per image, by r.
         off_centre: Distance of the VAE's mean code from the origin.
-        spread: Standard deviation of all codes together, averaged over dimensions.
+        scale: Standard deviation of all codes together, averaged over dimensions.
         gaps: Share of empty cells in the plane of the VAE.
         autoencoder_gaps: The same of the autoencoder.
         largest_share: The largest share of the prior's mass in which a class is the most likely, over its share of the
@@ -49,7 +49,7 @@ class Weights:
     squared_error: dict[float, Estimate]
     kl: dict[float, Estimate]
     off_centre: Estimate
-    spread: Estimate
+    scale: Estimate
     gaps: Estimate
     autoencoder_gaps: Estimate
     largest_share: Estimate
@@ -83,7 +83,7 @@ def measure(study: Study) -> Weights:
         squared_error={r: Estimate.mean_of(np.square(p.outputs - p.inputs).sum((1, 2, 3))) for r, p in pairs.items()},
         kl={r: Estimate(estimate_elbo(study.model(name), study.split()).kl.value) for r, name in names.items()},
         off_centre=over(lambda codes: float(np.linalg.norm(codes.mean(0)))),
-        spread=over(lambda codes: float(codes.std(0).mean())),
+        scale=over(lambda codes: float(codes.std(0).mean())),
         gaps=over_seeds([plane_value(study, name, gap_share) for name in planes]),
         autoencoder_gaps=plane_value(study, "autoencoder-2d", gap_share),
         largest_share=over_seeds([Estimate(float(s.max())) for s in shares]),
@@ -115,9 +115,9 @@ def decide(found: Weights) -> list[Claim]:
             "The KL term keeps the codes centred, their spread that of N(0, I).",
             "Distance of the mean code from the origin; standard deviation of all codes",
             f"The first below {CENTRED}, the second between 0.9 and 1.1.",
-            f"{found.off_centre}; {found.spread}",
-            every(below(found.off_centre, CENTRED), above(found.spread, 0.9), below(found.spread, 1.1)),
-            values={"off centre": found.off_centre, "spread": found.spread},
+            f"{found.off_centre}; {found.scale}",
+            every(below(found.off_centre, CENTRED), above(found.scale, 0.9), below(found.scale, 1.1)),
+            values={"off centre": found.off_centre, "scale": found.scale},
         ),
         Claim(
             "7c",

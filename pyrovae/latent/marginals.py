@@ -21,7 +21,7 @@ KERNEL_DRAWS = 4000
 
 
 @dataclass(frozen=True, eq=False)
-class Closeup:
+class Marginals:
     """Each latent dimension's posterior of some images, against the prior.
 
     Attributes:
@@ -53,9 +53,9 @@ class Closeup:
         return "\n".join(lines)
 
 
-def closeup(
+def marginals(
     model: LatentVariableModel, split: Split, *, dims: Sequence[int] | None = None, points: int = 200, seed: int = 0
-) -> Closeup:
+) -> Marginals:
     """Compare the marginal posteriors of some images with the prior's, dimension by dimension.
 
     Args:
@@ -88,7 +88,7 @@ def closeup(
         prior, _ = _marginals(p, p_draws, at)
     grid, posterior, prior = (values[:, chosen] for values in (at.cpu().numpy(), posterior, prior))
     kl = _kl(grid, posterior, prior)
-    return Closeup(x.cpu().numpy(), split.labels.numpy(), chosen, grid, posterior, prior, kl, exact)
+    return Marginals(x.cpu().numpy(), split.labels.numpy(), chosen, grid, posterior, prior, kl, exact)
 
 
 def _grid(q_draws: Tensor, p_draws: Tensor, points: int) -> Tensor:

@@ -34,11 +34,11 @@ DRAWN_MASSES = (0.5, 0.9)
 
 
 @dataclass(frozen=True)
-class Places:
+class Layout:
     """What was measured of the classes in a plane.
 
     Attributes:
-        bayes: Share of test codes whose class the Bayes rule of the class Gaussians names rightly.
+        bayes: Share of test codes whose class the Bayes rule of the class Gaussians classifies correctly.
         chance: Share of the most frequent class.
         overlapping: Share of the pairs of classes that overlap.
         aggregate_kl: KL of the Gaussian of all codes from N(0, I), nats.
@@ -98,14 +98,14 @@ def same_picture(one: Codes, other: Codes, between: float) -> tuple[Estimate, fl
     return Estimate(float(found.symmetric_kl.max()) / between), found.p_value
 
 
-def measure(study: Study) -> Places:
+def measure(study: Study) -> Layout:
     """Measure every seed's plane."""
     rows = [measure_one(study, name) for name in study.seeded("vae-2d")]
     merged: dict[str, Any] = {}
-    for field in fields(Places):
+    for field in fields(Layout):
         values = [getattr(row, field.name) for row in rows]
         merged[field.name] = over_seeds(values) if isinstance(values[0], Estimate) else _smallest(field.name, values)
-    return Places(**merged)
+    return Layout(**merged)
 
 
 def _smallest(name: str, values: list[float]) -> float:
@@ -113,7 +113,7 @@ def _smallest(name: str, values: list[float]) -> float:
     return min(1.0, len(values) * min(values)) if name.endswith("_p") else min(values)
 
 
-def measure_one(study: Study, name: str) -> Places:
+def measure_one(study: Study, name: str) -> Layout:
     """Measure one plane."""
     test, train = study.codes(name), study.codes(name, "train")
     gaussians = class_gaussians(train)
@@ -124,7 +124,7 @@ def measure_one(study: Study, name: str) -> Places:
     even, odd = (test.take(np.arange(start, len(test), 2)) for start in (0, 1))
     halves, halves_p = same_picture(even, odd, between)
     across, across_p = same_picture(train, test, between)
-    return Places(
+    return Layout(
         bayes=Estimate(compared.bayes_accuracy, compared.bayes_accuracy_error),
         chance=compared.chance,
         overlapping=Estimate(float((compared.overlap[pairs] > SHARED).mean())),
@@ -140,19 +140,19 @@ def measure_one(study: Study, name: str) -> Places:
     )
 
 
-def decide(found: Places) -> list[Claim]:
-    """The claims on places."""
+def decide(found: Layout) -> list[Claim]:
+    """The claims on where classes lie."""
     return [*_on_the_classes(found), *_on_the_picture(found)]
 
 
-def _on_the_classes(found: Places) -> list[Claim]:
+def _on_the_classes(found: Layout) -> list[Claim]:
     """Where the classes lie."""
     return [
         Claim(
             "2a",
             "first document",
             "VAE: each digit has its own place in the plane, even though several overlap.",
-            "Share of test codes whose class the Bayes rule of the class Gaussians names rightly",
+            "Share of test codes classified correctly by the Bayes rule of the class Gaussians",
             "Above one half.",
             f"{found.bayes.percent}; chance {100 * found.chance:.1f} %",
             above(found.bayes, 0.5),
@@ -181,7 +181,7 @@ def _on_the_classes(found: Places) -> list[Claim]:
     ]
 
 
-def _on_the_picture(found: Places) -> list[Claim]:
+def _on_the_picture(found: Layout) -> list[Claim]:
     """Whether other images give the same picture, and what ellipses hold."""
     return [
         Claim(

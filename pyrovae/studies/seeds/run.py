@@ -21,7 +21,7 @@ from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import load_weights, save_weights
 
 
-def conduct(
+def run_study(
     budget: Budget,
     folder: Path,
     *,
@@ -88,7 +88,7 @@ def choose(only: Sequence[int] | None) -> list[Experiment]:
 
 
 def load_or_train_classifier(budget: Budget, data: ImageSet, folder: Path, device: str) -> Classifier:
-    """The classifier that judges pictures: the one that is kept in the folder, or a new one, kept there."""
+    """The classifier of pictures: the one that is kept in the folder, or a new one, kept there."""
     path = folder / f"classifier-{data.name}-{budget.classifier_epochs}.safetensors"
     if path.exists():
         classifier = Classifier(data.image_shape, data.num_classes)

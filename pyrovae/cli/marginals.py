@@ -1,8 +1,8 @@
 """Look closely at a few images: the posterior of each latent dimension beside the prior, with its KL."""
 
 from pyrovae.cli.options import add_shared, run_parser
-from pyrovae.latent import closeup
-from pyrovae.plots import new_figure, plot_closeup, save_figure
+from pyrovae.latent import marginals
+from pyrovae.plots import new_figure, plot_marginals, save_figure
 from pyrovae.runs.loading import open_run, picture
 
 
@@ -15,10 +15,10 @@ def main(description: str | None = None) -> None:
     options = parser.parse_args()
     run = open_run(options.run, options.data_dir)
 
-    found = closeup(run.model, run.split(options.split).take(options.images), dims=options.dims)
+    found = marginals(run.model, run.split(options.split).take(options.images), dims=options.dims)
     columns = 1 + len(found.dims)
     figure, axes = new_figure(1.3 * columns + 0.4, 0.95 * len(options.images) + 0.3, columns, len(options.images))
-    plot_closeup(found, run.data.class_names, axes)
-    output = picture(options.run, options.output, "closeup")
+    plot_marginals(found, run.data.class_names, axes)
+    output = picture(options.run, options.output, "marginals")
     save_figure(figure, output)
     print(f"{found}\n{output}")

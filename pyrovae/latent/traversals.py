@@ -1,4 +1,4 @@
-"""Walks through the latent space: grids, single axes, all classes at one code, and lines between two codes."""
+"""Traversals of the latent space: grids, single axes, all classes at one code, and lines between two codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Path = Literal["linear", "spherical", "quantile"]
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class Traversal:
     """Images decoded at known codes.
 
     Attributes:
@@ -30,7 +30,7 @@ class Walk:
     labels: np.ndarray | None
 
 
-def walk(model: LatentVariableModel, coordinates: np.ndarray, labels: np.ndarray | int | None = None) -> Walk:
+def traverse(model: LatentVariableModel, coordinates: np.ndarray, labels: np.ndarray | int | None = None) -> Traversal:
     """Decode a grid of codes.
 
     Args:
@@ -48,10 +48,10 @@ def walk(model: LatentVariableModel, coordinates: np.ndarray, labels: np.ndarray
     labels = None if labels is None or not shapes.num_classes else np.broadcast_to(labels, (rows, columns))
     z = torch.as_tensor(coordinates, dtype=torch.float32).reshape(-1, dim)
     y = None if labels is None else torch.as_tensor(labels.copy()).flatten()
-    return Walk(decode(model, z, y).unflatten(0, (rows, columns)).numpy(), coordinates, labels)
+    return Traversal(decode(model, z, y).unflatten(0, (rows, columns)).numpy(), coordinates, labels)
 
 
-def grid(
+def grid_around(
     centre: np.ndarray, *, rows: int = 9, columns: int = 9, step: float = 0.5, dims: tuple[int, int] = (0, 1)
 ) -> np.ndarray:
     """Codes on a grid around a code, (rows, columns, latent_dim).
@@ -63,7 +63,7 @@ def grid(
         rows: Codes from top to bottom.
         columns: Codes from left to right.
         step: Distance of neighbours, in units of the code.
-        dims: The two dimensions to walk along.
+        dims: The two dimensions to traverse.
 
     Raises:
         ValueError: If the code has one dimension only, a dimension does not exist, or a size is not positive.
@@ -72,7 +72,9 @@ def grid(
     if rows < 1 or columns < 1 or not step > 0:
         raise ValueError(f"a grid needs rows, columns and a positive step, got {rows}, {columns} and {step}")
     if len(centre) < 2:
-        raise ValueError(f"a grid needs a code of at least two dimensions, this one has {len(centre)}: walk its axes")
+        raise ValueError(
+            f"a grid needs a code of at least two dimensions, this one has {len(centre)}: traverse its axes"
+        )
     first, second = dims
     if first == second or not all(0 <= d < len(centre) for d in dims):
         raise ValueError(f"a grid needs two different dimensions from 0 to {len(centre) - 1}, got {dims}")
@@ -82,7 +84,7 @@ def grid(
     return codes
 
 
-def axes(centre: np.ndarray, values: Sequence[float], dims: Sequence[int] | None = None) -> np.ndarray:
+def axes_through(centre: np.ndarray, values: Sequence[float], dims: Sequence[int] | None = None) -> np.ndarray:
     """Codes along single dimensions, one row each, (len(dims), len(values), latent_dim).
 
     Args:
@@ -103,7 +105,7 @@ def axes(centre: np.ndarray, values: Sequence[float], dims: Sequence[int] | None
     return codes
 
 
-def every_class(model: LatentVariableModel, codes: np.ndarray) -> Walk:
+def every_class(model: LatentVariableModel, codes: np.ndarray) -> Traversal:
     """Decode each code with every label: the style is held, the class changes; one row for each code.
 
     Args:
@@ -116,10 +118,10 @@ def every_class(model: LatentVariableModel, codes: np.ndarray) -> Walk:
     if not model.shapes.num_classes:
         raise ValueError("this model does not look at labels, so a code has one image: use a CVAE")
     labels = np.arange(model.shapes.num_classes)
-    return walk(model, np.repeat(np.asarray(codes)[:, None], len(labels), 1), np.tile(labels, (len(codes), 1)))
+    return traverse(model, np.repeat(np.asarray(codes)[:, None], len(labels), 1), np.tile(labels, (len(codes), 1)))
 
 
-def line(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path = "linear") -> np.ndarray:
+def interpolate(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path = "linear") -> np.ndarray:
     """Codes from one code to another, both included, (steps, latent_dim).
 
     Args:

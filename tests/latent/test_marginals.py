@@ -8,7 +8,7 @@ from pyrovae import CVAE, VAE, Autoencoder
 from pyrovae import posteriors as q
 from pyrovae import priors as p
 from pyrovae.data import ImageSet, Split, fixed_split, to_unit
-from pyrovae.latent import closeup, encode
+from pyrovae.latent import encode, marginals
 from pyrovae.latent.codes import prior_moments
 from pyrovae.objectives import kl_per_dimension
 
@@ -35,7 +35,7 @@ FAMILIES = {
 def test_densities_are_densities(name: str, split: Split) -> None:
     posterior, prior, exact = FAMILIES[name]
     model = VAE((1, 8, 8), 2, posterior=posterior, prior=prior)
-    found = closeup(model, split, points=600)
+    found = marginals(model, split, points=600)
     assert found.exact == exact
     assert found.points.shape == found.posterior.shape == found.prior.shape == (4, 2, 600)
     for density in (found.posterior, found.prior):
@@ -51,12 +51,12 @@ def test_kl_is_the_closed_form(prior: type, split: Split) -> None:
     with torch.no_grad():
         model.posterior.head.bias[3:] = torch.tensor([-3.0, 0.0, -1.0])  # narrow, as wide as the prior, between
         closed = kl_per_dimension(model.posterior(to_unit(split.images)), model.prior(None))
-    np.testing.assert_allclose(closeup(model, split, points=800).kl, closed, rtol=0.01, atol=0.005)
+    np.testing.assert_allclose(marginals(model, split, points=800).kl, closed, rtol=0.01, atol=0.005)
 
 
 def test_marginals_of_a_correlated_posterior_are_its_own(split: Split) -> None:
     model = VAE((1, 8, 8), 3, posterior=q.FullNormal)
-    found = closeup(model, split, dims=[2])
+    found = marginals(model, split, dims=[2])
     with torch.no_grad():
         own = model.posterior(to_unit(split.images))
         normal = torch.distributions.Normal(own.mean[:, 2:], own.covariance_matrix[:, 2, 2:].sqrt())
@@ -70,7 +70,7 @@ def test_kernel_estimates_are_near_the_truth(split: Split) -> None:
     with torch.no_grad():
         for parameter in model.posterior.head.parameters():
             parameter.zero_()
-    found = closeup(model, split)
+    found = marginals(model, split)
     normal = np.exp(-(found.points**2) / 2) / np.sqrt(2 * np.pi)
     spread = model.posterior(to_unit(split.images)).variance.sqrt()
     if torch.allclose(spread, torch.ones_like(spread)):
@@ -83,18 +83,18 @@ def test_a_conditional_models_prior_is_its_classs_own(split: Split) -> None:
     model = CVAE((1, 8, 8), 10, 2, prior=lambda shapes: prior(shapes, per_class=True))
     with torch.no_grad():
         next(iter(model.prior.parameters())).copy_(torch.arange(10.0)[:, None].expand(10, 2))
-    found = closeup(model, split)
+    found = marginals(model, split)
     peak = np.take_along_axis(found.points, found.prior.argmax(-1, keepdims=True), -1)[..., 0]
     np.testing.assert_allclose(peak, np.repeat(split.labels.numpy()[:, None], 2, 1), atol=0.1)
 
 
 def test_what_cannot_be_is_said(split: Split) -> None:
     with pytest.raises(ValueError, match="an autoencoder's code is a point"):
-        closeup(Autoencoder((1, 8, 8), 2), split)
+        marginals(Autoencoder((1, 8, 8), 2), split)
     with pytest.raises(ValueError, match="dimensions 0 to 1, got"):
-        closeup(VAE((1, 8, 8), 2), split, dims=[2])
+        marginals(VAE((1, 8, 8), 2), split, dims=[2])
     with pytest.raises(ValueError, match="the split is empty"):
-        closeup(VAE((1, 8, 8), 2), split.take([]))
+        marginals(VAE((1, 8, 8), 2), split.take([]))
 
 
 @pytest.mark.parametrize("name", ["full", "low rank", "mixture", "flow"])
