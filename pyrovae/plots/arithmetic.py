@@ -54,7 +54,7 @@ def plot_effect(effect: AttributeEffect, axes: Sequence[Axes]) -> Sequence[Axes]
             zorder=3 if own else 2,
         )
     axes[0].axhline(0, color="#999999", linewidth=0.8)
-    axes[0].set(ylabel="mean change, in its scales")
+    axes[0].set(ylabel="mean change, in its spreads")
     if effect.attributes:
         axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes[1].plot(effect.alphas, effect.alphas, color="#999999", linewidth=0.8, linestyle="--", label="α")
