@@ -14,6 +14,9 @@ class Estimate:
 
     An error that is NaN is not known. Of two independent estimates each kind of error is combined by itself.
 
+    >>> print(Estimate(-23.404, sampling=0.203, monte_carlo=0.004) - Estimate(-23.27, sampling=0.208))
+    -0.1340 ± 0.0040 (Monte Carlo) ± 0.2906 (sampling)
+
     Attributes:
         value: The number.
         sampling: Standard error as an estimate for all images (or seeds) of which these are a sample. It is what a
