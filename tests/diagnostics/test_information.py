@@ -92,3 +92,12 @@ def test_what_has_no_parts(few_digits: ImageSet) -> None:
         split_kl(VAE((1, 8, 8), 2), split.take([0]))
     with pytest.raises(ValueError, match="a code of two dimensions, this model has 3"):
         density_ratio(VAE((1, 8, 8), 3), split)
+
+
+def test_codes_that_know_nothing_of_the_image_carry_no_information(few_digits: ImageSet) -> None:
+    model = VAE((1, 8, 8), 2)
+    with torch.no_grad():
+        model.posterior.head.weight.zero_()
+    found = split_kl(model, fixed_split(few_digits.split("validation"), "dynamic").take(range(5)))
+    assert found.information.value == pytest.approx(0, abs=1e-5)
+    assert found.information_above.value == pytest.approx(0, abs=1e-5)

@@ -14,6 +14,13 @@ from pyrovae.metrics.codes import code_accuracy
 from pyrovae.metrics.samples import draw_images, precision_recall, sample_quality
 
 
+def test_the_radius_of_a_ball_is_that_of_its_kth_neighbour() -> None:
+    line = np.arange(6.0)[:, None]
+    assert precision_recall(line, line + 0.9, k=1)[0] == 1  # neighbours are 1 apart
+    assert precision_recall(line[::2], line + 0.9, k=1)[0] == 1
+    assert precision_recall(line, 10 + line, k=1) == (0, 0)
+
+
 def test_precision_falls_with_strange_samples_and_recall_with_missing_ones() -> None:
     rng = np.random.default_rng(0)
     real = np.concatenate([rng.normal(size=(300, 2)), rng.normal(size=(300, 2)) + 100])
