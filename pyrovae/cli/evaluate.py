@@ -13,7 +13,7 @@ from pyrovae.data import PixelPolicy
 from pyrovae.diagnostics.information import density_ratio
 from pyrovae.files import replace_text
 from pyrovae.inference.annealing import Annealing
-from pyrovae.metrics.report import Budget, Policy, Report, check_comparable, compare, evaluate
+from pyrovae.metrics.report import EvaluationBudget, Policy, Report, check_comparable, compare_reports, evaluate
 from pyrovae.metrics.samples import trained_classifier
 from pyrovae.plots import new_figure, plot_density_ratio, save_figure
 from pyrovae.runs.loading import open_run, picture
@@ -47,7 +47,9 @@ def main(description: str | None = None) -> None:
         other = Report.read(Path(options.against) / file)
         check_comparable(policy, other.policy, (str(run.path), options.against))
     annealing = Annealing(options.ais, engine=options.engine) if options.ais else None
-    budget = Budget(options.images, options.samples, options.points, options.engine, annealing, others=options.others)
+    budget = EvaluationBudget(
+        options.images, options.samples, options.points, options.engine, annealing, others=options.others
+    )
     if options.classifier:
         predict = trained_classifier(run.data, run.pixels, seed=options.seed, device=device_of(run.model))
     with ExitStack() as bars:
@@ -73,4 +75,4 @@ def main(description: str | None = None) -> None:
         plot_density_ratio(density_ratio(run.model, split.take(range(min(len(split), options.others)))), ax)
         save_figure(figure, picture(run.path, None, "aggregate_posterior"))
     if other is not None:
-        print(compare(report, other, (str(run.path), options.against)))
+        print(compare_reports(report, other, (str(run.path), options.against)))

@@ -2,12 +2,12 @@
 
 from pyrovae.metrics.codes import CodeAccuracy, code_accuracy
 from pyrovae.metrics.rate_distortion import RateDistortion, rate_distortion
-from pyrovae.metrics.report import Budget, Policy, Report, Row, check_comparable, compare, evaluate
+from pyrovae.metrics.report import EvaluationBudget, Policy, Report, Row, check_comparable, compare_reports, evaluate
 from pyrovae.metrics.samples import SampleQuality, precision_recall, sample_quality, trained_classifier
 
 __all__ = [
-    "Budget",
     "CodeAccuracy",
+    "EvaluationBudget",
     "Policy",
     "RateDistortion",
     "Report",
@@ -15,7 +15,7 @@ __all__ = [
     "SampleQuality",
     "check_comparable",
     "code_accuracy",
-    "compare",
+    "compare_reports",
     "evaluate",
     "precision_recall",
     "rate_distortion",

@@ -111,7 +111,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Budget:
+class EvaluationBudget:
     """How much a report may cost.
 
     Attributes:
@@ -208,7 +208,7 @@ def evaluate(
     model: LatentVariableModel,
     split: Split,
     policy: Policy,
-    budget: Budget = Budget(),
+    budget: EvaluationBudget = EvaluationBudget(),
     *,
     train: Split | None = None,
     judge: Callable[[np.ndarray], Predictions] | None = None,
@@ -262,7 +262,7 @@ def check_comparable(first: Policy, second: Policy, names: tuple[str, str]) -> N
             )
 
 
-def compare(first: Report, second: Report, names: tuple[str, str]) -> str:
+def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> str:
     """Two reports side by side: the numbers that were estimated in the same way, and their difference.
 
     Raises:
@@ -299,7 +299,7 @@ def _bound(model: LatentVariableModel, bound: ElboEstimate) -> Iterable[Row]:
 def _likelihoods(
     model: LatentVariableModel,
     few: Split,
-    budget: Budget,
+    budget: EvaluationBudget,
     seed: int,
     progress: Callable[[str, int], Callable[[int], object]],
 ) -> Iterable[Row]:
@@ -332,7 +332,7 @@ def _likelihoods(
 def _annealed(
     model: LatentVariableModel,
     few: Split,
-    budget: Budget,
+    budget: EvaluationBudget,
     seed: int,
     progress: Callable[[str, int], Callable[[int], object]],
 ) -> Iterable[Row]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pyrovae.training.history import History, Row
+from pyrovae.training.history import EpochRow, History
 from pyrovae.training.learner import Losses
 from pyrovae.training.run_folder import RunFolder
 
@@ -34,8 +34,8 @@ class Logger:
 
     def __init__(
         self,
-        evaluate: Callable[[], Row],
-        warn: Callable[[Row], str | None],
+        evaluate: Callable[[], EpochRow],
+        warn: Callable[[EpochRow], str | None],
         images: int,
         score: str,
         *,
@@ -75,9 +75,9 @@ class Logger:
             f"{plus} KL {kl:.2f} nats/image  {seen / self.step_seconds:,.0f} images/s"
         )
 
-    def end_epoch(self, epoch: int, step: int, settings: dict[str, float], seconds: float) -> Row:
+    def end_epoch(self, epoch: int, step: int, settings: dict[str, float], seconds: float) -> EpochRow:
         """Make the epoch's row, and begin the next one."""
-        row: Row = {"epoch": epoch, "step": step, **settings}
+        row: EpochRow = {"epoch": epoch, "step": step, **settings}
         row |= {name: value / self._images for name, value in self.sums.items()}
         row |= self._evaluate()
         row |= {"images_per_second": self._images / max(self.step_seconds, 1e-9), "seconds": seconds}

@@ -21,7 +21,7 @@ from pyrovae.training.batches import Batches
 from pyrovae.training.checkpoint import Checkpointer
 from pyrovae.training.checks import check_optimizer, check_shapes, check_support
 from pyrovae.training.early_stopping import EarlyStopping
-from pyrovae.training.history import History, Row, elbo_columns
+from pyrovae.training.history import EpochRow, History, elbo_columns
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.learner import Learner
 from pyrovae.training.logger import Logger
@@ -192,13 +192,13 @@ class Trainer:
         splits = batches.evaluated()
         watched = "validation" if "validation" in splits else "train"
 
-        def evaluate() -> Row:
-            row: Row = {}
+        def evaluate() -> EpochRow:
+            row: EpochRow = {}
             for name, split in splits.items():
                 row |= elbo_columns(name, estimate_elbo(model, split, seed=self.seed))
             return row
 
-        def warn(row: Row) -> str | None:
+        def warn(row: EpochRow) -> str | None:
             active, kl = int(row[f"{watched}_active_units"]), row[f"{watched}_kl"]
             return collapse_warning(active, model.shapes.latent_dim, kl)
 

@@ -14,7 +14,7 @@ from pyrovae.data import ImageSet, fixed_split
 from pyrovae.estimates import Estimate
 from pyrovae.factory.build import build_model, instantiate
 from pyrovae.metrics import report
-from pyrovae.metrics.report import Budget, Policy, Report, Row, compare
+from pyrovae.metrics.report import EvaluationBudget, Policy, Report, Row, compare_reports
 from pyrovae.metrics.report import evaluate as evaluate_model
 from pyrovae.runs.config_file import create_run
 from pyrovae.runs.training import parse_training
@@ -133,7 +133,7 @@ def test_numbers_before_an_error_are_no_part_of_the_report(few_digits: ImageSet,
 
     monkeypatch.setattr(report, "quadrature", fails)
     split, policy = fixed_split(few_digits.split("validation"), "dynamic"), Policy("few", "test", "dynamic", "NLL")
-    found = evaluate_model(VAE((1, 8, 8), 2), split, policy, Budget(images=4, samples=3, others=10))
+    found = evaluate_model(VAE((1, 8, 8), 2), split, policy, EvaluationBudget(images=4, samples=3, others=10))
     assert found.missing["log p(x)"] == "too few points"
     assert "log p(x) at least" not in [row.name for row in found.rows]
 
@@ -145,14 +145,14 @@ def test_an_error_that_is_no_answer_is_not_swallowed(few_digits: ImageSet, monke
     monkeypatch.setattr(report, "quadrature", broken)
     split, policy = fixed_split(few_digits.split("validation"), "dynamic"), Policy("few", "test", "dynamic", "NLL")
     with pytest.raises(ValueError, match="a bug"):
-        evaluate_model(VAE((1, 8, 8), 2), split, policy, Budget(images=4, samples=3, others=10))
+        evaluate_model(VAE((1, 8, 8), 2), split, policy, EvaluationBudget(images=4, samples=3, others=10))
 
 
 def test_only_numbers_of_one_kind_are_compared() -> None:
     policy = Policy("mnist", "test", "dynamic", "NLL")
     rows = (Row("log p(x)", Estimate(-90.0, monte_carlo=0.3), 100, "k = 10"), Row("KL", Estimate(10.0), 100, ""))
     other = (Row("log p(x)", Estimate(-91.0, monte_carlo=0.4), 100, "k = 10"), Row("KL", Estimate(12.0), 200, ""))
-    text = compare(Report(policy, 0, rows), Report(policy, 1, other), ("a", "b"))
+    text = compare_reports(Report(policy, 0, rows), Report(policy, 1, other), ("a", "b"))
     assert "+1 = 2.0 errors" in text
     assert "KL" not in text
     with pytest.raises(ValueError, match="no evaluation of pyrovae"):
