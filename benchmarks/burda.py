@@ -20,8 +20,9 @@ from torch import nn
 
 import pyrovae
 from pyrovae.data import ImageSet, Split, fixed_split, to_unit
-from pyrovae.evaluation import estimate_elbo, importance_weighted
 from pyrovae.files import replace_text
+from pyrovae.inference.elbo import estimate_elbo
+from pyrovae.inference.importance import importance_weighted
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.objectives import Objective
 from pyrovae.runtime import seeded
@@ -74,12 +75,12 @@ def measure(model: pyrovae.VAE, test: Split, options: argparse.Namespace) -> dic
     bound = estimate_elbo(model, test, seed=options.seed)
     likelihood = importance_weighted(model, few, 5000, engine="compiled", seed=options.seed)
     return {
-        "negative_elbo": bound.negative_elbo,
-        "kl": bound.kl,
+        "negative_elbo": bound.negative_elbo.value,
+        "kl": bound.kl.value,
         "active_units": bound.active_units,
         "nll": -likelihood.mean,
         "nll_error": likelihood.mean_error,
-        "nll_spread": likelihood.spread,
+        "nll_spread": likelihood.estimate.sampling,
         "nll_images": len(few),
         "nll_k": 5000,
     }

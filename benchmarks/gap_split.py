@@ -17,9 +17,13 @@ from surroundings import surroundings
 
 import pyrovae
 from pyrovae.data import fixed_split
-from pyrovae.evaluation import Annealing, annealed, importance_weighted
+from pyrovae.diagnostics.gap import compare
+from pyrovae.estimates import PerImage
 from pyrovae.files import replace_text
-from pyrovae.inspection import Estimate, compare, fit_local, nuts_posterior
+from pyrovae.inference.annealing import Annealing, annealed
+from pyrovae.inference.importance import importance_weighted
+from pyrovae.inference.local import fit_local
+from pyrovae.inference.nuts import nuts_posterior
 from pyrovae.training.run_folder import load_weights
 
 RESULTS = Path(__file__).parent / "results" / "gap_split.json"
@@ -43,7 +47,7 @@ def main() -> None:
     load_weights(Path(options.runs_dir) / f"burda-vae-k1-seed{options.seed}" / "model.safetensors", model)
     test, settings = fixed_split(data.split("test"), "dynamic"), Annealing(options.temperatures, start="guide")
     numbers = [i * len(test) // options.images for i in range(options.images)]
-    found: dict[str, list[Estimate]] = {}
+    found: dict[str, list[PerImage]] = {}
     for first in range(0, len(numbers), options.group):
         few = test.take(numbers[first : first + options.group])
         chains = {"warmup": options.transitions, "draws": options.transitions, "together": options.group}
@@ -52,16 +56,17 @@ def main() -> None:
         comparison = compare(model, few, truth, best=best, evidence=evidence, samples=2000, seed=options.seed)
         guided = importance_weighted(model, few, 5000, seed=options.seed)
         again = compare(model, few, truth, best=best, samples=2000, seed=options.seed).log_evidence
-        print(f"{truth.diagnosis()}\n{comparison}\nby codes: {again.mean:.2f} ± {again.mean_error:.2g}; {guided}")
+        print(f"{truth.diagnosis()}\n{comparison}\nby codes: {again.mean}; {guided}")
         parts = {name: getattr(comparison, name) for name in PARTS} | {"log_evidence_by_moments": again}
-        parts["log_evidence_by_guide"] = Estimate(guided.log_likelihood, guided.error)
+        parts["log_evidence_by_guide"] = PerImage(guided.log_likelihood, guided.error)
         for name, part in parts.items():
             found.setdefault(name, []).append(part)
         whole = {
-            name: Estimate(*map(np.concatenate, zip(*[(p.value, p.error) for p in each], strict=True)))
+            name: PerImage(*map(np.concatenate, zip(*[(p.value, p.error) for p in each], strict=True)))
             for name, each in found.items()
         }
-        row = {name: {"mean": e.mean, "error": e.mean_error, "spread": e.spread} for name, e in whole.items()}
+        means = {name: each.mean for name, each in whole.items()}
+        row = {n: {"mean": e.value, "error": e.monte_carlo, "spread": e.sampling} for n, e in means.items()}
         row |= {"images": len(whole["gap"].value), "seed": options.seed, "log_evidence_is": comparison.method}
         row |= {"published": PUBLISHED, **surroundings()}
         replace_text(RESULTS, json.dumps(row, indent=1) + "\n")

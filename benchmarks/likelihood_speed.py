@@ -19,8 +19,8 @@ from torch import nn
 
 import pyrovae
 from pyrovae.data import Split
-from pyrovae.evaluation import importance_weighted
 from pyrovae.files import replace_text
+from pyrovae.inference.importance import importance_weighted
 from pyrovae.networks import MLPDecoder, MLPEncoder
 
 RESULTS = Path(__file__).parent / "results"

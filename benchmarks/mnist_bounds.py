@@ -18,7 +18,7 @@ from surroundings import surroundings
 
 import pyrovae
 from pyrovae.data import ImageSet, fixed_split
-from pyrovae.evaluation import estimate_elbo
+from pyrovae.inference.elbo import estimate_elbo
 from pyrovae.likelihoods import CrossEntropy
 from pyrovae.runtime import seeded
 
@@ -54,9 +54,9 @@ def train(name: str, latent_dim: int, seed: int, data: ImageSet, epochs: int, en
         "seed": seed,
         "epochs": epochs,
         "seconds": round(seconds, 1),
-        "reconstruction": test.reconstruction,
-        "kl": test.kl,
-        "bound": test.negative_elbo,
+        "reconstruction": test.reconstruction.value,
+        "kl": test.kl.value,
+        "bound": test.negative_elbo.value,
         **surroundings(),
     }
 

@@ -15,9 +15,11 @@ from surroundings import surroundings
 
 import pyrovae
 from pyrovae.data import fixed_split
-from pyrovae.evaluation import code_accuracy, estimate_elbo, importance_weighted
 from pyrovae.files import replace_text
+from pyrovae.inference.elbo import estimate_elbo
+from pyrovae.inference.importance import importance_weighted
 from pyrovae.latent import encode
+from pyrovae.metrics.codes import code_accuracy
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.runtime import seeded
 from pyrovae.training.run_folder import load_weights
@@ -81,7 +83,7 @@ def main() -> None:
                     "epochs_at_most": options.epochs,
                     "epochs": len(history.rows),
                     "seconds": round(history.rows[-1]["seconds"], 1),
-                    "elbo": -bound.negative_elbo,
+                    "elbo": -bound.negative_elbo.value,
                     "log_likelihood_k_500": likelihood.mean,
                     "error": likelihood.mean_error,
                     "images": len(few),

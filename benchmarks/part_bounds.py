@@ -22,7 +22,8 @@ from surroundings import surroundings
 import pyrovae
 from pyrovae import likelihoods, networks, posteriors, priors
 from pyrovae.data import ImageSet, PixelPolicy, fixed_split
-from pyrovae.evaluation import estimate_elbo, importance_weighted
+from pyrovae.inference.elbo import estimate_elbo
+from pyrovae.inference.importance import importance_weighted
 from pyrovae.objectives import TraceELBO
 from pyrovae.runtime import seeded
 
@@ -92,11 +93,11 @@ def train(row: Row, seed: int, data: ImageSet, epochs: int, engine: str) -> dict
         "epochs": epochs,
         "unit": row.unit,
         "seconds": round(seconds, 1),
-        "reconstruction": bound.reconstruction,
-        "kl": bound.kl,
+        "reconstruction": bound.reconstruction.value,
+        "kl": bound.kl.value,
         "active_units": bound.active_units,
-        "negative_elbo": bound.negative_elbo,
-        "negative_elbo_of_first": estimate_elbo(model, first, seed=seed).negative_elbo,
+        "negative_elbo": bound.negative_elbo.value,
+        "negative_elbo_of_first": estimate_elbo(model, first, seed=seed).negative_elbo.value,
         "negative_log_likelihood_of_first": -likelihood.mean,
         "bits_per_dim": likelihood.bits_per_dim(int(np.prod(data.image_shape))),
         **surroundings(),
@@ -112,12 +113,14 @@ def table(runs: list[dict]) -> str:
             mine = [run for run in runs if run["row"] == row.part]
             if mine:
                 keys = ("negative_elbo", "negative_log_likelihood_of_first", "bits_per_dim")
-                columns = [_spread([run[key] for run in mine], 3 if key == "bits_per_dim" else 2) for key in keys]
+                columns = [
+                    _evenly_spaced([run[key] for run in mine], 3 if key == "bits_per_dim" else 2) for key in keys
+                ]
                 lines.append(f"| {row.part} | {' | '.join(columns)} | {len(mine)} |")
     return "\n".join(lines)
 
 
-def _spread(values: list[float], digits: int) -> str:
+def _evenly_spaced(values: list[float], digits: int) -> str:
     deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{deviation}"
 

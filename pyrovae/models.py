@@ -20,6 +20,16 @@ from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
 from pyrovae import likelihoods, networks, posteriors, priors
+from pyrovae.contracts import (
+    Likelihood,
+    NotApplicable,
+    Posterior,
+    Prior,
+    as_likelihood,
+    as_posterior,
+    as_prior,
+    name_of,
+)
 from pyrovae.runtime import frozen
 from pyrovae.shapes import ImageShape, Shapes
 
@@ -28,6 +38,13 @@ DecoderFactory = Callable[[Shapes, int], networks.Decoder]
 PriorFactory = Callable[[Shapes], priors.Prior]
 LikelihoodFactory = Callable[[Shapes, likelihoods.DecoderFactory], likelihoods.Likelihood]
 PosteriorFactory = Callable[[Shapes, networks.Encoder], posteriors.Posterior]
+
+
+_AS_PART: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "prior": as_prior,
+    "likelihood": as_likelihood,
+    "posterior": as_posterior,
+}
 
 
 class LatentVariableModel(nn.Module):
@@ -44,12 +61,30 @@ class LatentVariableModel(nn.Module):
         posterior: Module from images and labels to q(z | x, y).
     """
 
+    prior: Prior
+    likelihood: Likelihood
+    posterior: Posterior
+
     def __init__(self, shapes: Shapes, prior: nn.Module, likelihood: nn.Module, posterior: nn.Module) -> None:
         super().__init__()
         self.shapes = shapes
-        self.prior = prior
-        self.likelihood = likelihood
-        self.posterior = posterior
+        self.prior = as_prior(prior)
+        self.likelihood = as_likelihood(likelihood)
+        self.posterior = as_posterior(posterior)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A part that is put in another's place later is wrapped like those that the model is built from.
+        super().__setattr__(name, _AS_PART[name](value) if name in _AS_PART else value)
+
+    def need_bound(self, otherwise: str) -> None:
+        """Refuse a model whose codes have no densities, so that there is no bound of log p(x).
+
+        Raises:
+            NotApplicable: If the prior is not scored or the posterior is a point; `otherwise` says what does not exist.
+        """
+        if not self.prior.scored:
+            raise NotApplicable(otherwise)
+        self.posterior.need_density(otherwise)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """The generative program: a code from the prior, an image from the likelihood."""
@@ -61,6 +96,15 @@ class LatentVariableModel(nn.Module):
         """The inference program: a code from the posterior of each image."""
         with pyro.plate("images", len(x)):
             pyro.sample("z", self.posterior(x, y))
+
+
+def labels_in_turn(model: LatentVariableModel, count: int, device: torch.device) -> Tensor | None:
+    """Labels of so many images to draw, (count,): all classes in turn.
+
+    None for a model without labels, whose prior is then p(z), also where it has labelled components.
+    """
+    classes = model.shapes.num_classes
+    return torch.arange(count, device=device) % classes if classes else None
 
 
 class VAE(LatentVariableModel):
@@ -174,23 +218,21 @@ def _build(
     prior: PriorFactory,
     likelihood: LikelihoodFactory,
     posterior: PosteriorFactory,
-) -> tuple[nn.Module, nn.Module, nn.Module]:
+) -> tuple[Prior, Likelihood, Posterior]:
     """The three parts: finished modules as they are, the others from their factories.
 
     Raises:
         ValueError: If one is no part, or they do not go together.
     """
     if isinstance(posterior, nn.Module):
-        q: nn.Module = posterior
+        q = as_posterior(posterior)
     else:
-        q = _part("posterior", posterior, shapes, _part("encoder", encoder, shapes))
-    p = _part("prior", prior, shapes)
-    attach = getattr(p, "attach", None)
-    if attach is not None:  # such as that of a VampPrior, which is made of the posterior
-        attach(q)
+        q = as_posterior(_part("posterior", posterior, shapes, _part("encoder", encoder, shapes)))
+    p = as_prior(_part("prior", prior, shapes))
+    p.attach(q)  # a VampPrior is made of the posterior
     _check_parts(shapes, p, q)
-    make_decoder = _decoder_factory(shapes, decoder, getattr(q, "periodic", False))
-    return p, _part("likelihood", likelihood, shapes, make_decoder), q
+    make_decoder = _decoder_factory(shapes, decoder, q.periodic)
+    return p, as_likelihood(_part("likelihood", likelihood, shapes, make_decoder)), q
 
 
 _SLOTS = {
@@ -261,19 +303,17 @@ def _decoder_factory(shapes: Shapes, decoder: DecoderFactory, periodic: bool) ->
     return build
 
 
-def _check_parts(shapes: Shapes, prior: nn.Module, posterior: nn.Module) -> None:
+def _check_parts(shapes: Shapes, prior: Prior, posterior: Posterior) -> None:
     """Refuse a posterior that puts codes where the prior has no density, or that has none itself."""
-    p, q = type(prior).__name__, type(posterior).__name__
-    if isinstance(prior, priors.Unscored):
+    p, q = name_of(prior), name_of(posterior)
+    if not prior.scored:
         return
-    if not getattr(posterior, "has_density", True):
-        raise ValueError(
-            f"the posterior {q} is a point without a density, so there is no KL term from it to the prior {p}: "
-            f"use the model Autoencoder, or another posterior"
-        )
-    periodic = getattr(prior, "periodic", False)
-    if periodic != getattr(posterior, "periodic", False):
-        angles, other = (f"prior {p}", f"posterior {q}") if periodic else (f"posterior {q}", f"prior {p}")
+    posterior.need_density(
+        f"the posterior {q} is a point without a density, so there is no KL term from it to the prior {p}: "
+        f"use the model Autoencoder, or another posterior"
+    )
+    if prior.periodic != posterior.periodic:
+        angles, other = (f"prior {p}", f"posterior {q}") if prior.periodic else (f"posterior {q}", f"prior {p}")
         raise ValueError(
             f"the {angles} has codes that are angles and the {other} has not: use the prior VonMises and the posterior "
             f"WrappedNormal together"

@@ -6,66 +6,8 @@ python scripts/arithmetic.py runs/mnist-vae-2d --attribute class:3-vs:5 --images
 python scripts/arithmetic.py runs/celeba-vae-32d --attribute Smiling
 """
 
-import json
-from dataclasses import asdict
-
-import numpy as np
-
-from pyrovae import config
-from pyrovae.files import replace_text
-from pyrovae.latent import attribute_vector, effect, encode, find_attribute, move
-from pyrovae.plots import new_figure, plot_effect, plot_moves, save_figure
-
-
-def main() -> None:
-    """Find the vector on the training images, move test images along it, measure, draw."""
-    parser = config.Parser(description=__doc__)
-    parser.add_argument("run", type=str, help="Run folder, such as runs/NAME.")
-    parser.add_argument(
-        "--attribute",
-        type=str,
-        default="slant",
-        help="thickness, slant, length, height or width; class:3, class:3-vs:5; or a name of the set's own (Smiling).",
-    )
-    parser.add_argument(
-        "--share", type=float, default=0.5, help="Share of images on each side of a measured attribute."
-    )
-    parser.add_argument(
-        "--within_classes", type=bool, default=False, help="Whether to average the differences inside of each class."
-    )
-    parser.add_argument("--alphas", type=list[float], default=[-3, -2, -1, 0, 1, 2, 3], help="Multiples of the vector.")
-    parser.add_argument("--images", type=list[int], default=list(range(6)), help="Numbers of test images to draw.")
-    parser.add_argument("--measured", type=int, default=1000, help="Test images to measure, at most.")
-    parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
-    parser.add_argument("--output", type=str | None, default=None, help="Picture; by default in the run's figures.")
-    options = parser.parse_args()
-    run = config.open_run(options.run, options.data_dir)
-
-    has, lacks = find_attribute(
-        options.attribute, run.data.split("train"), run.data.attribute_names, share=options.share
-    )
-    train = encode(run.model, run.split("train"))
-    vector = attribute_vector(train, has, lacks, name=options.attribute, within_classes=options.within_classes)
-    test = run.split("test")
-    few = encode(run.model, test.take(options.images))
-    moved = effect(
-        run.model, encode(run.model, test.take(range(min(options.measured, len(test))))), vector, options.alphas
-    )
-    print(f"{vector}\n{moved}")
-
-    name = options.attribute.replace(":", "-")
-    output = config.picture(options.run, options.output, f"arithmetic-{name}")
-    figure, (ax,) = new_figure(0.65 * len(options.alphas) + 0.6, 0.65 * len(options.images) + 0.7)
-    names = [run.data.class_names[label] for label in few.labels]
-    plot_moves(move(run.model, few, vector.vector, options.alphas), options.alphas, ax, names)
-    save_figure(figure, output)
-    figure, axes = new_figure(11, 4, columns=2)
-    plot_effect(moved, axes)
-    save_figure(figure, output.with_stem(f"{output.stem}-effect"))
-    numbers = {"vector": asdict(vector), "effect": asdict(moved)}
-    replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1, default=np.ndarray.tolist) + "\n")
-    print(f"{output}\n{output.with_stem(f'{output.stem}-effect')}\n{output.with_suffix('.json')}")
-
+from pyrovae.cli import run_command
+from pyrovae.cli.arithmetic import main
 
 if __name__ == "__main__":
-    config.run_command(main)
+    run_command(main, __doc__)

@@ -6,73 +6,8 @@ python scripts/latent_space.py runs/mnist-vae-2d --against train
 python scripts/latent_space.py runs/mnist-cvae-10d --plane lda --images 5000 --colours viridis
 """
 
-import json
-from dataclasses import asdict
-from typing import Literal
-
-import numpy as np
-
-from pyrovae import config
-from pyrovae.files import replace_text
-from pyrovae.latent import MASSES, agreement, class_ellipses, class_gaussians, compare_classes, ellipse, encode
-from pyrovae.latent.codes import prior_moments
-from pyrovae.latent.gaussians import coverage_table
-from pyrovae.latent.planes import find_plane
-from pyrovae.plots import new_figure, plot_ellipses, save_figure
-
-
-def main() -> None:
-    """Encode, estimate, draw, print."""
-    parser = config.Parser(description=__doc__)
-    parser.add_argument("run", type=str, help="Run folder, such as runs/NAME.")
-    parser.add_argument("--split", type=config.SplitName, default="test", help="Which images.")
-    parser.add_argument("--images", type=int | None, default=None, help="So many of them; by default all.")
-    parser.add_argument("--masses", type=list[float], default=list(MASSES), help="Probabilities inside the ellipses.")
-    parser.add_argument("--classes", type=list[int] | None, default=None, help="Labels to draw; by default all.")
-    parser.add_argument("--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Which moments.")
-    parser.add_argument("--plane", type=Literal["pair", "pca", "lda"], default="pair", help="Which plane, above 2-D.")
-    parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The two dimensions of --plane pair.")
-    parser.add_argument("--shrink", type=float, default=0.0, help="Share by which covariances are made round.")
-    parser.add_argument(
-        "--against",
-        type=Literal["halves", "train", "validation", "test"] | None,
-        default=None,
-        help="Test whether another split, or the other half of this one, gives the same Gaussians.",
-    )
-    parser.add_argument("--colours", type=list[str] | str | None, default=None, help="Colours, or a colour map's name.")
-    parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
-    parser.add_argument("--output", type=str | None, default=None, help="Picture; by default in the run's figures.")
-    options = parser.parse_args()
-    run = config.open_run(options.run, options.data_dir)
-
-    settings = {"classes": options.classes, "estimate": options.estimate, "shrink": options.shrink}
-    codes = encode(run.model, run.split(options.split)).first(options.images)
-    comparison = compare_classes(codes, class_gaussians(codes, bootstrap=0, **settings))
-    plane = find_plane(codes, options.plane, options.dims)
-    seen = codes.project(plane.axes)
-    gaussians = class_gaussians(seen, bootstrap=0, **settings)
-    ellipses = class_ellipses(seen, gaussians, options.masses)
-    mean, covariance = prior_moments(run.model)
-    prior = [ellipse(plane.axes @ mean, plane.axes @ covariance @ plane.axes.T, mass) for mass in options.masses]
-
-    figure, (ax,) = new_figure(7.5, 6)
-    names = run.data.class_names
-    plot_ellipses(ellipses, names, ax, prior=prior, names=plane.names, colours=options.colours)
-    ax.set_title(f"{options.estimate} posterior of each class, {len(codes):,} {options.split} images")
-    output = config.picture(options.run, options.output, "class_ellipses")
-    save_figure(figure, output)
-
-    print(coverage_table(ellipses, seen, names))
-    print(comparison)
-    numbers = {name: np.asarray(value).tolist() for name, value in asdict(comparison).items()}
-    if options.against:
-        pair = codes.halves() if options.against == "halves" else (codes, encode(run.model, run.split(options.against)))
-        found = agreement(*(class_gaussians(part, **settings) for part in pair))
-        print(f"{options.split} against {options.against}: {found}")
-        numbers["agreement"] = {name: np.asarray(value).tolist() for name, value in asdict(found).items()}
-    replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
-    print(f"{output}\n{output.with_suffix('.json')}")
-
+from pyrovae.cli import run_command
+from pyrovae.cli.latent_space import main
 
 if __name__ == "__main__":
-    config.run_command(main)
+    run_command(main, __doc__)

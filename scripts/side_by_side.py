@@ -6,53 +6,8 @@ python scripts/side_by_side.py [runs/a,runs/b] --titles [small,large] --limit 5 
 A run of the KL term alone: python scripts/svi_train.py --objective.reconstruction_weight 0 --name kl-only
 """
 
-from pathlib import Path
-
-from pyrovae import config
-from pyrovae.latent import ellipse, encode, pair_plane
-from pyrovae.latent.codes import prior_moments
-from pyrovae.plots import new_figure, plot_panels, save_figure
-
-
-def main() -> None:
-    """Encode the same images with each run, draw."""
-    parser = config.Parser(description=__doc__)
-    parser.add_argument("runs", type=list[str], help="Run folders.")
-    parser.add_argument("--titles", type=list[str] | None, default=None, help="Titles; by default the folders' names.")
-    parser.add_argument("--split", type=config.SplitName, default="test", help="Which images.")
-    parser.add_argument("--images", type=int | None, default=None, help="So many of them; by default all.")
-    parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The two dimensions to draw.")
-    parser.add_argument("--limit", type=float | None, default=None, help="Half the square's side; by default all fits.")
-    parser.add_argument("--colours", type=list[str] | str | None, default=None, help="Colours, or a colour map's name.")
-    parser.add_argument("--data_dir", type=str | None, default=None, help="Folder of the images.")
-    parser.add_argument(
-        "--output", type=str | None, default=None, help="Picture; by default in the last run's figures."
-    )
-    options = parser.parse_args()
-    titles = options.titles or [Path(path).name for path in options.runs]
-    if len(titles) != len(options.runs):
-        raise ValueError(f"each run needs its own title, got {len(options.runs)} runs and {len(titles)} titles")
-
-    panels = {}
-    for title, run in zip(titles, config.open_runs(options.runs, options.data_dir), strict=True):
-        plane = pair_plane(run.model.shapes.latent_dim, *options.dims)
-        panels[title] = encode(run.model, run.split(options.split)).first(options.images).project(plane.axes)
-    mean, covariance = prior_moments(run.model)
-    prior = [ellipse(plane.axes @ mean, plane.axes @ covariance @ plane.axes.T, mass) for mass in (0.5, 0.95)]
-    figure, panes = new_figure(4 * len(panels) + 0.8, 4.6, columns=len(panels))
-    plot_panels(
-        panels,
-        run.data.class_names,
-        panes,
-        prior=prior,
-        names=plane.names,
-        limit=options.limit,
-        colours=options.colours,
-    )
-    output = config.picture(options.runs[-1], options.output, "side_by_side")
-    save_figure(figure, output)
-    print(output)
-
+from pyrovae.cli import run_command
+from pyrovae.cli.side_by_side import main
 
 if __name__ == "__main__":
-    config.run_command(main)
+    run_command(main, __doc__)

@@ -8,26 +8,30 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
     {"engine"},
-    {"shapes", "runtime", "files"},
+    {"shapes", "runtime", "files", "hints", "estimates"},
     {"data"},
     {"networks", "distributions"},
+    {"contracts"},
     {"priors", "likelihoods", "posteriors"},
     {"models"},
     {"objectives"},
+    {"inference"},
     {"latent"},
-    {"evaluation"},
-    {"inspection"},
+    {"diagnostics"},
+    {"metrics"},
     {"training"},
     {"plots"},
-    {"figures"},
-    {"config"},
-    {"study"},
+    {"factory"},
+    {"runs"},
+    {"studies"},
+    {"cli"},
     {"__init__"},
 ]
 HOMES = {
     "matplotlib": {"plots"},
-    "arviz": {"inspection"},
-    "jsonargparse": {"config"},
+    "arviz": {"inference"},
+    "jinja2": {"studies"},
+    "jsonargparse": {"factory", "runs", "cli"},
     "torch._inductor": {"engine"},
     "torch._dynamo": {"engine"},
     "torch.fx": {"engine"},
@@ -77,7 +81,28 @@ def test_every_room_has_a_row() -> None:
     assert rooms <= set().union(*ROWS)
 
 
-def test_scripts_are_thin() -> None:
+def test_scripts_are_a_docstring_and_one_call() -> None:
     for script in (PACKAGE.parent / "scripts").glob("*.py"):
-        assert len(script.read_text(encoding="utf-8").splitlines()) < 80, f"{script.name} has 80 lines or more"
-        assert ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))), f"{script.name} explains nothing"
+        explained, *imports, call = ast.parse(script.read_text(encoding="utf-8")).body
+        assert isinstance(explained, ast.Expr), f"{script.name} explains nothing"
+        assert all(isinstance(node, ast.ImportFrom) for node in imports), f"{script.name} does more than to call"
+        assert isinstance(call, ast.If)
+        assert len(call.body) == 1, f"{script.name} calls more than one command"
+
+
+def test_there_is_no_circle_of_imports_not_even_for_types() -> None:
+    """Of all imports, those inside functions and under TYPE_CHECKING too."""
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES}
+    graph = {name: {other for other in imports_of(path) if other in modules} for name, path in modules.items()}
+    left = dict(graph)
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"these import each other: {sorted(left)}"
+
+
+def test_private_modules_are_imported_by_the_engine_alone() -> None:
+    for path in FILES:
+        if room_of(path) != "engine":
+            for name in imports_of(path):
+                assert not any(part.startswith("_") and part != "__future__" for part in name.split(".")), (path, name)

@@ -130,7 +130,7 @@ def train(
     engine: str,
     optimizer: Callable[..., torch.optim.Optimizer] = ADAM,
 ) -> list[float]:
-    objective.notice(model)
+    objective.check(model)
     svi = SVI(
         objective.weighted(model.model),
         objective.weighted(model.guide),
@@ -161,10 +161,10 @@ def needs_another_allowance(objective: Objective, model: LatentVariableModel) ->
     shapes = model.shapes
     y = torch.zeros(2, dtype=torch.int64)
     q, p = model.posterior(torch.zeros(2, *shapes.image_shape), y), model.prior(y if shapes.num_classes else None)
-    if not isinstance(objective, FreeBits) or objective.per == "code" or kl_per_dimension(q, p) is not None:
+    if not isinstance(objective, FreeBits) or objective.estimator.per == "code" or kl_per_dimension(q, p) is not None:
         return False
     with pytest.raises(ValueError, match="give the allowance to the whole code"):
-        objective.notice(model)
+        objective.check(model)
     return True
 
 

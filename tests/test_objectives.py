@@ -181,8 +181,8 @@ def test_mean_field_is_the_mean_of_the_sampled_elbo() -> None:
 
 
 def test_mean_field_says_where_there_is_no_closed_form() -> None:
-    assert TraceMeanField().notice(small()) is None
-    notice = TraceMeanField().notice(small(prior=priors.GaussianMixture))
+    assert TraceMeanField().check(small()) is None
+    notice = TraceMeanField().check(small(prior=priors.GaussianMixture))
     assert "no closed form of the KL from Normal to MixtureSameFamily" in notice
 
 
@@ -205,16 +205,16 @@ def test_free_bits_hold_the_kl_up() -> None:
 def test_free_bits_of_each_dimension_need_its_kl() -> None:
     model = small(posterior=posteriors.FullNormal)
     with pytest.raises(ValueError, match="none from MultivariateNormal to Normal: give the allowance to the whole"):
-        FreeBits().notice(model)
-    assert FreeBits(per="code").notice(model) is None
+        FreeBits().check(model)
+    assert FreeBits(per="code").check(model) is None
 
 
 @pytest.mark.parametrize("objective", [FreeBits(), ImportanceWeighted(), Renyi()], ids=repr)
 def test_points_are_refused(objective: Objective) -> None:
     model = Autoencoder((1, 3, 3))
-    assert TraceELBO().notice(model) is None
+    assert TraceELBO().check(model) is None
     with pytest.raises(ValueError, match="needs a posterior with a density, and Delta is a point"):
-        objective.notice(model)
+        objective.check(model)
 
 
 # -- importance weights --------------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ import pyro
 import pytest
 import torch
 
-from pyrovae import config
+from pyrovae.factory.build import build_model, instantiate
+from pyrovae.runs.config_file import create_run
+from pyrovae.runs.training import parse_training
 from pyrovae.training import RunFolder
 from pyrovae.training.run_folder import save_weights
 
@@ -17,9 +19,9 @@ README = Path(__file__).parent.parent / "README.md"
 @pytest.mark.slow
 def test_the_code_in_the_readme_runs(tmp_path: Path, monkeypatch, digits) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = config.parse_training(["--name", "mnist-vae-2d"])
-    folder: RunFolder = config.create_run(arguments, digits)
-    model = config.build_model(config.instantiate(arguments).model, digits.image_shape, 10, 0)
+    arguments = parse_training(["--name", "mnist-vae-2d"])
+    folder: RunFolder = create_run(arguments, digits)
+    model = build_model(instantiate(arguments).model, digits.image_shape, 10, 0)
     save_weights(folder.last_weights, model.state_dict())
 
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)

@@ -4,7 +4,6 @@ References:
     Liu, Luo, Wang and Tang, "Deep learning face attributes in the wild", arXiv:1411.7766, 2015.
 """
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from PIL import Image
 from pyrovae.data.download import DownloadError, download
 from pyrovae.data.folder import decode
 from pyrovae.data.images import ImageSet
+from pyrovae.hints import nearest
 
 DEFAULT_ATTRIBUTE = "Smiling"
 # Side of the square around the face, of the 178×218 pixels of an aligned image, that the literature cuts out.
@@ -42,8 +42,7 @@ def load_celeba(root: Path, attribute: str = DEFAULT_ATTRIBUTE, image_size: int 
     parts = _open_parts(CelebA, root, fetch)
     names = tuple(name for name in parts["train"].attr_names if name)
     if attribute not in names:
-        nearest = difflib.get_close_matches(attribute, names, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        hint = nearest(attribute, names)
         raise ValueError(f"attribute of celeba must be one of {', '.join(names)}, got {attribute!r}{hint}")
     folder = root / CelebA.base_folder / "img_align_celeba"
     images = decode(
@@ -80,7 +79,7 @@ def _open_parts(celeba: Any, root: Path, fetch: bool) -> dict[str, Any]:
     missing = [file for file in files if not (folder / file).exists()]
     state = f"lacks {', '.join(missing)}" if missing else "holds text files that differ from the official ones"
     raise FileNotFoundError(
-        f"celeba is not to be had: {folder} {state}, and {reason}; put the official files there, unpacked, "
+        f"celeba not found: {folder} {state}, and {reason}; put the official files there, unpacked, "
         f"or name the folder that holds celeba/ (data_dir, --data-dir or $PYROVAE_DATA)"
     )
 

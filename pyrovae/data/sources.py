@@ -1,6 +1,5 @@
 """Image sets by name: where they are found, and what happens when they are not."""
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pyrovae.data.download import DownloadError, data_folder, why_unreachable
 from pyrovae.data.folder import load_folder
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet, draw_splits
 from pyrovae.data.mnist import IDX_SETS, fetch_idx_set, load_idx_set, missing_files
+from pyrovae.hints import nearest
 
 IMAGE_SETS = ("auto", "digits", *IDX_SETS, "celeba", "celeba:ATTRIBUTE", "folder:PATH")
 
@@ -73,8 +73,7 @@ def load_images(
     if family == "folder" and variant:
         return _with_source(load_folder(variant, validation, image_size), "")
     variants = [known for known in IMAGE_SETS if known.startswith(f"{name.lower()}:")]
-    nearest = variants or difflib.get_close_matches(name.lower(), IMAGE_SETS, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    hint = f"; did you mean {variants[0]}?" if variants else nearest(name, IMAGE_SETS)
     raise ValueError(f"data must be one of {', '.join(IMAGE_SETS)}, got {name!r}{hint}")
 
 
@@ -109,7 +108,7 @@ def _provide(name: str, root: Path, download: bool) -> None:
     if missing:
         folder = IDX_SETS[name].folder
         raise FileNotFoundError(
-            f"{name} is not to be had: {root / folder / 'raw'} lacks {', '.join(p.name for p in missing)}, "
+            f"{name} not found: {root / folder / 'raw'} lacks {', '.join(p.name for p in missing)}, "
             f"and {reason}; put the files there, or name the folder that holds {folder}/raw (data_dir, "
             f"--data-dir or $PYROVAE_DATA)"
         )

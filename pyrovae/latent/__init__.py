@@ -3,21 +3,21 @@
 from pyrovae.latent.arithmetic import (
     AttributeEffect,
     AttributeVector,
+    attribute_effect,
     attribute_vector,
-    effect,
     extremes,
     find_attribute,
-    move,
+    move_along,
 )
-from pyrovae.latent.closeup import Closeup, closeup
 from pyrovae.latent.codes import Codes, encode, mean_codes
 from pyrovae.latent.comparison import Agreement, ClassComparison, agreement, compare_classes
 from pyrovae.latent.gaussians import MASSES, ClassGaussians, Ellipse, class_ellipses, class_gaussians, ellipse
 from pyrovae.latent.generate import PriorSamples, Reconstructions, decode, reconstruct, sample_per_class, sample_prior
 from pyrovae.latent.manifold import Manifold, decode_manifold
+from pyrovae.latent.marginals import Marginals, marginals
 from pyrovae.latent.morphology import Morphology, measure
 from pyrovae.latent.planes import Plane, lda_plane, pair_plane, pca_plane
-from pyrovae.latent.walks import Walk, axes, every_class, grid, line, walk
+from pyrovae.latent.traversals import Traversal, axes_through, every_class, grid_around, interpolate, traverse
 
 __all__ = [
     "MASSES",
@@ -26,40 +26,40 @@ __all__ = [
     "AttributeVector",
     "ClassComparison",
     "ClassGaussians",
-    "Closeup",
     "Codes",
     "Ellipse",
     "Manifold",
+    "Marginals",
     "Morphology",
     "Plane",
     "PriorSamples",
     "Reconstructions",
-    "Walk",
+    "Traversal",
     "agreement",
+    "attribute_effect",
     "attribute_vector",
-    "axes",
+    "axes_through",
     "class_ellipses",
     "class_gaussians",
-    "closeup",
     "compare_classes",
     "decode",
     "decode_manifold",
-    "effect",
     "ellipse",
     "encode",
     "every_class",
     "extremes",
     "find_attribute",
-    "grid",
+    "grid_around",
+    "interpolate",
     "lda_plane",
-    "line",
+    "marginals",
     "mean_codes",
     "measure",
-    "move",
+    "move_along",
     "pair_plane",
     "pca_plane",
     "reconstruct",
     "sample_per_class",
     "sample_prior",
-    "walk",
+    "traverse",
 ]

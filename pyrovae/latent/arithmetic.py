@@ -11,7 +11,7 @@ import numpy as np
 from pyrovae.data import Split, to_unit
 from pyrovae.latent.codes import Codes, mean_codes
 from pyrovae.latent.morphology import ATTRIBUTES, UNITS, measure
-from pyrovae.latent.walks import Walk, walk
+from pyrovae.latent.traversals import Traversal, traverse
 from pyrovae.models import LatentVariableModel
 
 Measure = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -143,13 +143,13 @@ def find_attribute(
     return has, ~has if classes[2] is None else labels == int(classes[2])
 
 
-def move(
+def move_along(
     model: LatentVariableModel,
     codes: Codes,
     vector: np.ndarray,
     alphas: Sequence[float],
     labels: np.ndarray | None = None,
-) -> Walk:
+) -> Traversal:
     """Decode z + alpha * vector for the mean code z of some images: one row for each image, one column for each alpha.
 
     Args:
@@ -161,7 +161,7 @@ def move(
     """
     steps = np.asarray(alphas, dtype=np.float64)[None, :, None] * np.asarray(vector, dtype=np.float64)
     labels = codes.labels if labels is None else labels
-    return walk(model, codes.means[:, None].astype(np.float64) + steps, labels[:, None])
+    return traverse(model, codes.means[:, None].astype(np.float64) + steps, labels[:, None])
 
 
 def morphology(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -171,10 +171,10 @@ def morphology(images: np.ndarray) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class AttributeEffect:
-    """What a walk along an attribute vector does to pictures, against where each began (alpha = 0).
+    """What a traversal along an attribute vector does to pictures, against where each began (alpha = 0).
 
     Attributes:
-        name: The attribute whose vector was walked.
+        name: The attribute whose vector was followed.
         alphas: How far, in units of the vector, (alphas,).
         images: Number of images.
         attributes: What was measured, (attributes,).
@@ -184,7 +184,7 @@ class AttributeEffect:
             (alphas,): mean over the images of (mean code at alpha - mean code at 0) · v / |v|². It is alpha where
             the encoder undoes the decoder, and says something of any attribute, measured or not.
         travelled_errors: Standard error of these means, (alphas,).
-        spreads: Standard deviation of each attribute over the images at alpha = 0, (attributes,): the ruler by which
+        scales: Standard deviation of each attribute over the images at alpha = 0, (attributes,): the ruler by which
             changes of different attributes compare.
         kept: Share of pictures that the classifier gives the class it gave at alpha = 0, (alphas,); NaN without one.
         kept_errors: Standard error of these shares, (alphas,).
@@ -198,7 +198,7 @@ class AttributeEffect:
     errors: np.ndarray
     travelled: np.ndarray
     travelled_errors: np.ndarray
-    spreads: np.ndarray
+    scales: np.ndarray
     kept: np.ndarray
     kept_errors: np.ndarray
 
@@ -231,15 +231,15 @@ class AttributeEffect:
     @property
     def standardised(self) -> np.ndarray:
         """Changes in standard deviations of each attribute over the images, (attributes, alphas)."""
-        return self.changes / self.spreads[:, None]
+        return self.changes / self.scales[:, None]
 
     @property
     def standardised_errors(self) -> np.ndarray:
         """Standard errors of `standardised`, the standard deviations taken as known, (attributes, alphas)."""
-        return self.errors / self.spreads[:, None]
+        return self.errors / self.scales[:, None]
 
 
-def effect(
+def attribute_effect(
     model: LatentVariableModel,
     codes: Codes,
     vector: AttributeVector,
@@ -267,7 +267,7 @@ def effect(
         raise ValueError(f"an effect with its error needs at least two images, got {len(codes)}")
     labels = codes.labels if labels is None else labels
     measures = measures or (morphology if model.shapes.image_shape[0] == 1 else _nothing)
-    pictures = move(model, codes, vector.vector, [0.0, *alphas], labels).images
+    pictures = move_along(model, codes, vector.vector, [0.0, *alphas], labels).images
     n, columns = pictures.shape[:2]
     flat = pictures.reshape(n * columns, *pictures.shape[2:])
     measured = {name: np.asarray(values, float).reshape(n, columns) for name, values in measures(flat).items()}
@@ -288,7 +288,7 @@ def effect(
         errors=_error(changes, 1),
         travelled=travelled.mean(0),
         travelled_errors=_error(travelled, 0),
-        spreads=values[:, :, 0].std(1, ddof=1),
+        scales=values[:, :, 0].std(1, ddof=1),
         kept=kept.mean(0),
         kept_errors=_error(kept, 0),
     )

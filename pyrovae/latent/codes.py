@@ -33,7 +33,7 @@ class Codes:
 
     Attributes:
         means: Mean of each posterior, (images, latent_dim).
-        spreads: Variances of each posterior, (images, latent_dim), where its dimensions are independent; otherwise
+        variances: Variances of each posterior, (images, latent_dim), where its dimensions are independent; otherwise
             covariances, (images, latent_dim, latent_dim).
         draws: One draw from each posterior, (images, latent_dim).
         labels: Class of each image, (images,).
@@ -41,7 +41,7 @@ class Codes:
     """
 
     means: np.ndarray
-    spreads: np.ndarray
+    variances: np.ndarray
     draws: np.ndarray
     labels: np.ndarray
     exact: bool = True
@@ -72,7 +72,7 @@ class Codes:
 
     def take(self, index: np.ndarray) -> Codes:
         """Some of the codes, by their indices."""
-        return Codes(self.means[index], self.spreads[index], self.draws[index], self.labels[index], self.exact)
+        return Codes(self.means[index], self.variances[index], self.draws[index], self.labels[index], self.exact)
 
     def first(self, count: int | None) -> Codes:
         """The first so many codes, or all if `count` is None or there are no more.
@@ -91,13 +91,13 @@ class Codes:
 
     def covariances(self) -> np.ndarray:
         """Covariance of each posterior, (images, latent_dim, latent_dim)."""
-        if self.spreads.ndim == 3:
-            return self.spreads
-        return self.spreads[:, :, None] * np.eye(self.latent_dim, dtype=self.spreads.dtype)
+        if self.variances.ndim == 3:
+            return self.variances
+        return self.variances[:, :, None] * np.eye(self.latent_dim, dtype=self.variances.dtype)
 
     def mean_covariance(self) -> np.ndarray:
         """The average posterior covariance, (latent_dim, latent_dim)."""
-        mean = self.spreads.mean(0, dtype=np.float64)
+        mean = self.variances.mean(0, dtype=np.float64)
         return mean if mean.ndim == 2 else np.diag(mean)
 
     def aggregate(self) -> tuple[np.ndarray, np.ndarray]:
@@ -112,8 +112,8 @@ class Codes:
         Args:
             plane: Matrix whose rows are the new axes, (dimensions, latent_dim).
         """
-        spreads = np.einsum("id,ndf,jf->nij", plane, self.covariances(), plane, optimize=True)
-        return Codes(self.means @ plane.T, spreads, self.draws @ plane.T, self.labels, self.exact)
+        variances = np.einsum("id,ndf,jf->nij", plane, self.covariances(), plane, optimize=True)
+        return Codes(self.means @ plane.T, variances, self.draws @ plane.T, self.labels, self.exact)
 
     def save(self, path: Path) -> None:
         """Write everything into one compressed file, `.npz`.
@@ -166,10 +166,10 @@ def encode(model: LatentVariableModel, split: Split, *, batch_size: int = 2000, 
             q = model.posterior(x, y)
             moments = _moments(q)
             exact = exact and moments is not None
-            mean, spread = moments or _moments_of_draws(q)
-            parts.append((mean.cpu(), spread.cpu(), q.sample().cpu()))
-    means, spreads, draws = (torch.cat(tensors).numpy() for tensors in zip(*parts, strict=True))
-    return Codes(means, spreads, draws, split.labels.numpy(), exact)
+            mean, variance = moments or _moments_of_draws(q)
+            parts.append((mean.cpu(), variance.cpu(), q.sample().cpu()))
+    means, variances, draws = (torch.cat(tensors).numpy() for tensors in zip(*parts, strict=True))
+    return Codes(means, variances, draws, split.labels.numpy(), exact)
 
 
 def mean_codes(
@@ -243,9 +243,9 @@ def _mixture_moments(q: MixtureSameFamily) -> tuple[Tensor, Tensor] | None:
     moments = _moments(q.component_distribution)
     if moments is None:
         return None
-    means, spreads = moments  # (images, components, latent_dim), and one axis more for covariances
+    means, variances = moments  # (images, components, latent_dim), and one axis more for covariances
     weights = q.mixture_distribution.probs
-    covariances = torch.diag_embed(spreads) if spreads.ndim == means.ndim else spreads
+    covariances = torch.diag_embed(variances) if variances.ndim == means.ndim else variances
     mean = torch.einsum("...k,...kd->...d", weights, means)
     centred = means - mean.unsqueeze(-2)
     between = torch.einsum("...k,...kd,...kf->...df", weights, centred, centred)

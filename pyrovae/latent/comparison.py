@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from pyrovae.latent.codes import Codes
 from pyrovae.latent.gaussians import ClassGaussians, mahalanobis_squared
@@ -76,6 +75,8 @@ def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: int = 400
     own = codes.take(np.flatnonzero(np.isin(codes.labels, gaussians.classes)))
     if not len(own):
         raise ValueError("none of the codes is of one of the classes that are compared")
+    from scipy.special import logsumexp
+
     means, covariances = gaussians.means, gaussians.covariances
     pairs = range(len(means))
     kl = np.array([[gaussian_kl(means[a], covariances[a], means[b], covariances[b]) for b in pairs] for a in pairs])
@@ -85,9 +86,9 @@ def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: int = 400
     standard = np.zeros(codes.latent_dim), np.eye(codes.latent_dim)
 
     share = gaussians.counts / gaussians.counts.sum()
-    joint = _log_densities(own.draws, gaussians) + np.log(share)
+    joint = gaussians.log_densities(own.draws) + np.log(share)
     truth = np.searchsorted(gaussians.classes, own.labels)
-    posterior = joint - special.logsumexp(joint, 1, keepdims=True)
+    posterior = joint - logsumexp(joint, 1, keepdims=True)
     right = joint.argmax(1) == truth
     gain = np.take_along_axis(posterior, truth[:, None], 1)[:, 0] - np.log(share[truth])
     return ClassComparison(
@@ -120,22 +121,13 @@ def bhattacharyya(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarr
     return float(mahalanobis_squared(np.atleast_2d(mean), other_mean, middle)[0] / 8 + logs / 2)
 
 
-def _log_densities(points: np.ndarray, gaussians: ClassGaussians) -> np.ndarray:
-    """Log-density of points under each Gaussian, (points, classes)."""
-    columns = []
-    for mean, covariance in zip(gaussians.means, gaussians.covariances, strict=True):
-        norm = np.linalg.slogdet(2 * np.pi * covariance)[1]
-        columns.append(-(mahalanobis_squared(points, mean, covariance) + norm) / 2)
-    return np.stack(columns, 1)
-
-
 def _overlaps(gaussians: ClassGaussians, draws: int, seed: int) -> np.ndarray:
     """∫ min(p_a, p_b) = E_a[min(1, p_b / p_a)], averaged over the two ways to draw."""
     rng = np.random.default_rng(seed)
     one_way = []
     for a, (mean, covariance) in enumerate(zip(gaussians.means, gaussians.covariances, strict=True)):
         points = rng.multivariate_normal(mean, covariance, size=draws, method="cholesky")
-        logs = _log_densities(points, gaussians)
+        logs = gaussians.log_densities(points)
         one_way.append(np.exp(np.minimum(0, logs - logs[:, [a]])).mean(0))
     both = np.array(one_way)
     return (both + both.T) / 2
@@ -191,6 +183,8 @@ def agreement(first: ClassGaussians, second: ClassGaussians) -> Agreement:
         error = np.hypot(getattr(first, f"{name[:-1]}_errors"), getattr(second, f"{name[:-1]}_errors"))
         return np.abs(getattr(first, name) - getattr(second, name)) / error
 
+    from scipy.special import ndtr
+
     mean_z, covariance_z = z("means"), z("covariances")
     rows = zip(first.means, first.covariances, second.means, second.covariances, strict=True)
     symmetric = [gaussian_kl(m, c, n, d) + gaussian_kl(n, d, m, c) for m, c, n, d in rows]
@@ -202,5 +196,5 @@ def agreement(first: ClassGaussians, second: ClassGaussians) -> Agreement:
         symmetric_kl=np.array(symmetric),
         mean_z=mean_z.max(1),
         covariance_z=covariance_z.max((1, 2)),
-        p_value=float(min(1.0, tests * 2 * special.ndtr(-largest))),
+        p_value=float(min(1.0, tests * 2 * ndtr(-largest))),
     )

@@ -18,7 +18,7 @@ from pyrovae.latent.codes import Codes
 MASSES = (0.5, 0.9, 0.95, 0.99)
 """Probabilities inside the ellipses, unless others are asked for."""
 
-Estimate = Literal["aggregate", "averaged"]
+Moments = Literal["aggregate", "averaged"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +36,21 @@ class ClassGaussians:
         covariance_errors: The same of each covariance, (classes, latent_dim, latent_dim).
     """
 
-    estimate: Estimate
+    estimate: Moments
     classes: np.ndarray
     counts: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
     mean_errors: np.ndarray
     covariance_errors: np.ndarray
+
+    def log_densities(self, points: np.ndarray) -> np.ndarray:
+        """Log-density of points, (N, latent_dim), under each class's Gaussian, (N, classes)."""
+        columns = []
+        for mean, covariance in zip(self.means, self.covariances, strict=True):
+            norm = np.linalg.slogdet(2 * np.pi * covariance)[1]
+            columns.append(-(mahalanobis_squared(points, mean, covariance) + norm) / 2)
+        return np.stack(columns, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +85,12 @@ def class_gaussians(
     codes: Codes,
     classes: Sequence[int] | None = None,
     *,
-    estimate: Estimate = "aggregate",
+    estimate: Moments = "aggregate",
     shrink: float = 0.0,
     bootstrap: int = 200,
     seed: int = 0,
 ) -> ClassGaussians:
-    """Estimate a Gaussian for each class from the posteriors of its images.
+    """Moments a Gaussian for each class from the posteriors of its images.
 
     Args:
         codes: The codes.
@@ -204,14 +212,17 @@ def _covered(ellipse: Ellipse, inside: np.ndarray) -> Ellipse:
     return Ellipse(ellipse.mass, ellipse.centre, ellipse.half_axes, ellipse.angle, float(inside.mean()))
 
 
-def _moments(codes: Codes, estimate: Estimate) -> tuple[np.ndarray, np.ndarray]:
+def _moments(codes: Codes, estimate: Moments) -> tuple[np.ndarray, np.ndarray]:
     mean, covariance = codes.aggregate()
     return mean, covariance if estimate == "aggregate" else codes.mean_covariance()
 
 
 def _shrunk(covariance: np.ndarray, share: float) -> np.ndarray:
-    dim = len(covariance)
-    return (1 - share) * covariance + share * np.trace(covariance) / dim * np.eye(dim)
+    if not share:
+        return covariance
+    from sklearn.covariance import shrunk_covariance  # takes a second, which few have a need of
+
+    return shrunk_covariance(covariance, share)
 
 
 def _check_regular(covariance: np.ndarray, label: int, images: int) -> None:
@@ -224,7 +235,7 @@ def _check_regular(covariance: np.ndarray, label: int, images: int) -> None:
 
 
 def _bootstrap(
-    codes: Codes, estimate: Estimate, resamplings: int, rng: np.random.Generator
+    codes: Codes, estimate: Moments, resamplings: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standard errors of mean and covariance: their scatter over resampled images.
 
@@ -236,11 +247,11 @@ def _bootstrap(
     means = codes.means.astype(np.float64)
     rows, columns = np.triu_indices(dim)
     second = means[:, rows] * means[:, columns] if estimate == "aggregate" else np.zeros((n, len(rows)))
-    spreads = codes.spreads.astype(np.float64)
-    if spreads.ndim == 3:
-        second = second + spreads[:, rows, columns]
+    variances = codes.variances.astype(np.float64)
+    if variances.ndim == 3:
+        second = second + variances[:, rows, columns]
     else:
-        second[:, rows == columns] += spreads
+        second[:, rows == columns] += variances
     weights = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamplings)]) / n
     mean_draws, second_draws = weights @ means, weights @ second
     if estimate == "aggregate":

@@ -79,15 +79,6 @@ def check_labels(model: LatentVariableModel, y: Tensor | None) -> None:
         raise ValueError(f"labels of this model are 0 to {classes - 1}, got {int(wrong[0])}")
 
 
-def labels_in_turn(model: LatentVariableModel, count: int, device: torch.device) -> Tensor | None:
-    """Labels of so many images to draw, (count,): all classes in turn.
-
-    None for a model without labels, whose prior is then p(z), also where it has labelled components.
-    """
-    classes = model.shapes.num_classes
-    return torch.arange(count, device=device) % classes if classes else None
-
-
 def _check_grid(rows: int, columns: int) -> None:
     if min(rows, columns) < 1:
         raise ValueError(f"a grid of images needs at least one row and one column, got {rows} and {columns}")

@@ -61,7 +61,7 @@ def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | 
     check_labels(model, y)
     with frozen(model, seed) as device:
         shares = (torch.arange(size) + 0.5) / size
-        if getattr(model.prior, "periodic", False):
+        if model.prior.periodic:
             across, spacing = math.pi * (2 * shares - 1).unsqueeze(1).expand(size, 2), "even steps around the circle"
         else:
             across, spacing = _quantiles(model.prior(None if y is None else y.to(device)), shares)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import linalg
 
 from pyrovae.latent.codes import Codes
 
@@ -64,6 +63,8 @@ def lda_plane(codes: Codes) -> Plane:
     within = sum(w * np.cov(g.T, bias=True) for w, g in zip(weights, groups, strict=True)) + codes.mean_covariance()
     means = np.stack([g.mean(0) for g in groups])
     between = np.cov(means.T, aweights=counts, bias=True)
+    from scipy import linalg
+
     _, vectors = linalg.eigh(between, within)
     axes = vectors[:, :-3:-1].T
     axes = axes / np.linalg.norm(axes, axis=1, keepdims=True)

@@ -6,7 +6,8 @@ Each is built from the model's shapes and a function from a number of channels t
 outputs for each pixel, since the likelihood alone knows how many it needs.
 """
 
-from pyrovae.likelihoods.base import DecoderFactory, Likelihood
+from pyrovae.contracts import Likelihood
+from pyrovae.likelihoods.base import DecoderFactory
 from pyrovae.likelihoods.binary import Bernoulli, CrossEntropy, GreyBernoulli
 from pyrovae.likelihoods.continuous import Beta, ContinuousBernoulli, Laplace, Normal, StableContinuousBernoulli
 from pyrovae.likelihoods.discrete import Categorical, DiscretizedLogistic, NegativeBinomial, Poisson

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.likelihoods.base import DecoderFactory, Likelihood
+from pyrovae.contracts import Likelihood
+from pyrovae.likelihoods.base import DecoderFactory
 from pyrovae.shapes import Shapes
 
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
+from pyrovae.contracts import Likelihood
 from pyrovae.distributions import OpenInterval
-from pyrovae.likelihoods.base import DecoderFactory, Likelihood
+from pyrovae.likelihoods.base import DecoderFactory
 from pyrovae.shapes import Shapes
 
 Noise = Literal["fixed", "learned", "per_pixel", "decoder"]

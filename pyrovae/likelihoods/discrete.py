@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyrovae.contracts import Likelihood
 from pyrovae.distributions import DiscretizedLogistic as DiscretizedLogisticDistribution
 from pyrovae.distributions import Levels, WholeCategorical
-from pyrovae.likelihoods.base import DecoderFactory, Likelihood
+from pyrovae.likelihoods.base import DecoderFactory
 from pyrovae.shapes import Shapes
 
 
@@ -74,7 +75,7 @@ class DiscretizedLogistic(Likelihood):
     """
 
     pixels: ClassVar[str] = "pixels that are whole multiples of 1 / levels, from 0 to 1"
-    spread: Tensor
+    offsets: Tensor
 
     def __init__(self, shapes: Shapes, decoder: DecoderFactory, components: int = 5, levels: int = 255) -> None:
         super().__init__()
@@ -85,13 +86,13 @@ class DiscretizedLogistic(Likelihood):
         numbers = 2 if components == 1 else 3 * components  # one component needs no weight
         self.decoder = decoder(numbers * shapes.image_shape[0])
         # The components start apart, over the range of levels.
-        self.register_buffer("spread", torch.linspace(0, 1, components + 2)[1:-1], persistent=False)
+        self.register_buffer("offsets", torch.linspace(0, 1, components + 2)[1:-1], persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Pixels given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
         outputs = self.decoder(z, y).unflatten(-3, (-1, self.components, self.channels)).movedim(-4, -1)
         *logits, loc, scale = outputs.unbind(-5)
-        loc = self.levels * (self.spread + 0.5 * loc)
+        loc = self.levels * (self.offsets + 0.5 * loc)
         # A fifth of the range at first, and never so narrow that one level takes all.
         scale = self.levels * (0.2 * softplus(scale) + 1e-4)
         if not logits:

@@ -4,11 +4,13 @@ A model's programs stay the joint distribution that they are; an objective wraps
 weights their sites, so that evaluation sees the true ELBO whatever the training's weights were.
 """
 
-from pyrovae.objectives.base import LatentSite, Objective, kl_per_dimension, latent_sites, latent_sites_of
-from pyrovae.objectives.importance import ImportanceWeighted, Renyi
-from pyrovae.objectives.weighted import FreeBits, SiteWeights, TraceELBO, TraceMeanField
+from pyrovae.objectives.estimators import Estimator
+from pyrovae.objectives.objectives import FreeBits, ImportanceWeighted, Objective, Renyi, TraceELBO, TraceMeanField
+from pyrovae.objectives.sites import LatentSite, kl_per_dimension, latent_sites, latent_sites_of
+from pyrovae.objectives.weighting import SiteWeights, Weighting
 
 __all__ = [
+    "Estimator",
     "FreeBits",
     "ImportanceWeighted",
     "LatentSite",
@@ -17,6 +19,7 @@ __all__ = [
     "SiteWeights",
     "TraceELBO",
     "TraceMeanField",
+    "Weighting",
     "kl_per_dimension",
     "latent_sites",
     "latent_sites_of",

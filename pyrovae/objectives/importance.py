@@ -1,119 +1,20 @@
-"""Bounds from several codes at once: importance-weighted and Rényi, with pathwise gradients."""
+"""Bounds from several codes at once as Pyro estimators: means over images, with pathwise gradients."""
+
+from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from pyro.infer import RenyiELBO
-from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from torch import Tensor
 
-from pyrovae.models import LatentVariableModel
-from pyrovae.objectives.base import (
-    Objective,
-    Program,
-    check_densities,
-    check_particles,
-)
+from pyrovae.objectives.weighting import Program
 
 
-class _SeveralCodes(Objective):
-    """A bound that takes the logarithm of a mean over codes, and so has no terms to weight."""
-
-    additive: ClassVar[bool] = False
-
-    def beta_at(self, progress: float) -> float:
-        """Always 1: a weight inside of the logarithm would be no bound of anything."""
-        return 1.0
-
-    def weighted(self, program: Program) -> Program:
-        """The program itself, since the bound is no sum of weighted terms."""
-
-        def unweighted_program(beta: Tensor, x: Tensor, y: Tensor | None = None) -> None:
-            program(x, y)
-
-        return unweighted_program
-
-    def notice(self, model: LatentVariableModel) -> str | None:
-        """Nothing, or a refusal."""
-        check_densities(self, model)
-        return None
-
-
-@dataclass(frozen=True)
-class ImportanceWeighted(_SeveralCodes):
-    """The bound log 1/k sum_i p(x, z_i) / q(z_i | x), z_1 ... z_k ~ q: tighter the more codes, log p(x) in the end.
-
-    The more codes, the noisier the gradient of the posterior becomes against its size. The gradients stl and dreg
-    leave out (or cancel) the part with mean zero, the score of the posterior: stl is quiet and biased for k > 1, dreg
-    is unbiased.
-
-    References:
-        Y. Burda, R. Grosse and R. Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv:1509.00519; T.
-        Rainforth et al., Tighter Variational Bounds are Not Necessarily Better (2018), arXiv:1802.04537; G. Roeder,
-        Y. Wu and D. Duvenaud, Sticking the Landing (2017), arXiv:1703.09194; G. Tucker et al., Doubly
-        Reparameterized Gradient Estimators (2019), arXiv:1810.04152.
-
-    Args:
-        k: Codes drawn for each image and step.
-        gradient: How the posterior's gradient is estimated: standard, stl or dreg.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-
-    k: int = 5
-    gradient: Literal["standard", "stl", "dreg"] = "standard"
-
-    def __post_init__(self) -> None:
-        check_particles(self.k, "k")
-        if self.gradient not in ("standard", "stl", "dreg"):
-            raise ValueError(f"gradient must be standard, stl or dreg, got {self.gradient!r}")
-
-    def elbo(self) -> ELBO:
-        """Pyro's estimator of the bound, as a mean over images."""
-        if self.gradient == "standard":
-            return _PerImageRenyiELBO(0.0, self.k)
-        return _PathwiseELBO(self.k, power=1 if self.gradient == "stl" else 2)
-
-
-@dataclass(frozen=True)
-class Renyi(_SeveralCodes):
-    """Rényi's bound, 1 / (1 - alpha) log 1/k sum_i (p(x, z_i) / q(z_i | x))^(1 - alpha), from k codes z_i ~ q.
-
-    It goes from the importance-weighted bound (alpha = 0), which covers the posterior's mass, through the ELBO
-    (alpha -> 1), which seeks its mode, to ever more of that.
-
-    References:
-        Y. Li and R. E. Turner, Rényi Divergence Variational Inference (2016), arXiv:1602.02311.
-
-    Args:
-        alpha: Order of the divergence, at least 0 and not 1.
-        k: Codes drawn for each image and step.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-
-    alpha: float = 0.5
-    k: int = 5
-
-    def __post_init__(self) -> None:
-        check_particles(self.k, "k")
-        if not 0 <= self.alpha < math.inf:
-            raise ValueError(f"alpha must be at least 0, got {self.alpha}: below there is no lower bound")
-        if self.alpha == 1:
-            raise ValueError("alpha must not be 1: that limit is the ELBO, use TraceELBO")
-
-    def elbo(self) -> ELBO:
-        """Pyro's estimator of the bound, as a mean over images."""
-        return _PerImageRenyiELBO(self.alpha, self.k)
-
-
-class _PerImageRenyiELBO(RenyiELBO):
+class PerImageRenyiELBO(RenyiELBO):
     """Pyro's Rényi bound, divided by the number of images.
 
     The images' own logarithms are taken before they are added up, so the sites of the programs cannot be scaled
@@ -140,7 +41,7 @@ class _PerImageRenyiELBO(RenyiELBO):
         return traces
 
 
-class _PathwiseELBO(_PerImageRenyiELBO):
+class PathwiseELBO(PerImageRenyiELBO):
     """The importance-weighted bound, the posterior trained through its draws alone.
 
     With the normalised weights w_i of the k codes z_i = z(noise_i; phi):

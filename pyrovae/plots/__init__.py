@@ -3,11 +3,11 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyrovae.plots.arithmetic import plot_effect, plot_moves
-from pyrovae.plots.closeup import plot_closeup
+from pyrovae.plots.arithmetic import plot_effect, plot_moved
 from pyrovae.plots.curves import plot_history, plot_rate_distortion
-from pyrovae.plots.evaluation import plot_density_ratio
-from pyrovae.plots.images import plot_image_grid, plot_manifold, plot_reconstructions, plot_walk
+from pyrovae.plots.density_ratio import plot_density_ratio
+from pyrovae.plots.images import plot_image_grid, plot_manifold, plot_reconstructions, plot_traversal
+from pyrovae.plots.marginals import plot_marginals
 from pyrovae.plots.planes import plot_codes, plot_ellipses, plot_panels
 from pyrovae.plots.posteriors import (
     plot_calibration,
@@ -16,8 +16,8 @@ from pyrovae.plots.posteriors import (
     plot_reliability,
     posterior_legend,
 )
-from pyrovae.plots.study import plot_values
 from pyrovae.plots.style import class_styles, new_figure, save_figure
+from pyrovae.plots.values import plot_values
 
 __all__ = [
     "Axes",
@@ -25,7 +25,6 @@ __all__ = [
     "class_styles",
     "new_figure",
     "plot_calibration",
-    "plot_closeup",
     "plot_codes",
     "plot_density_ratio",
     "plot_effect",
@@ -33,15 +32,16 @@ __all__ = [
     "plot_history",
     "plot_image_grid",
     "plot_manifold",
-    "plot_moves",
+    "plot_marginals",
+    "plot_moved",
     "plot_panels",
     "plot_posterior",
     "plot_predictive",
     "plot_rate_distortion",
     "plot_reconstructions",
     "plot_reliability",
+    "plot_traversal",
     "plot_values",
-    "plot_walk",
     "posterior_legend",
     "save_figure",
 ]

@@ -5,34 +5,36 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pyrovae.latent import AttributeEffect, Walk
+from pyrovae.latent import AttributeEffect, Traversal
 from pyrovae.plots.images import plot_image_grid
 from pyrovae.plots.style import class_styles, spare_axes
 
 
-def plot_moves(walk: Walk, alphas: Sequence[float], ax: Axes, row_labels: Sequence[str] | None = None) -> Axes:
+def plot_moved(
+    traversal: Traversal, alphas: Sequence[float], ax: Axes, row_labels: Sequence[str] | None = None
+) -> Axes:
     """Draw images moved along a direction, one a row, with alpha above each column.
 
     Args:
-        walk: The moved images, (rows, alphas, C, H, W).
+        traversal: The moved images, (rows, alphas, C, H, W).
         alphas: How far each column went.
         ax: The axes to draw on.
         row_labels: A label left of each row.
     """
-    plot_image_grid(walk.images, ax, row_labels=row_labels, column_labels=[f"{alpha:g}" for alpha in alphas])
+    plot_image_grid(traversal.images, ax, row_labels=row_labels, column_labels=[f"{alpha:g}" for alpha in alphas])
     ax.set_xlabel("α, in units of the vector")
     ax.xaxis.set_label_position("top")
     return ax
 
 
 def plot_effect(effect: AttributeEffect, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw what a walk along an attribute vector does, with one standard error up and down.
+    """Draw what a traversal along an attribute vector does, with one standard error up and down.
 
-    On the first axes all measured attributes, in their spreads (standard deviations over the images); on the second
+    On the first axes all measured attributes, in their scales (standard deviations over the images); on the second
     how far the encoder sees the pictures to have moved; on the third, if there is one, the share that keeps its class.
 
     Args:
-        effect: What the walk does.
+        effect: What it does.
         axes: Two axes, or three.
     """
     styles = class_styles(len(effect.attributes))

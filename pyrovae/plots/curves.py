@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pyrovae.evaluation.rate_distortion import RateDistortion
+from pyrovae.metrics.rate_distortion import RateDistortion
 from pyrovae.plots.style import spare_axes
 from pyrovae.training import History
 
@@ -75,7 +75,7 @@ def plot_rate_distortion(found: RateDistortion, ax: Axes) -> Axes:
 
 
 def _together(found: RateDistortion) -> list[tuple[tuple[float, float], list[float]]]:
-    """Places and their weights; of points so near that their labels would lie on each other, one place for all."""
+    """Layout and their weights; of points so near that their labels would lie on each other, one place for all."""
     near = 0.04 * np.ptp(found.rates), 0.04 * np.ptp(found.distortions)
     places: list[tuple[tuple[float, float], list[float]]] = []
     for beta, rate, distortion in zip(found.betas, found.rates, found.distortions, strict=True):

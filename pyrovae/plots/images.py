@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pyrovae.latent import Manifold, Reconstructions, Walk
+from pyrovae.latent import Manifold, Reconstructions, Traversal
 
 
 def plot_image_grid(
@@ -75,8 +75,8 @@ def plot_manifold(manifold: Manifold, ax: Axes) -> Axes:
     return ax
 
 
-def plot_walk(
-    walk: Walk,
+def plot_traversal(
+    traversal: Traversal,
     ax: Axes,
     *,
     dims: Sequence[int] = (0, 1),
@@ -86,18 +86,18 @@ def plot_walk(
     """Draw decoded codes with their coordinates on the upper left of each picture.
 
     Args:
-        walk: The walk.
+        traversal: The traversal.
         ax: The axes to draw on.
         dims: The dimensions whose coordinates are written; none for pictures alone.
         row_labels: A label left of each row.
         column_labels: A label above each column.
     """
-    height, width = walk.images.shape[-2:]
+    height, width = traversal.images.shape[-2:]
     gap = max(2, height // 4) if len(dims) else 1
-    plot_image_grid(walk.images, ax, row_labels=row_labels, column_labels=column_labels, gap=gap)
+    plot_image_grid(traversal.images, ax, row_labels=row_labels, column_labels=column_labels, gap=gap)
     ax.set_facecolor("white")
     if len(dims):
-        for i, row in enumerate(walk.coordinates):
+        for i, row in enumerate(traversal.coordinates):
             for j, code in enumerate(row):
                 text = ", ".join(f"{code[d]:.1f}" for d in dims)
                 left, top = j * (width + gap) + gap, i * (height + gap) + gap

@@ -7,14 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pyrovae.inspection import (
-    Calibration,
-    Comparison,
-    GridPosterior,
-    PosteriorDraws,
-    PredictiveCheck,
-    Reliability,
-)
+from pyrovae.diagnostics.calibration import Calibration
+from pyrovae.diagnostics.gap import Comparison
+from pyrovae.diagnostics.predictive import PredictiveCheck
+from pyrovae.inference.classes import Reliability
+from pyrovae.inference.draws import PosteriorDraws
+from pyrovae.inference.grid import GridPosterior
 from pyrovae.latent import ellipse
 from pyrovae.plots.images import plot_image_grid
 from pyrovae.plots.style import spare_axes
@@ -114,10 +112,10 @@ def plot_predictive(checks: Sequence[PredictiveCheck], ax: Axes) -> Axes:
 
     The spread is the standard deviation of E[x | z] over the codes, black where it is largest in the whole picture.
     """
-    most = max(check.spread.max() for check in checks)
+    most = max(check.scale.max() for check in checks)
     rows, labels = [checks[0].x], ["image"]
     for check in checks:
-        rows += [check.mean, check.spread / most]
+        rows += [check.mean, check.scale / most]
         labels += [f"mean, {check.source}", f"spread, {check.source}"]
     return plot_image_grid(np.stack(rows), ax, row_labels=labels)
 

@@ -5,7 +5,7 @@
 Each is built from the model's shapes and an encoder, whose features it turns into parameters.
 """
 
-from pyrovae.posteriors.base import Posterior
+from pyrovae.contracts import Posterior
 from pyrovae.posteriors.correlated import Flow, FullNormal, LowRankNormal, Mixture
 from pyrovae.posteriors.factorised import Beta, Delta, DiagonalNormal, Laplace, StudentT, WrappedNormal
 

@@ -1,19 +1,8 @@
-"""What a posterior is."""
+"""Posteriors whose parameters an encoder gives."""
 
 from torch import Tensor, nn
 
-
-class Posterior(nn.Module):
-    """Base of the built-in posteriors: a module that maps images and labels to q(z | x, y).
-
-    Attributes:
-        has_density: Whether log q(z | x) exists; a point mass has none, and so no ELBO.
-        periodic: Whether codes are angles, so that -pi and pi are the same; the prior must agree, and the decoder is
-            given their cosines and sines.
-    """
-
-    has_density: bool = True
-    periodic: bool = False
+from pyrovae.contracts import Posterior
 
 
 class _Headed(Posterior):

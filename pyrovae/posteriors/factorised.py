@@ -1,6 +1,7 @@
 """Posteriors whose dimensions are independent given the image."""
 
 import math
+from abc import abstractmethod
 
 import pyro.distributions as dist
 import torch
@@ -12,7 +13,23 @@ from pyrovae.posteriors.base import _Headed
 from pyrovae.shapes import Shapes
 
 
-class DiagonalNormal(_Headed):
+class _LocationScale(_Headed):
+    """Independent variables of one family, location and log scale from the encoder; the scale is so positive."""
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
+        super().__init__(encoder, 2 * shapes.latent_dim)
+
+    @abstractmethod
+    def family(self, loc: Tensor, scale: Tensor) -> dist.TorchDistribution:
+        """The variables with these parameters, (B, latent_dim) each: batch_shape (B, latent_dim)."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+        loc, log_scale = self.outputs(x, y).chunk(2, -1)
+        return self.family(loc, log_scale.exp()).to_event(1)
+
+
+class DiagonalNormal(_LocationScale):
     """A Normal with independent dimensions, q(z | x) = N(z; loc(x), diag scale(x)^2).
 
     The scale is the exponential of the encoder's output, so that it is positive.
@@ -25,16 +42,12 @@ class DiagonalNormal(_Headed):
         encoder: Module from images and labels to features, (B, encoder.out_features).
     """
 
-    def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
-        super().__init__(encoder, 2 * shapes.latent_dim)
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
-        loc, log_scale = self.outputs(x, y).chunk(2, -1)
-        return dist.Normal(loc, log_scale.exp()).to_event(1)
+    def family(self, loc: Tensor, scale: Tensor) -> dist.TorchDistribution:
+        """Independent Normal variables."""
+        return dist.Normal(loc, scale)
 
 
-class Laplace(_Headed):
+class Laplace(_LocationScale):
     """Independent Laplace variables, q(z | x) = prod_j Laplace(z_j; loc_j(x), scale_j(x)), to match a Laplace prior.
 
     References:
@@ -45,16 +58,12 @@ class Laplace(_Headed):
         encoder: Module from images and labels to features, (B, encoder.out_features).
     """
 
-    def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
-        super().__init__(encoder, 2 * shapes.latent_dim)
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
-        loc, log_scale = self.outputs(x, y).chunk(2, -1)
-        return dist.Laplace(loc, log_scale.exp()).to_event(1)
+    def family(self, loc: Tensor, scale: Tensor) -> dist.TorchDistribution:
+        """Independent Laplace variables."""
+        return dist.Laplace(loc, scale)
 
 
-class StudentT(_Headed):
+class StudentT(_LocationScale):
     """Independent Student variables, q(z | x) = prod_j t(z_j; df, loc_j(x), scale_j(x)), to match a Student prior.
 
     References:
@@ -73,15 +82,14 @@ class StudentT(_Headed):
     df: Tensor
 
     def __init__(self, shapes: Shapes, encoder: nn.Module, df: float = 5.0) -> None:
-        super().__init__(encoder, 2 * shapes.latent_dim)
+        super().__init__(shapes, encoder)
         if not 2 < df < math.inf:
             raise ValueError(f"the df of a Student posterior must be above 2, got {df}: up to it there is no variance")
         self.register_buffer("df", torch.tensor(float(df)), persistent=False)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
-        loc, log_scale = self.outputs(x, y).chunk(2, -1)
-        return dist.StudentT(self.df, loc, log_scale.exp()).to_event(1)
+    def family(self, loc: Tensor, scale: Tensor) -> dist.TorchDistribution:
+        """Independent Student variables."""
+        return dist.StudentT(self.df, loc, scale)
 
 
 class Beta(_Headed):

@@ -5,7 +5,8 @@
 A prior that does not look at the label has an empty batch shape, which the images' plate expands.
 """
 
-from pyrovae.priors.base import Prior, Unscored
+from pyrovae.contracts import Prior
+from pyrovae.priors.base import Unscored
 from pyrovae.priors.factorised import Laplace, Normal, StandardNormal, StudentT, Uniform, VonMises
 from pyrovae.priors.flow import Flow
 from pyrovae.priors.mixtures import GaussianMixture, VampPrior

@@ -1,24 +1,10 @@
-"""What a prior is, and the one that adds nothing to the loss."""
+"""The prior that adds nothing to the loss, and what conditional priors share."""
 
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from pyrovae.contracts import Prior
 from pyrovae.shapes import Shapes
-
-
-class Prior(nn.Module):
-    """Base of the built-in priors: a module that maps labels y, (B,) or None, to p(z | y).
-
-    A prior that is made of other parts of the model may have a method `attach(posterior)`, which the model calls with
-    its finished posterior once; and one whose start depends on data a method `start_from(images, labels)`, which a
-    training calls before its first step. One that looks at labels where the model does not may have a method
-    `check_classes(num_classes)`, which a training calls with the number of classes of its images.
-
-    Attributes:
-        periodic: Whether codes are angles, so that -pi and pi are the same; the posterior must agree.
-    """
-
-    periodic: bool = False
 
 
 class Unscored(Prior):
@@ -29,6 +15,8 @@ class Unscored(Prior):
     Args:
         prior: The prior that codes are drawn from.
     """
+
+    scored = False
 
     def __init__(self, prior: nn.Module) -> None:
         super().__init__()

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae import distributions
-from pyrovae.priors.base import Prior, by_label, label
+from pyrovae.contracts import Prior
+from pyrovae.priors.base import by_label, label
 from pyrovae.shapes import Shapes
 
 

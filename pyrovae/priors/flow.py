@@ -7,9 +7,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrovae.contracts import Prior
 from pyrovae.distributions import flow, flow_transform
 from pyrovae.networks import one_hot_labels
-from pyrovae.priors.base import Prior, by_label
+from pyrovae.priors.base import by_label
 from pyrovae.shapes import Shapes
 
 

@@ -7,7 +7,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.priors.base import Prior, label
+from pyrovae.contracts import Posterior, Prior, name_of
+from pyrovae.priors.base import label
 from pyrovae.shapes import Shapes
 
 
@@ -25,7 +26,7 @@ class GaussianMixture(Prior):
         shapes: Sizes of the model.
         components: Number of components, K.
         labels: Whether the components are the classes; K must then be their number.
-        spread: Standard deviation of the components' first locations.
+        init_scale: Standard deviation of the components' first locations.
 
     Raises:
         ValueError: If there is no component, or there are not as many as classes where they are the classes.
@@ -33,14 +34,14 @@ class GaussianMixture(Prior):
 
     logits: Tensor
 
-    def __init__(self, shapes: Shapes, components: int = 10, labels: bool = False, spread: float = 1.0) -> None:
+    def __init__(self, shapes: Shapes, components: int = 10, labels: bool = False, init_scale: float = 1.0) -> None:
         super().__init__()
         if components < 1:
             raise ValueError(f"components must be at least 1, got {components}")
         self.labels, self.components = labels, components
         if shapes.num_classes:
             self.check_classes(shapes.num_classes)
-        self.loc = nn.Parameter(spread * torch.randn(components, shapes.latent_dim))
+        self.loc = nn.Parameter(init_scale * torch.randn(components, shapes.latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(components, shapes.latent_dim))
         if labels:  # the classes' shares say nothing about p(z | y), so there is nothing to learn them from
             self.register_buffer("logits", torch.zeros(components), persistent=False)
@@ -97,16 +98,15 @@ class VampPrior(Prior):
 
     labels: Tensor
 
-    def attach(self, posterior: nn.Module) -> None:
+    def attach(self, posterior: Posterior) -> None:
         """Make the mixture of this posterior; the model calls it once, with its own.
 
         Raises:
-            ValueError: If the posterior has no density to mix.
+            NotApplicable: If the posterior has no density to mix.
         """
-        if not getattr(posterior, "has_density", True):
-            raise ValueError(f"a VampPrior mixes densities, and the posterior {type(posterior).__name__} has none")
+        posterior.need_density(f"a VampPrior mixes densities, and the posterior {name_of(posterior)} has none")
         self._posterior = (posterior,)
-        self.periodic = getattr(posterior, "periodic", False)
+        self.periodic = posterior.periodic
 
     @torch.no_grad()
     def start_from(self, images: Tensor, labels: Tensor | None = None) -> None:

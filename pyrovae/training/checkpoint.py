@@ -1,15 +1,76 @@
 """Checkpoints: everything that makes a resumed run end as one that was never stopped."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pyrovae.files import replace_file
-from pyrovae.training.run_folder import RunFolder
+from pyrovae.training.run_folder import RunFolder, save_weights
 
 FORMAT = "pyrovae checkpoint 1"
+
+
+class Checkpointer:
+    """Keeps weights and checkpoints in a run folder, so often; without a folder it keeps nothing.
+
+    Args:
+        folder: The folder, or None.
+        every: Seconds between two checkpoints.
+    """
+
+    def __init__(self, folder: RunFolder | None, every: float) -> None:
+        self.folder, self._every = folder, every
+        self._best: dict[str, Tensor] | None = None
+        self._last = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for the next checkpoint."""
+        return time.monotonic() - self._last >= self._every
+
+    def remember_best(self, weights: dict[str, Tensor]) -> None:
+        """Take these for the best weights; they are written with the next checkpoint."""
+        if self.folder is not None:
+            self._best = {name: value.detach().clone() for name, value in weights.items()}
+
+    def save(self, weights: dict[str, Tensor], state: dict[str, Any]) -> bool:
+        """Write weights and checkpoint, and say so; weights that are not finite are never written over good ones."""
+        if self.folder is None:
+            return True
+        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+            return False
+        if self._best is not None:
+            save_weights(self.folder.best_weights, self._best)
+            self._best = None
+        save_weights(self.folder.last_weights, weights)
+        save_checkpoint(self.folder, state)
+        self._last = time.monotonic()
+        return True
+
+    def load(self) -> dict[str, Any]:
+        """The last checkpoint.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is damaged, or there is no folder.
+        """
+        if self.folder is None:
+            raise ValueError("there is nothing to resume without a run folder: pass folder=RunFolder(path)")
+        return load_checkpoint(self.folder)
+
+    @property
+    def place(self) -> Path | None:
+        """Where the last checkpoint is, if there is one."""
+        return self.folder.checkpoint if self.folder is not None and self.folder.checkpoint.exists() else None
+
+    @property
+    def last_good(self) -> str:
+        """The same as the end of a message; nothing if there is none."""
+        return "" if self.place is None else f"; the last good checkpoint is {self.place}"
 
 
 def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pyrovae.contracts import name_of
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, to_unit
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
@@ -36,9 +37,7 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
             f"the model knows {shapes.num_classes} classes, {data.name} has {data.num_classes}: "
             f"build it with num_classes={data.num_classes}"
         )
-    check_classes = getattr(model.prior, "check_classes", None)
-    if check_classes is not None:
-        check_classes(data.num_classes)
+    model.prior.check_classes(data.num_classes)
 
 
 def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy) -> None:
@@ -54,11 +53,9 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
         support = model.likelihood(z, few.labels.to(device)).support
         inside = support.check(to_unit(few.images).to(device))
     if not bool(inside.all()):
-        needs = getattr(model.likelihood, "pixels", f"values in {support}")
-        cure = getattr(model.likelihood, "cure", "choose another --pixels or another --model.likelihood")
         raise ValueError(
-            f"the likelihood {type(model.likelihood).__name__} scores {needs}, which those of {data.name} with "
-            f"pixels={pixels} are not: {cure}"
+            f"the likelihood {name_of(model.likelihood)} scores {model.likelihood.pixels or f'values in {support}'}, "
+            f"which those of {data.name} with pixels={pixels} are not: {model.likelihood.cure}"
         )
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pyrovae.evaluation import ElboEstimate
 from pyrovae.files import replace_text
+from pyrovae.inference.elbo import ElboEstimate
 
-Row = dict[str, float]
+EpochRow = dict[str, float]
 
 
 @dataclass
@@ -29,7 +29,7 @@ class History:
     """
 
     score: str = "NLL"
-    rows: list[Row] = field(default_factory=list)
+    rows: list[EpochRow] = field(default_factory=list)
 
     def column(self, name: str) -> np.ndarray:
         """One column, (epochs,); NaN where a row does not have it."""
@@ -54,12 +54,12 @@ class History:
         replace_text(path, self.to_csv())
 
 
-def elbo_columns(prefix: str, estimate: ElboEstimate) -> Row:
+def elbo_columns(prefix: str, estimate: ElboEstimate) -> EpochRow:
     """The columns that an estimate fills: `<prefix>_negative_elbo` and its parts, `<prefix>_kl_0` and so on."""
     row = {
-        f"{prefix}_negative_elbo": estimate.negative_elbo,
-        f"{prefix}_reconstruction": estimate.reconstruction,
-        f"{prefix}_kl": estimate.kl,
+        f"{prefix}_negative_elbo": estimate.negative_elbo.value,
+        f"{prefix}_reconstruction": estimate.reconstruction.value,
+        f"{prefix}_kl": estimate.kl.value,
         f"{prefix}_active_units": float(estimate.active_units),
     }
     if estimate.kl_per_dim is not None:

@@ -9,20 +9,29 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyrovae.data import ImageSet, PixelPolicy
+from pyrovae.data import ImageSet, PixelPolicy, to_unit
+from pyrovae.diagnostics import collapse_warning
 from pyrovae.engine.compilation import missing_compiler
+from pyrovae.inference import estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, TraceELBO
 from pyrovae.runtime import choose_device, seeded
 from pyrovae.shapes import is_whole
+from pyrovae.training.batches import Batches
+from pyrovae.training.checkpoint import Checkpointer
 from pyrovae.training.checks import check_optimizer, check_shapes, check_support
-from pyrovae.training.history import History
+from pyrovae.training.early_stopping import EarlyStopping
+from pyrovae.training.history import EpochRow, History, elbo_columns
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
+from pyrovae.training.learner import Learner
+from pyrovae.training.logger import Logger
 from pyrovae.training.loop import Loop
 from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
 
 MIN_EPOCHS, MIN_STEPS = 20, 3000
+SHOWN_TO_PARTS = 10_000
+"""Training images that a part made of data looks at, at most."""
 MAX_SEED = 2**32 - 1
 """The greatest seed that each generator takes, also where it is multiplied by a million for the epochs' own."""
 
@@ -99,8 +108,11 @@ class Trainer:
         steps = -(-images // self.batch_size)
         return max(MIN_EPOCHS, -(-MIN_STEPS // steps))
 
-    def check(self, model: LatentVariableModel, data: ImageSet) -> None:
+    def check(self, model: LatentVariableModel, data: ImageSet) -> str | None:
         """Find what would stop a training, without training: `fit` does so first.
+
+        Returns:
+            What the user should know of this objective with this model, in a line, or None.
 
         Raises:
             ValueError: If the device or the compiler of the engine does not exist, the images do not suit the model or
@@ -111,11 +123,12 @@ class Trainer:
         if lacking:
             raise ValueError(f"the engine compiled cannot run on {device}: {lacking}; or choose engine graph")
         check_shapes(model, data)
-        self.objective.notice(model)
+        notice = self.objective.check(model)
         check_support(model, data, self.pixels)
         check_optimizer(model, self.optimizer, self.scheduler)
         if self.patience and not len(data.splits["validation"]):
             raise ValueError("early stopping (patience) needs validation images, and there are none")
+        return notice
 
     def fit(
         self,
@@ -149,19 +162,68 @@ class Trainer:
             OSError: If a file of the folder cannot be written.
             Interrupted: After Ctrl-C or SIGTERM, when the checkpoint is written.
         """
-        self.check(model, data)
+        notice = self.check(model, data)
         device = choose_device(self.device)
         if isinstance(folder, str | Path):
             folder = RunFolder(Path(folder)) if resume else RunFolder.create(Path(folder))
         with seeded(self.seed, device), InterruptFlag() as flag:
-            loop = Loop(self, model, data, device, folder)
+            loop = self._loop(model.to(device), data, device, folder, tensorboard)
             if resume:
                 loop.resume()
             else:
-                loop.start()
-            with Progress(loop.total_steps, loop.steps_done, enabled=progress) as shown:
-                loop.run(shown, flag, tensorboard)
-        return loop.history
+                few = loop.batches.fixed("train", SHOWN_TO_PARTS)
+                model.prior.start_from(to_unit(few.images).to(device), few.labels.to(device))
+            with Progress(loop.epochs * loop.batches.per_epoch, loop.steps_done, enabled=progress) as shown:
+                if notice and not loop.steps_done:
+                    shown.say(notice)
+                loop.run(shown, flag)
+        return loop.logger.history
+
+    def _loop(
+        self,
+        model: LatentVariableModel,
+        data: ImageSet,
+        device: torch.device,
+        folder: RunFolder | None,
+        tensorboard: bool,
+    ) -> Loop:
+        """Everything that these settings say, put together."""
+        batches = Batches(data, self.pixels, self.batch_size, self.seed, device)
+        splits = batches.evaluated()
+        watched = "validation" if "validation" in splits else "train"
+
+        def evaluate() -> EpochRow:
+            row: EpochRow = {}
+            for name, split in splits.items():
+                row |= elbo_columns(name, estimate_elbo(model, split, seed=self.seed))
+            return row
+
+        def warn(row: EpochRow) -> str | None:
+            active, kl = int(row[f"{watched}_active_units"]), row[f"{watched}_kl"]
+            return collapse_warning(active, model.shapes.latent_dim, kl)
+
+        epochs = self.total_epochs(len(batches.index))
+        learner = Learner(
+            model,
+            batches,
+            self.objective,
+            self.optimizer,
+            self.scheduler,
+            engine=self.engine,
+            precision=self.precision,
+            total_steps=epochs * batches.per_epoch,
+        )
+        logger = Logger(
+            evaluate,
+            warn,
+            len(batches.index),
+            model.likelihood.score,
+            additive=self.objective.additive,
+            folder=folder,
+            tensorboard=tensorboard,
+        )
+        checkpointer = Checkpointer(folder, self.checkpoint_every)
+        return Loop(learner, batches, epochs, EarlyStopping(self.patience), checkpointer, logger)
 
 
 def _named(value: object) -> str:

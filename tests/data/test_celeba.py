@@ -97,7 +97,7 @@ def test_a_face_that_is_missing_or_broken_is_named(root):
 )
 def test_celeba_that_cannot_be_had_is_an_error(download, reason, tmp_path, no_download):
     message = (
-        f"^celeba is not to be had: {tmp_path}/celeba lacks img_align_celeba, list_attr_celeba.txt, .*, and {reason}"
+        f"^celeba not found: {tmp_path}/celeba lacks img_align_celeba, list_attr_celeba.txt, .*, and {reason}"
         r".*; put the official files there, unpacked, or name the folder that holds celeba/ \(data_dir, "
     )
     with pytest.raises(FileNotFoundError, match=message):

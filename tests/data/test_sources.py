@@ -125,7 +125,7 @@ def test_a_named_set_is_fetched_without_a_time_limit(name, tmp_path, network, mo
 )
 def test_a_named_set_that_cannot_be_had_is_an_error(download, reason, tmp_path, no_network):
     message = (
-        f"^kmnist is not to be had: {tmp_path}/KMNIST/raw lacks train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+        f"^kmnist not found: {tmp_path}/KMNIST/raw lacks train-images-idx3-ubyte, train-labels-idx1-ubyte, "
         f"t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, and {reason}; put the files there, or name the folder that "
         r"holds KMNIST/raw \(data_dir, --data-dir or \$PYROVAE_DATA\)$"
     )

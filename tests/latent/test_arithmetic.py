@@ -11,15 +11,15 @@ from pyrovae import CVAE, VAE
 from pyrovae.data import ImageSet, Split
 from pyrovae.latent import (
     Codes,
+    attribute_effect,
     attribute_vector,
-    effect,
     encode,
     extremes,
     find_attribute,
-    line,
+    interpolate,
     mean_codes,
-    move,
-    walk,
+    move_along,
+    traverse,
 )
 
 
@@ -97,11 +97,11 @@ def test_a_move_decodes_z_plus_alpha_v(digits: ImageSet) -> None:
     model = CVAE(digits.image_shape, 10, 3)
     codes = encode(model, digits.split("test").take([0, 1]))
     vector = np.array([1.0, -2.0, 0.5])
-    found = move(model, codes, vector, [-1.0, 0.0, 2.0])
+    found = move_along(model, codes, vector, [-1.0, 0.0, 2.0])
     np.testing.assert_allclose(found.coordinates[1, 2], codes.means[1] + 2 * vector, rtol=1e-6)
-    np.testing.assert_allclose(found.images, walk(model, found.coordinates, codes.labels[:, None]).images)
+    np.testing.assert_allclose(found.images, traverse(model, found.coordinates, codes.labels[:, None]).images)
     assert (found.labels[:, 0] == codes.labels).all()
-    other = move(model, codes, vector, [0.0], labels=np.array([7, 7]))
+    other = move_along(model, codes, vector, [0.0], labels=np.array([7, 7]))
     assert (other.labels == 7).all()
 
 
@@ -130,7 +130,7 @@ def test_an_effect_is_the_change_of_what_is_measured(rng) -> None:
     def ink(images: np.ndarray) -> dict[str, np.ndarray]:
         return {"wide": images.mean((1, 2)).sum(-1), "tall": np.full(len(images), 16.0) + images[:, 0, 0, 0]}
 
-    found = effect(
+    found = attribute_effect(
         model, codes, half, [-1.0, 0.0, 1.0, 2.0], measures=ink, classifier=lambda x: x.mean((1, 2, 3)) > 0.6
     )
     changes, errors = found.of("wide")
@@ -140,7 +140,7 @@ def test_an_effect_is_the_change_of_what_is_measured(rng) -> None:
     assert found.kept[1] == 1
     assert found.kept[3] < 1
     assert found.images == 200
-    np.testing.assert_allclose(found.standardised[0] * found.spreads[0], changes)
+    np.testing.assert_allclose(found.standardised[0] * found.scales[0], changes)
     assert "class kept" in str(found)
     with pytest.raises(ValueError, match="slant was not measured; there are wide, tall"):
         found.of("slant")
@@ -151,8 +151,8 @@ def test_a_walk_is_seen_by_the_encoder_and_leaves_the_model_alone(digits: ImageS
     codes = encode(model, digits.split("test").take(range(30)))
     before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     vector = attribute_vector(codes, np.arange(30) < 10)
-    found = effect(model, codes, vector, [0.0, 1.0])
-    pictures = move(model, codes, vector.vector, [0.0, 1.0])
+    found = attribute_effect(model, codes, vector, [0.0, 1.0])
+    pictures = move_along(model, codes, vector.vector, [0.0, 1.0])
     seen = mean_codes(model, pictures.images.reshape(60, 1, 8, 8), np.repeat(codes.labels, 2)).reshape(30, 2, 2)
     way = (seen[:, 1] - seen[:, 0]) @ vector.vector / (vector.vector @ vector.vector)
     assert found.travelled[1] == pytest.approx(way.mean(), abs=1e-6)
@@ -166,7 +166,7 @@ def test_a_walk_is_seen_by_the_encoder_and_leaves_the_model_alone(digits: ImageS
 def test_interpolation_ends_are_the_images_own_codes(digits: ImageSet) -> None:
     codes = encode(VAE(digits.image_shape, 2), digits.split("test").take([3, 4]))
     for path in ("linear", "spherical", "quantile"):
-        ends = line(*codes.means, 5, path)[[0, -1]]
+        ends = interpolate(*codes.means, 5, path)[[0, -1]]
         np.testing.assert_array_equal(ends, codes.means.astype(np.float64))
 
 
@@ -182,4 +182,4 @@ def test_what_cannot_be_is_said(rng) -> None:
         extremes(np.arange(5.0), 0.7)
     vector = attribute_vector(codes, np.arange(6) < 3)
     with pytest.raises(ValueError, match="at least two images, got 1"):
-        effect(VAE((1, 8, 8), 2), codes.take([0]), vector)
+        attribute_effect(VAE((1, 8, 8), 2), codes.take([0]), vector)

@@ -142,7 +142,7 @@ def test_agreement_accepts_two_halves_and_refuses_a_shift() -> None:
     one, other = (class_gaussians(gaussian_codes(seed=seed)) for seed in (1, 2))
     assert agreement(one, other).p_value > 0.01
     codes = gaussian_codes(seed=3)
-    moved = Codes(codes.means + np.array([0.15, 0]), codes.spreads, codes.draws, codes.labels)
+    moved = Codes(codes.means + np.array([0.15, 0]), codes.variances, codes.draws, codes.labels)
     found = agreement(one, class_gaussians(moved))
     assert found.p_value < 1e-4
     assert (found.symmetric_kl > 0).all()
@@ -175,7 +175,7 @@ def test_codes_save_and_read(tmp_path: Path, few_digits: ImageSet) -> None:
     codes = encode(VAE((1, 8, 8), 3), fixed_split(few_digits.split("train"), "dynamic"))
     codes.save(tmp_path / "codes.npz")
     again = Codes.read(tmp_path / "codes.npz")
-    for name in ("means", "spreads", "draws", "labels", "exact"):
+    for name in ("means", "variances", "draws", "labels", "exact"):
         assert np.array_equal(getattr(codes, name), getattr(again, name))
     (tmp_path / "codes.npz").write_bytes(b"no")
     with pytest.raises(ValueError, match="holds no codes"):

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pyrovae.inspection import Calibration, Comparison, Estimate, GridPosterior, PosteriorDraws, PredictiveCheck
-from pyrovae.inspection.classes import Reliability
+from pyrovae.diagnostics.calibration import Calibration
+from pyrovae.diagnostics.gap import Comparison
+from pyrovae.diagnostics.predictive import PredictiveCheck
+from pyrovae.estimates import PerImage
+from pyrovae.inference.classes import Reliability
+from pyrovae.inference.draws import PosteriorDraws
+from pyrovae.inference.grid import GridPosterior
 from pyrovae.plots import (
     new_figure,
     plot_calibration,
@@ -17,7 +22,7 @@ from pyrovae.plots import (
 
 
 def comparison(dims: int) -> Comparison:
-    one = Estimate(np.ones(2), np.ones(2))
+    one = PerImage(np.ones(2), np.ones(2))
     moments = np.full((2, dims), 3.0), np.stack([0.04 * np.eye(dims)] * 2)
     return Comparison("quadrature", "NLL", *[one] * 7, moments, moments, moments)
 

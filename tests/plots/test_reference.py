@@ -13,19 +13,19 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
-from pyrovae.evaluation.rate_distortion import RateDistortion
-from pyrovae.latent import AttributeEffect, Closeup, Codes, Manifold, Walk, ellipse
+from pyrovae.latent import AttributeEffect, Codes, Manifold, Marginals, Traversal, ellipse
+from pyrovae.metrics.rate_distortion import RateDistortion
 from pyrovae.plots import (
     new_figure,
-    plot_closeup,
     plot_codes,
     plot_effect,
     plot_ellipses,
     plot_manifold,
-    plot_moves,
+    plot_marginals,
+    plot_moved,
     plot_panels,
     plot_rate_distortion,
-    plot_walk,
+    plot_traversal,
 )
 
 FOLDER = Path(__file__).parent / "reference"
@@ -72,8 +72,8 @@ def draw_panels() -> Figure:
 
 def draw_moves() -> Figure:
     figure, (ax,) = new_figure(3.5, 2.4)
-    walk = Walk(blobs(3, 5), np.zeros((3, 5, 2)), None)
-    plot_moves(walk, [-2, -1, 0, 1, 2], ax, ["seven", "two", "one"])
+    walk = Traversal(blobs(3, 5), np.zeros((3, 5, 2)), None)
+    plot_moved(walk, [-2, -1, 0, 1, 2], ax, ["seven", "two", "one"])
     return figure
 
 
@@ -89,15 +89,15 @@ def draw_effect() -> Figure:
     return figure
 
 
-def draw_closeup() -> Figure:
+def draw_marginals() -> Figure:
     points = np.broadcast_to(np.linspace(-4, 4, 201), (2, 2, 201))
     prior = np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)
     centres, widths = np.array([[[-1.0], [0.5]], [[2.0], [0.0]]]), np.array([[[0.2], [1.0]], [[0.1], [0.5]]])
     posterior = np.exp(-(((points - centres) / widths) ** 2) / 2) / widths / np.sqrt(2 * np.pi)
     kl = (centres**2 + widths**2 - 1)[..., 0] / 2 - np.log(widths[..., 0])
-    found = Closeup(blobs(2, 1)[:, 0], np.array([0, 6]), np.array([0, 3]), points, posterior, prior, kl, True)
+    found = Marginals(blobs(2, 1)[:, 0], np.array([0, 6]), np.array([0, 3]), points, posterior, prior, kl, True)
     figure, axes = new_figure(4.2, 2.2, columns=3, rows=2)
-    plot_closeup(found, [str(k) for k in range(10)], axes)
+    plot_marginals(found, [str(k) for k in range(10)], axes)
     return figure
 
 
@@ -115,7 +115,7 @@ def draw_grids() -> Figure:
     figure, (left, right) = new_figure(6.5, 3, columns=2)
     x, y = np.meshgrid(np.linspace(-1.5, 1.5, 4), np.linspace(1.5, -1.5, 4))
     plot_manifold(Manifold(blobs(4, 4), np.stack([x, y], -1), None), left)
-    plot_walk(Walk(blobs(4, 4), np.stack([x, y], -1), None), right)
+    plot_traversal(Traversal(blobs(4, 4), np.stack([x, y], -1), None), right)
     return figure
 
 
@@ -125,7 +125,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "panels": draw_panels,
     "moves": draw_moves,
     "effect": draw_effect,
-    "closeup": draw_closeup,
+    "marginals": draw_marginals,
     "rate_distortion": draw_rate_distortion,
     "grids": draw_grids,
 }

@@ -13,7 +13,9 @@ from pyro import poutine
 
 import pyrovae
 from pyrovae.data import ImageSet, fixed_split
-from pyrovae.evaluation import estimate_elbo, importance_weighted, quadrature
+from pyrovae.inference.elbo import estimate_elbo
+from pyrovae.inference.importance import importance_weighted
+from pyrovae.inference.quadrature import quadrature
 from pyrovae.latent import encode, sample_prior
 from pyrovae.objectives import FreeBits, TraceELBO, TraceMeanField
 
@@ -83,7 +85,7 @@ def test_it_is_found_in_its_own_folder_and_missed_elsewhere(tmp_path: Path, monk
 def test_the_bound_is_that_of_the_traces(model: HierarchicalVAE, few_digits: ImageSet) -> None:
     """No KL in closed form where it would be wrong: z is drawn before w, on which its prior rests."""
     split = fixed_split(few_digits.split("validation"), "dynamic")
-    bounds = [estimate_elbo(model, split, seed=seed).negative_elbo for seed in range(40)]
+    bounds = [estimate_elbo(model, split, seed=seed).negative_elbo.value for seed in range(40)]
     x, y = split.images.float() / 255, split.labels
     by_hand = []
     with torch.no_grad():
@@ -133,10 +135,10 @@ def test_what_looks_at_z_alone_is_right_or_says_so(model: HierarchicalVAE, few_d
     assert encode(model, split).means.shape == (len(split), 2)
     with pytest.raises(ValueError, match="whose only code is z, this one draws w as well"):
         quadrature(model, split)
-    assert TraceELBO().notice(model) is None
+    assert TraceELBO().check(model) is None
     for objective in (TraceMeanField(), FreeBits(per="code")):
         with pytest.raises(ValueError, match=r"KL of .z. in closed form.*use TraceELBO"):
-            objective.notice(model)
+            objective.check(model)
 
 
 def test_its_prior_of_z_is_the_programs(model: HierarchicalVAE) -> None:

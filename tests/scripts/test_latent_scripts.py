@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pyrovae import config
 from pyrovae.data import ImageSet
+from pyrovae.factory.build import build_model, instantiate
+from pyrovae.runs.config_file import create_run
+from pyrovae.runs.training import parse_training
 from pyrovae.training import RunFolder
 from pyrovae.training.run_folder import save_weights
 
@@ -17,9 +19,9 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def make_run(folder: Path, digits: ImageSet, *argv: str) -> RunFolder:
-    arguments = config.parse_training(["--runs_dir", str(folder), "--data", "digits", *argv])
-    run = config.create_run(arguments, digits)
-    model = config.build_model(config.instantiate(arguments).model, digits.image_shape, digits.num_classes, 0)
+    arguments = parse_training(["--runs_dir", str(folder), "--data", "digits", *argv])
+    run = create_run(arguments, digits)
+    model = build_model(instantiate(arguments).model, digits.image_shape, digits.num_classes, 0)
     save_weights(run.last_weights, model.state_dict())
     return run
 
@@ -57,7 +59,7 @@ def run_script(name: str, *argv: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("interpolate.py", "autoencoder", ["--classes", "[[3,7]]", "--path", "spherical"], "interpolation.png"),
         ("latent_space.py", "vae", ["--masses", "[0.5,0.9]"], "class_ellipses.png"),
         ("latent_space.py", "vae", ["--images", "200", "--colours", "viridis"], "class_ellipses.png"),
-        ("closeup.py", "five", ["--images", "[0,1]", "--dims", "[0,4]"], "closeup.png"),
+        ("marginals.py", "five", ["--images", "[0,1]", "--dims", "[0,4]"], "marginals.png"),
         ("arithmetic.py", "five", ["--attribute", "class:3-vs:5", "--measured", "20"], "arithmetic-class-3-vs-5.png"),
         ("arithmetic.py", "cvae", ["--share", "0.2", "--alphas", "[-1,0,1]"], "arithmetic-slant.png"),
         ("latent_space.py", "five", ["--plane", "lda", "--split", "train"], "class_ellipses.png"),
@@ -159,9 +161,9 @@ def test_codes_of_several_runs_side_by_side(runs: dict[str, str], tmp_path, monk
         ("latent_space.py", "autoencoder", ["--images", "15"], "is singular: it has 1 images in 2 dimensions"),
         ("latent_space.py", "autoencoder", ["--estimate", "averaged"], "is singular: it has"),
         ("latent_space.py", "one", [], "needs a code of at least two dimensions, this one has 1"),
-        ("traverse.py", "one", [], "a grid needs a code of at least two dimensions, this one has 1: walk its axes"),
-        ("closeup.py", "autoencoder", [], "an autoencoder's code is a point"),
-        ("closeup.py", "vae", ["--dims", "[2]"], "this code has dimensions 0 to 1, got"),
+        ("traverse.py", "one", [], "a grid needs a code of at least two dimensions, this one has 1: traverse its axes"),
+        ("marginals.py", "autoencoder", [], "an autoencoder's code is a point"),
+        ("marginals.py", "vae", ["--dims", "[2]"], "this code has dimensions 0 to 1, got"),
         ("arithmetic.py", "vae", ["--attribute", "smile"], "attribute must be one of thickness, slant"),
         ("arithmetic.py", "vae", ["--attribute", "class:11"], "class 11 has no images here"),
         ("arithmetic.py", "vae", ["--share", "0.9"], "above 0 and at most 0.5, got 0.9"),

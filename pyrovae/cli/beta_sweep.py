@@ -1,0 +1,55 @@
+"""Train the same model with several weights of the KL term, side by side, and draw rate against distortion."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from pyrovae.cli.options import add_shared, divide_words
+from pyrovae.factory.parser import Parser
+from pyrovae.files import replace_text
+from pyrovae.metrics.rate_distortion import rate_distortion
+from pyrovae.plots import new_figure, plot_rate_distortion, save_figure
+from pyrovae.runs.jobs import Job, train_runs
+from pyrovae.runs.loading import open_run
+from pyrovae.runs.training import parse_training
+from pyrovae.training import RunFolder
+
+
+def main(description: str | None = None) -> None:
+    """Train what is missing, measure, draw."""
+    parser = Parser(description=description)
+    parser.add_argument("--low", type=float, default=0.1, help="Smallest weight.")
+    parser.add_argument("--high", type=float, default=10.0, help="Largest weight.")
+    parser.add_argument("--points", type=int, default=7, help="Number of weights, evenly spaced in their logarithms.")
+    parser.add_argument("--betas", type=list[float] | None, default=None, help="The weights themselves, instead.")
+    parser.add_argument("--workers", type=int | None, default=None, help="Trainings at a time; by default one a core.")
+    add_shared(parser, split="Images to measure.", output="Picture; by default beside the runs.")
+    names = [name for action in parser._actions for name in action.option_strings]
+    own, training = divide_words(sys.argv[1:], names)
+    options, settings = parser.parse_args(own), parse_training(training)
+    if options.betas is None and not (0 < options.low < options.high and options.points > 1):
+        raise ValueError(f"a log grid needs 0 < low < high and 2 points, got {options.low:g} to {options.high:g}")
+    if settings.model.class_path.endswith(".Autoencoder"):
+        raise ValueError("an autoencoder has no KL term to weight, and so no rate: use --model VAE or CVAE")
+    betas = options.betas or np.geomspace(options.low, options.high, options.points).tolist()
+
+    name = settings.name or "sweep"
+    folders = [RunFolder(Path(settings.runs_dir) / f"{name}-beta{beta:.4g}") for beta in betas]
+    jobs = [
+        Job(folder, (*training, "--objective.beta", f"{beta:.4g}")) for folder, beta in zip(folders, betas, strict=True)
+    ]
+    train_runs(jobs, workers=options.workers, progress=settings.progress)
+    runs = [open_run(folder.path, settings.data_dir) for folder in folders]
+    weight = settings.objective.init_args.get("reconstruction_weight", 1.0)
+    split = runs[0].split(options.split)
+    found = rate_distortion([run.model for run in runs], [beta / weight for beta in betas], split)
+
+    output = Path(options.output or Path(settings.runs_dir) / f"{name}-rate-distortion.png")
+    figure, (ax,) = new_figure(7, 5)
+    plot_rate_distortion(found, ax).set_title(f"{runs[0].data.name}, {len(split):,} {options.split} images")
+    save_figure(figure, output)
+    replace_text(output.with_suffix(".json"), json.dumps(asdict(found), indent=1, default=np.ndarray.tolist) + "\n")
+    print(f"{found}\n{output}\n{output.with_suffix('.json')}")

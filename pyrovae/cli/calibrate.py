@@ -1,0 +1,29 @@
+"""Calibrate a run's guide by simulation: do true codes lie in q(z | x) as one draw among others?"""
+
+import json
+
+from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.diagnostics.calibration import calibrate
+from pyrovae.files import replace_text
+from pyrovae.plots import new_figure, plot_calibration, save_figure
+from pyrovae.runs.loading import analysis_device, load, picture
+
+
+def main(description: str | None = None) -> None:
+    """Simulate, rank, judge, draw."""
+    parser = run_parser(description)
+    parser.add_argument("--images", type=int, default=1000, help="Images drawn from the model.")
+    parser.add_argument("--draws", type=int, default=99, help="Draws of the guide for each.")
+    parser.add_argument("--mass", type=float, default=0.95, help="Probability that a calibrated guide passes.")
+    add_shared(parser, "seed", "device", "output")
+    options = parser.parse_args()
+    model = load(options.run, device=analysis_device(options.device), allow_code=True)
+
+    found = calibrate(model, options.images, options.draws, mass=options.mass, seed=options.seed)
+    columns = min(len(found.quantities), 5)
+    figure, axes = new_figure(2.6 * columns + 0.6, 2.9, columns=columns)
+    plot_calibration(found, axes)
+    output = picture(options.run, options.output, "calibration")
+    save_figure(figure, output)
+    replace_text(output.with_suffix(".json"), json.dumps(found.to_dict() | {"seed": options.seed}, indent=1) + "\n")
+    print(f"{found}\n{output}\n{output.with_suffix('.json')}")

@@ -1,0 +1,36 @@
+"""Name the classes of images by Bayes' rule with a run's CVAE, p(y | x) from p(x | y), and check its probabilities."""
+
+import json
+
+from tqdm import tqdm
+
+from pyrovae.cli.options import add_shared
+from pyrovae.factory.parser import Parser
+from pyrovae.files import replace_text
+from pyrovae.inference.classes import classify
+from pyrovae.plots import new_figure, plot_reliability, save_figure
+from pyrovae.runs.loading import open_run, picture
+
+
+def main(description: str | None = None) -> None:
+    """Weigh, name, judge, draw."""
+    parser = Parser(description=description)
+    parser.add_argument("run", type=str, help="Run folder of a conditional model, such as runs/NAME.")
+    parser.add_argument("--images", type=int, default=1000, help="How many of them.")
+    parser.add_argument("--samples", type=int, default=100, help="Codes for each image and class; 1 is the ELBO.")
+    add_shared(parser, "split", "engine", "seed", "data_dir", "device", "output")
+    options = parser.parse_args()
+    run = open_run(options.run, options.data_dir, options.device)
+
+    split = run.split(options.split)
+    few = split.take(range(min(options.images, len(split))))
+    codes = options.samples * len(few) * max(1, run.model.shapes.num_classes)
+    with tqdm(total=codes, unit="code", unit_scale=True, disable=None) as bar:
+        settings = {"engine": options.engine, "seed": options.seed, "progress": bar.update}
+        found = classify(run.model, few, options.samples, **settings)
+    figure, (ax,) = new_figure(4.2, 4.2)
+    plot_reliability(found.reliability(), ax).set_title(f"{len(few):,} {options.split} images, 95 % bars")
+    output = picture(options.run, options.output, "reliability")
+    save_figure(figure, output)
+    replace_text(output.with_suffix(".json"), json.dumps(found.to_dict() | {"seed": options.seed}, indent=1) + "\n")
+    print(f"{found}\n{output}\n{output.with_suffix('.json')}")

@@ -1,0 +1,28 @@
+"""How a command is run: what the user got wrong ends in one line and exit status 2."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pyrovae.engine import CompilerError
+from pyrovae.factory.mistakes import fail
+from pyrovae.training import Interrupted
+
+
+def run_command(command: Callable[..., None], *arguments: object) -> None:
+    """Run a command; what the user got wrong or lacks ends in one line and exit status 2."""
+    # A script's own folder is on the path; the user's own parts are in the current one.
+    sys.path.append(str(Path.cwd()))
+    try:
+        command(*arguments)
+    except Interrupted as stopped:
+        raise SystemExit(128 + stopped.args[0]) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except (ValueError, OSError, CompilerError) as error:
+        fail(str(error))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        what = str(error).partition(" GPU ")[0] or "out of memory"
+        fail(f"{what.rstrip('.')}: choose a smaller --batch_size, fewer --images or --device cpu")

@@ -1,0 +1,78 @@
+"""Evaluate a run: bound, log p(x), where the guide fails, parts of the KL, quality of samples, accuracy of codes."""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from jsonargparse import Namespace
+from tqdm import tqdm
+
+from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.data import PixelPolicy
+from pyrovae.diagnostics.information import density_ratio
+from pyrovae.files import replace_text
+from pyrovae.inference.annealing import Annealing
+from pyrovae.metrics.report import EvaluationBudget, Policy, Report, check_comparable, compare_reports, evaluate
+from pyrovae.metrics.samples import trained_classifier
+from pyrovae.plots import new_figure, plot_density_ratio, save_figure
+from pyrovae.runs.loading import open_run, picture
+from pyrovae.runtime import device_of
+
+
+def _options(description: str | None) -> Namespace:
+    """What the command line says."""
+    parser = run_parser(description)
+    parser.add_argument("--pixels", type=PixelPolicy | None, default=None, help="Refused if not those of the run.")
+    parser.add_argument("--images", type=int, default=200, help="Images for log p(x); the bound takes the whole split.")
+    parser.add_argument("--samples", type=int, default=1000, help="Codes for each image, k.")
+    parser.add_argument("--points", type=int, default=200, help="Quadrature points along each side, for a 2-D code.")
+    parser.add_argument("--others", type=int, default=2000, help="Images for parts of the KL, samples and codes.")
+    parser.add_argument("--ais", type=int, default=0, help="Temperatures of annealing; 0 for none.")
+    parser.add_argument(
+        "--classifier", type=bool, default=False, help="Whether to train one for the quality of samples."
+    )
+    parser.add_argument("--against", type=str | None, default=None, help="Another run that was evaluated before.")
+    add_shared(parser, "split", "engine", "seed", "data_dir", "device")
+    return parser.parse_args()
+
+
+def main(description: str | None = None) -> None:
+    """Estimate, print, keep."""
+    options = _options(description)
+    run = open_run(options.run, options.data_dir, options.device)
+    split, file, predict = run.split(options.split), f"evaluation-{options.split}.json", None
+    policy, other = Policy.of(run.model, run.data.name, options.split, run.pixels, options.pixels), None
+    if options.against:
+        other = Report.read(Path(options.against) / file)
+        check_comparable(policy, other.policy, (str(run.path), options.against))
+    annealing = Annealing(options.ais, engine=options.engine) if options.ais else None
+    budget = EvaluationBudget(
+        options.images, options.samples, options.points, options.engine, annealing, others=options.others
+    )
+    if options.classifier:
+        predict = trained_classifier(run.data, run.pixels, seed=options.seed, device=device_of(run.model))
+    with ExitStack() as bars:
+
+        def progress(what: str, total: int) -> Callable[[int], object]:
+            return bars.enter_context(tqdm(total=total, desc=what, unit_scale=True, disable=None)).update
+
+        report = evaluate(
+            run.model,
+            split,
+            policy,
+            budget,
+            train=run.split("train"),
+            judge=predict,
+            seed=options.seed,
+            progress=progress,
+        )
+    print(report)
+    replace_text(run.path / file, json.dumps(report.to_dict(), indent=1) + "\n")
+    print(run.path / file)
+    if run.model.shapes.latent_dim == 2 and "parts of the KL" not in report.missing:
+        figure, (ax,) = new_figure(6, 5)
+        plot_density_ratio(density_ratio(run.model, split.take(range(min(len(split), options.others)))), ax)
+        save_figure(figure, picture(run.path, None, "aggregate_posterior"))
+    if other is not None:
+        print(compare_reports(report, other, (str(run.path), options.against)))

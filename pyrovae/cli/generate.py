@@ -1,0 +1,33 @@
+"""Draw images from a run's own prior: any number, or a row for each class of a CVAE."""
+
+import torch
+
+from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.latent import sample_per_class, sample_prior
+from pyrovae.plots import new_figure, plot_image_grid, save_figure
+from pyrovae.runs.config_file import run_info
+from pyrovae.runs.loading import load, picture
+
+
+def main(description: str | None = None) -> None:
+    """Draw, decode, save."""
+    parser = run_parser(description)
+    parser.add_argument("--rows", type=int, default=10, help="Rows of images; a CVAE draws one for each class.")
+    parser.add_argument("--columns", type=int, default=10, help="Images in a row.")
+    parser.add_argument("--classes", type=list[int] | None, default=None, help="The class of each row, of a CVAE.")
+    add_shared(parser, "seed", "output")
+    options = parser.parse_args()
+    model, info = load(options.run, allow_code=True), run_info(options.run)
+
+    if model.shapes.num_classes or options.classes:
+        classes = None if options.classes is None else torch.tensor(options.classes)
+        samples = sample_per_class(model, options.columns, classes=classes, seed=options.seed)
+    else:
+        samples = sample_prior(model, options.rows, options.columns, seed=options.seed)
+    names = None if samples.labels is None else [info.class_names[k] for k in samples.labels]
+    rows, columns = samples.images.shape[:2]
+    figure, (ax,) = new_figure(0.6 * columns + 0.4, 0.6 * rows + 0.3)
+    plot_image_grid(samples.images, ax, row_labels=names)
+    output = picture(options.run, options.output, "generated")
+    save_figure(figure, output)
+    print(output)

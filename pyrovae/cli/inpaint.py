@@ -1,0 +1,31 @@
+"""Show a run's model half of each image, and draw what the other half may be."""
+
+from tqdm import tqdm
+
+from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.inference.inpainting import Half, Method, half, inpaint
+from pyrovae.plots import new_figure, plot_image_grid, save_figure
+from pyrovae.runs.loading import open_run, picture
+
+
+def main(description: str | None = None) -> None:
+    """Draw codes of the seen half, decode, save."""
+    parser = run_parser(description)
+    parser.add_argument("--images", type=list[int], default=[3, 7, 12, 15], help="Numbers of images in the split.")
+    parser.add_argument("--seen", type=Half, default="left", help="The half that is seen.")
+    parser.add_argument("--method", type=Method, default="auto", help="Of p(z | x_seen).")
+    parser.add_argument("--completions", type=int, default=8, help="Completed images shown for each.")
+    add_shared(parser, "split", "seed", "data_dir", "device", "output")
+    options = parser.parse_args()
+    run = open_run(options.run, options.data_dir, options.device)
+
+    split = run.split(options.split).take(options.images)
+    settings = {"method": options.method, "completions": options.completions, "seed": options.seed}
+    with tqdm(unit_scale=True, disable=None) as bar:
+        found = inpaint(run.model, split, half(run.data.image_shape, options.seen), **settings, progress=bar.update)
+    columns = ["image", "seen", *[""] * options.completions, "mean"]
+    figure, (ax,) = new_figure(0.75 * len(columns) + 0.6, 0.75 * len(split) + 0.5)
+    plot_image_grid(found.grid(), ax, row_labels=[str(number) for number in options.images], column_labels=columns)
+    output = picture(options.run, options.output, "inpainted")
+    save_figure(figure, output)
+    print(f"{found.posterior.diagnosis()}\n{output}")

@@ -1,0 +1,32 @@
+"""Run the whole study of the seed documents: train, measure, draw, decide each claim, and write one report."""
+
+from pathlib import Path
+
+from pyrovae.cli.options import add_shared
+from pyrovae.factory.parser import Parser
+from pyrovae.studies.seeds import BUDGETS, BudgetName, run_study
+from pyrovae.studies.seeds.report import claims_markdown
+
+
+def main(description: str | None = None) -> None:
+    """Parse, run_study, print."""
+    parser = Parser(description=description)
+    parser.add_argument("--budget", type=BudgetName, default="quick", help="quick: digits; standard, full: MNIST.")
+    parser.add_argument("--only", type=list[int] | None, default=None, help="Numbers of the claims; by default all.")
+    parser.add_argument("--output_dir", type=str | None, default=None, help="Folder; by default runs/study-BUDGET.")
+    parser.add_argument("--workers", type=int | None, default=None, help="Trainings at a time; by default one a core.")
+    parser.add_argument("--progress", type=bool, default=True, help="Whether to show progress.")
+    add_shared(parser, data_dir="Folder of the image sets.", device="auto, cpu, cuda or mps.")
+    options = parser.parse_args()
+    folder = Path(options.output_dir or f"runs/study-{options.budget}")
+    claims = run_study(
+        BUDGETS[options.budget],
+        folder,
+        data_dir=options.data_dir,
+        device=options.device,
+        only=options.only,
+        workers=options.workers,
+        progress=options.progress,
+    )
+    print(claims_markdown(claims))
+    print(f"{folder / 'report.html'}\n{folder / 'claims.json'}")

@@ -1,0 +1,54 @@
+"""Traverse a run's latent space: a grid around a code, single dimensions, or every class at one code."""
+
+import numpy as np
+
+from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.latent import axes_through, encode, every_class, grid_around, traverse
+from pyrovae.plots import new_figure, plot_traversal, save_figure
+from pyrovae.runs.loading import Run, open_run, picture
+
+
+def centre_of(run: Run, around: str) -> np.ndarray:
+    """The code in the middle: the origin, a class's mean or an image's posterior mean, (latent_dim,)."""
+    kind, _, number = around.partition(":")
+    if around == "origin":
+        return np.zeros(run.model.shapes.latent_dim)
+    if kind not in ("class", "image") or not number.isdigit():
+        raise ValueError(f"around must be origin, class:LABEL or image:NUMBER, got {around!r}")
+    test = run.split("test")
+    if kind == "image":
+        return encode(run.model, test.take([int(number)])).means[0]
+    return encode(run.model, test).class_mean(int(number))
+
+
+def main(description: str | None = None) -> None:
+    """Choose codes, decode, draw."""
+    parser = run_parser(description)
+    parser.add_argument("--around", type=str, default="origin", help="Code in the middle: origin, class:9 or image:12.")
+    parser.add_argument("--rows", type=int, default=9, help="Codes from top to bottom.")
+    parser.add_argument("--columns", type=int, default=9, help="Codes from left to right.")
+    parser.add_argument("--step", type=float, default=0.5, help="Distance of neighbours, in units of the code.")
+    parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The dimensions of the grid.")
+    parser.add_argument("--label", type=int | None, default=None, help="The class to decode with, of a CVAE.")
+    parser.add_argument("--axes", type=bool, default=False, help="Whether to traverse each dimension instead.")
+    parser.add_argument("--every_class", type=bool, default=False, help="Whether to hold the code, one class a column.")
+    add_shared(parser, "data_dir", "output")
+    options = parser.parse_args()
+    run = open_run(options.run, options.data_dir)
+    centre, dims, rows, columns = centre_of(run, options.around), options.dims, None, None
+    if options.axes:
+        values = options.step * (np.arange(options.columns) - (options.columns - 1) / 2)
+        found, dims = traverse(run.model, axes_through(centre, list(values), None), options.label), ()
+        rows = [f"z[{d}]" for d in range(len(centre))]
+        columns = [f"{value:.1f}" for value in values]
+    elif options.every_class:
+        codes = grid_around(centre, rows=1, columns=options.rows, step=options.step, dims=dims)[0]
+        found, columns = every_class(run.model, codes), list(run.data.class_names)
+    else:
+        codes = grid_around(centre, rows=options.rows, columns=options.columns, step=options.step, dims=dims)
+        found = traverse(run.model, codes, options.label)
+    figure, (ax,) = new_figure(0.75 * found.images.shape[1] + 0.4, 0.75 * found.images.shape[0] + 0.3)
+    plot_traversal(found, ax, dims=dims, row_labels=rows, column_labels=columns)
+    output = picture(options.run, options.output, "traversal")
+    save_figure(figure, output)
+    print(output)

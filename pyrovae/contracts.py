@@ -1,0 +1,191 @@
+"""What a prior, a likelihood and a posterior say of themselves, and the error of what does not exist for a model.
+
+    prior(y)        -> p(z | y)        batch_shape () or (B,), event_shape (latent_dim,)
+    likelihood(z,y) -> p(x | z, y)     batch_shape (..., B), event_shape (C, H, W)
+    posterior(x,y)  -> q(z | x, y)     batch_shape (B,), event_shape (latent_dim,)
+
+A part is a subclass of one of the three classes here, with a `forward`; everything else has a default. A plain
+`nn.Module` will do as well: a model wraps it once, when it is built, by `as_prior`, `as_likelihood` or `as_posterior`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+
+class NotApplicable(ValueError):  # noqa: N818 - an answer as much as an error
+    """A number or a method that does not exist for this model or these images; its text says why."""
+
+
+class Prior(nn.Module, ABC):
+    """p(z | y): a module that maps labels y, (B,) or None, to a distribution of codes.
+
+    Attributes:
+        periodic: Whether codes are angles, so that -pi and pi are the same; the posterior must agree.
+        scored: Whether its log-density is part of the loss. An autoencoder's is not.
+    """
+
+    periodic: bool = False
+    scored: bool = True
+
+    @abstractmethod
+    def forward(self, y: Tensor | None = None) -> Distribution:
+        """The prior: batch_shape () or (B,), event_shape (latent_dim,)."""
+
+    def attach(self, posterior: Posterior) -> None:
+        """Take in the model's finished posterior, for a prior that is made of it; the model calls this once."""
+
+    def start_from(self, images: Tensor, labels: Tensor) -> None:
+        """Start from training images x, (N, C, H, W), with labels, (N,); called before the first step of a training."""
+
+    def check_classes(self, num_classes: int) -> None:
+        """Refuse images of another number of classes than the prior is for; called before a training."""
+
+
+class Likelihood(nn.Module, ABC):
+    """p(x | z, y): a module that maps codes and labels to a distribution of images.
+
+    Attributes:
+        score: What the reconstruction term is called in tables and on axes: "NLL" where it is the negative
+            logarithm of a probability of the data, another name where it is not.
+        pixels: What the likelihood scores, in words, for messages about data that it cannot; by default its support.
+        cure: What to do about such data, in words.
+    """
+
+    score: ClassVar[str] = "NLL"
+    pixels: ClassVar[str] = ""
+    cure: ClassVar[str] = "choose another likelihood (--model.likelihood) or another policy for pixels (--pixels)"
+
+    @abstractmethod
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        """Pixels given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
+
+    @property
+    def is_density(self) -> bool:
+        """Whether it is a density of pixels, so that images can be drawn from it and p(x) exists."""
+        return self.score == "NLL"
+
+
+class Posterior(nn.Module, ABC):
+    """q(z | x, y): a module that maps images and labels to a distribution of codes.
+
+    Attributes:
+        has_density: Whether log q(z | x) exists; a point mass has none, and so no ELBO.
+        periodic: Whether codes are angles, so that -pi and pi are the same; the prior must agree, and the decoder is
+            given their cosines and sines.
+    """
+
+    has_density: bool = True
+    periodic: bool = False
+
+    @abstractmethod
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
+
+    def need_density(self, otherwise: str) -> None:
+        """Refuse a point.
+
+        Raises:
+            NotApplicable: If it is one; `otherwise` says what does not exist then.
+        """
+        if not self.has_density:
+            raise NotApplicable(otherwise)
+
+
+class _Wrapped(nn.Module):
+    """A plain module as a part: it passes calls on, and its weights keep the names that they have without it."""
+
+    declared: ClassVar[tuple[str, ...]]
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.register_state_dict_post_hook(_without_wrapper)
+        self.register_load_state_dict_pre_hook(_with_wrapper)
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Self:
+        """The wrapper, with whatever of the contract the module itself declares."""
+        wrapped = cls(module)
+        for name in cls.declared:
+            if hasattr(module, name):
+                setattr(wrapped, name, getattr(module, name))
+        return wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("module"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "module" not in self.__dict__.get("_modules", {}) or name in ("training", "forward", *self.declared):
+            super().__setattr__(name, value)
+        else:  # set on the wrapper alone it would change nothing, without a word
+            setattr(self.module, name, value)
+
+    def forward(self, *inputs: Tensor | None) -> Distribution:
+        """What the module returns."""
+        return self.module(*inputs)
+
+
+class _PlainPrior(_Wrapped, Prior):
+    """A plain module as a prior."""
+
+    declared = ("periodic", "scored", "attach", "start_from", "check_classes")
+
+
+class _PlainLikelihood(_Wrapped, Likelihood):
+    """A plain module as a likelihood."""
+
+    declared = ("score", "pixels", "cure")
+    cure: ClassVar[str] = "choose another --pixels or another --model.likelihood"
+
+
+class _PlainPosterior(_Wrapped, Posterior):
+    """A plain module as a posterior."""
+
+    declared = ("has_density", "periodic")
+
+
+def as_prior(module: nn.Module) -> Prior:
+    """A prior as it is, any other module wrapped."""
+    return module if isinstance(module, Prior) else _PlainPrior.of(module)
+
+
+def as_likelihood(module: nn.Module) -> Likelihood:
+    """A likelihood as it is, any other module wrapped."""
+    return module if isinstance(module, Likelihood) else _PlainLikelihood.of(module)
+
+
+def as_posterior(module: nn.Module) -> Posterior:
+    """A posterior as it is, any other module wrapped."""
+    return module if isinstance(module, Posterior) else _PlainPosterior.of(module)
+
+
+def name_of(part: nn.Module) -> str:
+    """Name of a part's class, or of the class of the module that was wrapped."""
+    return type(unwrapped(part)).__name__
+
+
+def unwrapped(part: nn.Module) -> nn.Module:
+    """The module that a user gave as a part."""
+    return part.module if isinstance(part, _Wrapped) else part
+
+
+def _without_wrapper(wrapper: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:
+    _rename(state, f"{prefix}module.", prefix)
+
+
+def _with_wrapper(wrapper: nn.Module, state: dict[str, Any], prefix: str, *others: object) -> None:
+    _rename(state, prefix, f"{prefix}module.")
+
+
+def _rename(state: dict[str, Any], old: str, new: str) -> None:
+    """Give the entries of a state whose names begin with `old` names that begin with `new`, in their order."""
+    for name in [name for name in state if name.startswith(old)]:
+        state[new + name.removeprefix(old)] = state.pop(name)

@@ -1,0 +1,271 @@
+"""The guide's q(z | x) against the true posterior, and what the difference is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from torch.distributions import Distribution
+
+from pyrovae.data import Split
+from pyrovae.estimates import PerImage
+from pyrovae.inference.arviz import effective_size
+from pyrovae.inference.draws import PosteriorDraws
+from pyrovae.inference.grid import GridPosterior
+from pyrovae.inference.likelihood import LikelihoodEstimate
+from pyrovae.inference.local import LocalPosterior, fit_local
+from pyrovae.inference.target import Target
+from pyrovae.latent import Codes, encode
+from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import frozen
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Guide and truth of images, and the inference gap log p(x) - ELBO(q) split in two.
+
+    gap = approximation (log p(x) - ELBO of the family's best q) + amortisation (ELBO of that - ELBO of the encoder's q)
+
+    References:
+        C. Cremer, X. Li and D. Duvenaud, Inference Suboptimality in Variational Autoencoders (2018),
+        arXiv:1801.03558, section 3.
+
+    Attributes:
+        method: Where the truth comes from, in words.
+        score: "NLL" where p(x) is a probability, or what the pixels are scored by.
+        log_evidence: log p(x).
+        elbo: Bound of the encoder's q.
+        best_elbo: Bound of the best q of the family.
+        gap: KL(q || p), the whole gap.
+        approximation: KL(best q || p).
+        amortisation: The rest.
+        reverse: KL(p || q).
+        truth: Mean, (images, latent_dim), and covariance, (images, latent_dim, latent_dim), of p(z | x).
+        guide: The same of the encoder's q.
+        best: The same of the best q.
+    """
+
+    method: str
+    score: str
+    log_evidence: PerImage
+    elbo: PerImage
+    best_elbo: PerImage
+    gap: PerImage
+    approximation: PerImage
+    amortisation: PerImage
+    reverse: PerImage
+    truth: tuple[np.ndarray, np.ndarray]
+    guide: tuple[np.ndarray, np.ndarray]
+    best: tuple[np.ndarray, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.gap.value)
+
+    @property
+    def _parts(self) -> tuple[PerImage, ...]:
+        return self.gap, self.approximation, self.amortisation, self.reverse
+
+    @property
+    def shift(self) -> np.ndarray:
+        """The guide's mean minus the true one, in true standard deviations, (images, latent_dim)."""
+        return (self.guide[0] - self.truth[0]) / _scales(self.truth)
+
+    @property
+    def width(self) -> np.ndarray:
+        """The guide's standard deviation over the true one, (images, latent_dim)."""
+        return _scales(self.guide) / _scales(self.truth)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers under their names, for JSON."""
+        found: dict[str, Any] = {"method": self.method, "score": self.score, "unit": "nats"}
+        for name in ("log_evidence", "elbo", "best_elbo", "gap", "approximation", "amortisation", "reverse"):
+            part: PerImage = getattr(self, name)
+            each = {key: values.tolist() for key, values in asdict(part).items()}
+            found[name] = each | {
+                "mean": part.mean.value,
+                "mean_error": part.mean.monte_carlo,
+                "spread": part.mean.sampling,
+            }
+        for name in ("truth", "guide", "best"):
+            mean, covariance = getattr(self, name)
+            found[name] = {"mean": mean.tolist(), "covariance": covariance.tolist()}
+        return found
+
+    def table(self, names: Sequence[object] | None = None) -> str:
+        """One line for each image and one for their mean; `names` are written first."""
+        names = range(len(self)) if names is None else names
+        evidence = "log p(x)" if self.score == "NLL" else "log Z"
+        heads = " ".join(f"{head:>15}" for head in ("KL(q||p) =", "approximation +", "amortisation", "KL(p||q)"))
+        lines = [f"{'image':>6} {evidence:>9} {heads}  shift  width"]
+        for i, name in enumerate(names):
+            far = self.shift[i][np.abs(self.shift[i]).argmax()]
+            odd = self.width[i][np.abs(np.log(self.width[i])).argmax()]
+            parts = " ".join(f"{_pm(part.value[i], part.error[i]):>15}" for part in self._parts)
+            lines.append(f"{name!s:>6} {self.log_evidence.value[i]:9.2f} {parts}  {far:+5.2f}  {odd:5.2f}")
+        if len(self) > 1:
+            means = " ".join(f"{_pm(part.mean.value, part.mean.monte_carlo):>15}" for part in self._parts)
+            variances = " ".join(f"{f'± {part.mean.sampling:.3f}':>15}" for part in self._parts)
+            lines.append(f"{'mean':>6} {self.log_evidence.mean.value:9.2f} {means}")
+            lines.append(f"{'':>16} {variances}  sampling error; above it Monte Carlo errors")
+        return "\n".join(lines)
+
+    @property
+    def remark(self) -> str:
+        """What the table's numbers are."""
+        said = "nats; shift of the guide's mean in true standard deviations and ratio of widths, the worst dimension's"
+        if self.score != "NLL":
+            said += f"; pixels are scored by {self.score}: p(z|x) is the Gibbs posterior exp(-{self.score}) p(z) / Z"
+        return f"{said}; truth by {self.method}"
+
+    def __str__(self) -> str:
+        return f"{self.table()}\n{self.remark}"
+
+
+def compare(
+    model: LatentVariableModel,
+    split: Split,
+    truth: GridPosterior | PosteriorDraws,
+    *,
+    best: LocalPosterior | None = None,
+    evidence: LikelihoodEstimate | None = None,
+    samples: int = 5000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare the guide with the true posterior of images.
+
+    log p(x) is the grid's where there is one; otherwise it is importance-weighted, with codes of the best q and of a
+    Student variable with the moments of the draws: closer proposals than the guide. What `annealed` finds needs neither
+    the draws nor a proposal, and can take its place.
+
+    Args:
+        model: The model.
+        split: The images that `truth` was made of.
+        truth: What `quadrature_posterior` or `nuts_posterior` found.
+        best: What `fit_local` found; by default it is called.
+        evidence: log p(x) of the same images by another method; its bias of first order is taken off.
+        samples: Codes for each bound.
+        seed: Seed of the codes.
+
+    Raises:
+        ValueError: If the truth, or log p(x), is of another number of images.
+    """
+    _check_same_images(truth, evidence, len(split), samples)
+    best = best or fit_local(model, split, seed=seed)
+    local = LatentVariableModel(model.shapes, model.prior, model.likelihood, best)
+    with frozen(local, seed) as device:
+        target = Target.of(model, split, device)
+        q, best_q = target.guide(), best(target.x, target.y)
+        elbo, best_elbo = _bound(target, q, samples), _bound(target, best_q, samples)
+        if evidence is not None:
+            log_evidence = PerImage(evidence.log_likelihood + evidence.bias, evidence.error)
+        elif isinstance(truth, GridPosterior):
+            log_evidence = PerImage(truth.log_evidence, truth.error)
+        else:
+            log_evidence = _evidence(target, best_q, truth, samples)
+        if isinstance(truth, GridPosterior):
+            reverse = _reverse_on_grid(truth, q, device)
+        else:
+            reverse = _reverse_of_draws(truth, target, q, log_evidence)
+    return Comparison(
+        method=_method(truth, evidence, samples),
+        score=model.likelihood.score,
+        log_evidence=log_evidence,
+        elbo=elbo,
+        best_elbo=best_elbo,
+        gap=log_evidence - elbo,
+        approximation=log_evidence - best_elbo,
+        amortisation=best_elbo - elbo,
+        reverse=reverse,
+        truth=(truth.mean, truth.covariance),
+        guide=_moments(encode(model, split, batch_size=len(split), seed=seed)),
+        best=_moments(encode(local, split, batch_size=len(split), seed=seed)),
+    )
+
+
+def _check_same_images(
+    truth: GridPosterior | PosteriorDraws, evidence: LikelihoodEstimate | None, count: int, samples: int
+) -> None:
+    """Refuse a truth, or a log p(x), of another number of images than are compared."""
+    images = truth.z.shape[2] if isinstance(truth, PosteriorDraws) else len(truth.axes)
+    if evidence is not None and len(evidence.error) != count:
+        raise ValueError(
+            f"log p(x) must be of the same images, got {len(evidence.error)} for {count} images: call annealed "
+            f"with the images that are compared"
+        )
+    if images != count or samples < 2:
+        raise ValueError(
+            f"a comparison needs the truth of the same images and at least 2 samples, got {images} for {count} "
+            f"images and {samples} samples"
+        )
+
+
+def _method(truth: GridPosterior | PosteriorDraws, evidence: LikelihoodEstimate | None, samples: int) -> str:
+    """Where the truth and log p(x) come from, in words."""
+    source = truth.source if isinstance(truth, PosteriorDraws) else "quadrature"
+    if evidence is not None:
+        return f"{source}, log p(x) {evidence.method}"
+    return f"{source}, log p(x) by {samples:,} codes" if isinstance(truth, PosteriorDraws) else source
+
+
+def _bound(target: Target, q: Distribution, samples: int) -> PerImage:
+    """The ELBO."""
+    z = q.sample(torch.Size([samples]))
+    logs = target.log_joint_of_many(z) - q.log_prob(z).double()
+    return PerImage(logs.mean(0).cpu().numpy(), (logs.std(0) / math.sqrt(samples)).cpu().numpy())
+
+
+def _evidence(target: Target, q: Distribution, truth: PosteriorDraws, samples: int) -> PerImage:
+    """Log p(x), importance-weighted: half of the codes from q, half from a Student variable with the draws' moments.
+
+    A q of the family is as a rule narrower than the posterior, and its weights alone have no variance to speak of.
+    """
+    proposals = [q]
+    if math.isinf(target.ends()[1]):
+        dims = truth.z.shape[-1]
+        df = 5.0 + dims
+        spread = truth.covariance * (df - 2) / df + 1e-10 * np.eye(dims)
+        like: dict[str, Any] = {"dtype": target.x.dtype, "device": target.x.device}
+        factor = torch.as_tensor(np.linalg.cholesky(spread), **like)
+        proposals.append(
+            dist.MultivariateStudentT(torch.tensor(df, **like), torch.as_tensor(truth.mean, **like), factor)
+        )
+    z = torch.cat([p.sample(torch.Size([samples // len(proposals)])) for p in proposals])
+    mixture = torch.stack([p.log_prob(z).double() for p in proposals]).logsumexp(0) - math.log(len(proposals))
+    logs = target.log_joint_of_many(z) - mixture
+    found = logs.logsumexp(0) - math.log(len(z))
+    # Delta method: the variance of log(mean w) is var(w) / (k mean(w)^2), and half of it lies the mean below log p(x).
+    error = (logs - found).exp().std(0) / math.sqrt(len(z))
+    return PerImage((found + error.square() / 2).cpu().numpy(), error.cpu().numpy())
+
+
+def _reverse_on_grid(truth: GridPosterior, q: Distribution, device: torch.device) -> PerImage:
+    z = torch.as_tensor(truth.points, dtype=torch.float32, device=device)
+    log_q = q.log_prob(z).double().cpu().numpy()
+    log_p = truth.log_density.reshape(len(truth.axes), -1).T
+    value = np.where(truth.weights > 0, truth.weights * (log_p - log_q), 0.0).sum(0)
+    return PerImage(value, truth.error)
+
+
+def _reverse_of_draws(truth: PosteriorDraws, target: Target, q: Distribution, evidence: PerImage) -> PerImage:
+    z = torch.as_tensor(truth.flat, device=target.x.device)
+    ratios = (target.log_joint_of_many(z) - q.log_prob(z).double()).cpu().numpy()
+    each = ratios.reshape(*truth.z.shape[:2], -1)
+    size = len(ratios) if truth.independent else effective_size(each)
+    return PerImage(ratios.mean(0), ratios.std(0, ddof=1) / np.sqrt(size)) - evidence
+
+
+def _moments(codes: Codes) -> tuple[np.ndarray, np.ndarray]:
+    return codes.means, codes.covariances()
+
+
+def _scales(moments: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return np.sqrt(np.diagonal(moments[1], axis1=1, axis2=2))
+
+
+def _pm(value: float, error: float) -> str:
+    return f"{value:.3f} ± {error:.3f}"

@@ -1,0 +1,41 @@
+"""The model and the trainer that a configuration describes."""
+
+import inspect
+from dataclasses import fields
+from importlib import import_module
+
+from jsonargparse import Namespace
+
+from pyrovae.factory.parser import training_parser
+from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import seeded
+from pyrovae.shapes import ImageShape
+from pyrovae.training import Trainer
+
+
+def build_model(section: Namespace, image_shape: ImageShape, num_classes: int, seed: int) -> LatentVariableModel:
+    """Build the model of a configuration, its weights drawn from `seed`.
+
+    Args:
+        section: The parser's `model`: a class path, and init_args with the factories of its parts.
+        image_shape: Channels, height and width of the images.
+        num_classes: Number of classes of the images.
+        seed: Seed of the initial weights.
+    """
+    module, _, name = section.class_path.rpartition(".")
+    cls = getattr(import_module(module), name)
+    arguments = dict(section.get("init_args") or {})
+    if "num_classes" in inspect.signature(cls.__init__).parameters:
+        arguments["num_classes"] = num_classes
+    with seeded(seed):
+        return cls(image_shape=image_shape, **arguments)
+
+
+def build_trainer(settings: Namespace) -> Trainer:
+    """The trainer that an instantiated configuration describes."""
+    return Trainer(**{field.name: settings[field.name] for field in fields(Trainer)})
+
+
+def instantiate(config: Namespace) -> Namespace:
+    """Turn a parsed configuration's class paths into factories and objects."""
+    return training_parser().instantiate(config)

@@ -1,0 +1,80 @@
+"""The names that a command line knows: which classes a slot takes, and which arguments a class."""
+
+import inspect
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pyrovae import likelihoods, networks, posteriors, priors
+from pyrovae.models import LatentVariableModel
+from pyrovae.objectives import Objective, Weighting
+
+BASES: dict[str, type] = {
+    "model": LatentVariableModel,
+    "prior": priors.Prior,
+    "likelihood": likelihoods.Likelihood,
+    "posterior": posteriors.Posterior,
+    "encoder": networks.Encoder,
+    "decoder": networks.Decoder,
+    "activation": torch.nn.Module,
+    "objective": Objective,
+    "optimizer": Optimizer,
+    "scheduler": LRScheduler,
+}
+"""What each slot of the command line takes subclasses of."""
+
+OURS = ("pyrovae.", "torch.", "pyro.")
+"""What class paths of code that needs no trust begin with."""
+
+
+def part_names(slot: str) -> list[str]:
+    """Names of the classes that a slot of the command line takes: "prior", "model", "optimizer" and so on."""
+    return sorted({cls.__name__ for cls in part_classes(slot)})
+
+
+def part_classes(slot: str) -> list[type]:
+    """The public classes below a slot's base, in the base's own library."""
+    found: list[type] = [BASES[slot]]
+    for cls in found:
+        below: list[type] = cls.__subclasses__()
+        found += [sub for sub in below if sub not in found]
+    home = f"{BASES[slot].__module__.partition('.')[0]}."
+    return [c for c in found[1:] if c.__module__.startswith(home) and not c.__name__.startswith("_")]
+
+
+def arguments_of(cls: type) -> list[str]:
+    """Arguments of a class that a user sets; the others are supplied by the model or the trainer."""
+    supplied = {"self", "image_shape", "num_classes"}
+    if not issubclass(cls, LatentVariableModel):
+        supplied |= {"shapes", "encoder", "decoder", "params", "optimizer"}
+    if issubclass(cls, networks.Decoder):
+        supplied.add("channels")
+    return [name for name in inspect.signature(cls).parameters if name not in supplied]
+
+
+def explain(words: Sequence[str]) -> str | None:
+    """What `--model.prior.help VampPrior` asks for: a class's own words, with its arguments and their defaults.
+
+    Args:
+        words: The command line.
+
+    Returns:
+        The text, or None if nothing of ours was asked for.
+    """
+    for word, after in pairwise((*words, "")):
+        option, _, value = word.partition("=")
+        slot, _, asked = option.removeprefix("--").rpartition(".")
+        kind, name = slot.rpartition(".")[2], value or after
+        if asked != "help" or kind not in BASES:
+            continue
+        cls = next((cls for cls in part_classes(kind) if cls.__name__ == name.rpartition(".")[2]), None)
+        # Other libraries' docstrings are written for a web page; their arguments are listed by the parser.
+        if cls is not None and cls.__module__.startswith("pyrovae."):
+            parameters = inspect.signature(cls).parameters
+            chosen = [str(parameters[n].replace(annotation=inspect.Parameter.empty)) for n in arguments_of(cls)]
+            shared = f"\n\n{inspect.getdoc(Weighting)}" if "`Weighting`" in (cls.__doc__ or "") else ""
+            return f"{cls.__name__}({', '.join(chosen)})\n\n{inspect.getdoc(cls) or ''}{shared}"
+    return None

@@ -1,0 +1,54 @@
+"""Names that older versions wrote into config files and took on the command line, and those of today."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+OLD_CLASSES: dict[str, str] = {}
+"""Class paths, by the path that they had."""
+
+OLD_ARGUMENTS: dict[str, dict[str, str]] = {"pyrovae.priors.GaussianMixture": {"spread": "init_scale"}}
+"""Arguments of each class, by the name that they had."""
+
+OLD_OPTIONS = {"--model.prior.spread": "--model.prior.init_scale"}
+"""The same as options of the command line."""
+
+
+def renewed(node: Any) -> Any:
+    """A configuration, of plain containers, with the names of today."""
+    if isinstance(node, list):
+        return [renewed(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    found = {name: renewed(value) for name, value in node.items()}
+    if isinstance(found.get("class_path"), str):
+        found["class_path"] = OLD_CLASSES.get(found["class_path"], found["class_path"])
+        names = OLD_ARGUMENTS.get(found["class_path"], {})
+        if isinstance(found.get("init_args"), dict):
+            found["init_args"] = {names.get(name, name): value for name, value in found["init_args"].items()}
+    return found
+
+
+def renewed_words(words: Sequence[str]) -> list[str]:
+    """A command line with the names of today, in its options and in the files of settings that it names."""
+    found: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name == "--config" and equals:
+            value = _renewed_file(value)
+        elif found and found[-1] == "--config":
+            name = _renewed_file(name) if not equals else name
+        found.append(OLD_OPTIONS.get(name, name) + equals + value)
+    return found
+
+
+def _renewed_file(path: str) -> str:
+    """The path of a file of settings, or its text if that had to be changed."""
+    try:
+        before = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # the parser says what is wrong with it
+        return path
+    after = renewed(before)
+    return path if after == before else yaml.safe_dump(after, sort_keys=False)

@@ -1,0 +1,80 @@
+"""The command line of a training, and the objects that it describes."""
+
+from typing import NoReturn
+
+from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentParser
+
+from pyrovae.data.images import VALIDATION_SHARE
+from pyrovae.factory.mistakes import clear, fail
+from pyrovae.models import LatentVariableModel
+from pyrovae.training import Trainer
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are one line with the nearest name and what there is."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line and exit with status 2."""
+        fail(clear(message, [name for action in self._actions for name in action.option_strings]))
+
+
+def training_parser(description: str | None = None) -> Parser:
+    """The parser of a training: data, model, every setting of `Trainer`, and where the run goes."""
+    parser = Parser(description=description)
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of settings; --print_config prints one.")
+    parser.add_argument(
+        "--data",
+        default="auto",
+        help="Image set: auto (MNIST where it is at hand, else digits), mnist, fashion-mnist, kmnist, emnist:SPLIT, "
+        "celeba:ATTRIBUTE, digits (8x8, embedded), folder:PATH.",
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=str | None,
+        default=None,
+        help="Folder where image sets are found or put; by default $PYROVAE_DATA, else a cache folder.",
+    )
+    parser.add_argument(
+        "--validation",
+        type=int | float,
+        default=round(VALIDATION_SHARE, 4),
+        help="Share (below 1) or number of the training images that are kept for validation.",
+    )
+    parser.add_argument(
+        "--image_size",
+        type=int | None,
+        default=None,
+        help="Side in pixels that images of celeba (default 64) or of a folder (default: as they are) are scaled to.",
+    )
+    add_model_arguments(parser)
+    parser.add_class_arguments(Trainer)
+    parser.set_defaults({"objective": {"class_path": "pyrovae.TraceELBO"}})
+    parser.add_argument("--name", type=str | None, default=None, help="Name of the run; by default from data, model.")
+    parser.add_argument("--runs_dir", type=str, default="runs", help="Folder that run folders are in.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Whether a run of the same name may be replaced.")
+    parser.add_argument("--resume", type=str | None, default=None, help="Run folder to go on with, such as runs/NAME.")
+    parser.add_argument("--tensorboard", type=bool, default=False, help="Whether to write TensorBoard events too.")
+    parser.add_argument("--progress", type=bool, default=True, help="Whether to show progress.")
+    parser.add_argument("--run", type=dict | None, default=None, help=SUPPRESS)
+    return parser
+
+
+def add_model_arguments(parser: ArgumentParser) -> None:
+    """Let a parser take a model with every argument of its parts; its image shape and classes come from the data."""
+    parser.add_subclass_arguments(
+        LatentVariableModel,
+        "model",
+        skip={"image_shape", "num_classes"},
+        instantiate=False,
+        fail_untyped=False,
+        default={"class_path": "pyrovae.models.VAE"},
+        help="VAE, CVAE, Autoencoder or a class of your own; see --model.help VAE.",
+    )
+
+
+def underscored(word: str) -> str:
+    """`--data-dir=x-y` as `--data_dir=x-y`; anything that is no long option as it is."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value

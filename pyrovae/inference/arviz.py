@@ -1,0 +1,52 @@
+"""ArviZ, 0.x or 1.x, imported when it is asked for: it takes seconds."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+
+class MissingArvizError(ImportError, ValueError):
+    """ArviZ is not installed."""
+
+
+def arviz_and_xarray() -> tuple[Any, Any]:
+    """The two packages.
+
+    Raises:
+        MissingArvizError: If they are not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of ArviZ 0.x, about 1.x, to whoever imports it
+            import arviz
+        import xarray
+    except ImportError as error:
+        raise MissingArvizError("ArviZ is not installed: pip install arviz h5netcdf h5py") from error
+    return arviz, xarray
+
+
+def r_hat(values: np.ndarray) -> np.ndarray:
+    """Rank-normalised split R-hat of values of chains, (chains, draws, ...): (...).
+
+    References:
+        A. Vehtari et al., Rank-normalization, folding, and localization: an improved R-hat (2021), Bayesian Analysis
+        16.
+    """
+    arviz, _ = arviz_and_xarray()
+    dataset = arviz.convert_to_dataset({"values": values.astype(np.float64)})
+    with np.errstate(invalid="ignore", divide="ignore"):  # chains that stand still have none: NaN
+        return arviz.rhat(dataset, method="rank")["values"].values
+
+
+def effective_size(values: np.ndarray) -> np.ndarray:
+    """Effective number of draws for the mean of values of chains, (chains, draws, ...): (...).
+
+    At most as many as there are, although antithetic chains can have more: noise must not promise that.
+    """
+    arviz, _ = arviz_and_xarray()
+    dataset = arviz.convert_to_dataset({"values": values.astype(np.float64)})
+    found = arviz.ess(dataset, method="mean")["values"].values
+    return np.clip(np.nan_to_num(found, nan=1.0), 1.0, values.shape[0] * values.shape[1])

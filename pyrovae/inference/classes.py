@@ -1,0 +1,173 @@
+"""The class of an image under a conditional model, by Bayes' rule: p(y | x) from p(x | y)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.contracts import NotApplicable
+from pyrovae.data import Split
+from pyrovae.inference.importance import importance_weighted
+from pyrovae.models import LatentVariableModel
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """How often the named class is right, by how probable it was said to be.
+
+    Attributes:
+        confidence: Mean probability of the named class in each bin, (bins,).
+        accuracy: Share of images whose named class is right, (bins,).
+        error: Standard error of that share if the probabilities are right, (bins,).
+        counts: Images in each bin, (bins,); empty bins are left out.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    error: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def expected_error(self) -> float:
+        """Mean distance of accuracy and confidence over the images, the expected calibration error."""
+        return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.counts))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPosterior:
+    """p(y | x) of images.
+
+    Attributes:
+        log_likelihood: log p(x | y), or the bound that estimates it, (images, classes), in nats.
+        prior: p(y), (classes,).
+        labels: The classes that the images have, (images,).
+        samples: Codes for each image and class.
+    """
+
+    log_likelihood: np.ndarray
+    prior: np.ndarray
+    labels: np.ndarray
+    samples: int
+
+    @property
+    def log_probabilities(self) -> np.ndarray:
+        """Log p(y | x), (images, classes)."""
+        from scipy.special import log_softmax
+
+        with np.errstate(divide="ignore"):
+            return log_softmax(self.log_likelihood + np.log(self.prior), axis=1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """p(y | x), (images, classes)."""
+        return np.exp(self.log_probabilities)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether the most probable class is the right one, (images,)."""
+        return self.log_probabilities.argmax(1) == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images of which it is."""
+        return float(self.correct.mean())
+
+    @property
+    def log_score(self) -> float:
+        """Mean of -log p(right class | x), in nats: what a calibrated forecast makes smallest."""
+        return float(-self.log_probabilities[np.arange(len(self.labels)), self.labels].mean())
+
+    def reliability(self, bins: int = 10) -> Reliability:
+        """Accuracy by confidence, in bins of equal width.
+
+        References:
+            C. Guo et al., On Calibration of Modern Neural Networks (2017), arXiv:1706.04599.
+        """
+        sure = self.probabilities.max(1)
+        place = np.minimum((sure * bins).astype(int), bins - 1)
+        rows = [np.flatnonzero(place == b) for b in range(bins) if (place == b).any()]
+        confidence = np.array([sure[r].mean() for r in rows])
+        counts = np.array([len(r) for r in rows])
+        accuracy = np.array([self.correct[r].mean() for r in rows])
+        spread = np.array([np.sqrt((sure[r] * (1 - sure[r])).sum()) for r in rows])
+        return Reliability(confidence, accuracy, spread / counts, counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers under their names, for JSON."""
+        curve = self.reliability()
+        return {
+            "images": len(self.labels),
+            "samples": self.samples,
+            "accuracy": self.accuracy,
+            "log_score": self.log_score,
+            "expected_calibration_error": curve.expected_error,
+            "confidence": curve.confidence.tolist(),
+            "accuracy_by_confidence": curve.accuracy.tolist(),
+            "counts": curve.counts.tolist(),
+        }
+
+    def __str__(self) -> str:
+        n = len(self.labels)
+        error = np.sqrt(self.accuracy * (1 - self.accuracy) / n)
+        bound = "ELBO" if self.samples == 1 else f"importance-weighted, k = {self.samples:,}"
+        return (
+            f"p(y | x) names the class of {100 * self.accuracy:.2f} ± {100 * error:.2f} % of {n:,} images rightly; "
+            f"-log p(right class) {self.log_score:.3f} nats, calibration error {self.reliability().expected_error:.3f} "
+            f"({bound})"
+        )
+
+
+def classify(
+    model: LatentVariableModel,
+    split: Split,
+    samples: int = 100,
+    *,
+    prior: Sequence[float] | None = None,
+    engine: str = "graph",
+    seed: int = 0,
+    progress: Callable[[int], object] = lambda codes: None,
+) -> ClassPosterior:
+    """Find p(y | x) = p(y) p(x | y) / sum_c p(c) p(x | c), p(x | y) importance-weighted with codes of q(z | x, y).
+
+    With one sample p(x | y) is the ELBO of one code.
+
+    References:
+        D. P. Kingma et al., Semi-supervised Learning with Deep Generative Models (2014), arXiv:1406.5298, section 3.
+
+    Args:
+        model: A conditional model whose likelihood is a density.
+        split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
+        samples: Codes for each image and class.
+        prior: p(y), one for each class; equal by default.
+        engine: "compiled", or "graph" without a compiler.
+        seed: Seed of the codes.
+        progress: Called with the number of codes done since the last call.
+
+    Raises:
+        ValueError: If the model does not look at labels, has no p(x), or the prior does not fit.
+    """
+    classes = model.shapes.num_classes
+    if not classes:
+        raise NotApplicable("this model does not look at labels, so it has no p(x | y): use a CVAE")
+    shares = np.full(classes, 1 / classes) if prior is None else np.asarray(prior, dtype=np.float64)
+    if shares.shape != (classes,) or shares.min() < 0 or not np.isclose(shares.sum(), 1):
+        raise ValueError(f"the prior must be {classes} probabilities that add up to 1, got {prior}")
+    if len(split) and int(split.labels.max()) >= classes:
+        raise ValueError(f"this model knows the classes 0 to {classes - 1}, got class {int(split.labels.max())}")
+    columns = [
+        importance_weighted(
+            model,
+            replace(split, labels=torch.full_like(split.labels, label)),
+            samples,
+            sweep=(),
+            engine=engine,
+            seed=seed,
+            progress=progress,
+        ).log_likelihood
+        for label in range(classes)
+    ]
+    return ClassPosterior(np.stack(columns, 1), shares, split.labels.numpy(), samples)

@@ -1,0 +1,198 @@
+"""The evidence lower bound of a set of images, in its two parts."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pyrovae.data import Split, batches
+from pyrovae.estimates import Estimate
+from pyrovae.models import LatentVariableModel
+from pyrovae.objectives import LatentSite, kl_per_dimension, latent_sites
+from pyrovae.runtime import frozen
+
+CODED_TWICE = 100
+"""Images, at least, that get a second code, from which the error of all codes is known to about a tenth."""
+
+ACTIVE_VARIANCE = 0.01
+"""A latent dimension is active if its posterior mean varies more than this over the images."""
+
+ROUNDING = 1e-12
+"""Share of a squared term that may be what float32 rounds: the variance of what is not drawn."""
+
+
+def active_units(means: Tensor) -> int:
+    """Number of latent dimensions whose posterior mean depends on the image, Var_x E_q[z_j | x] > 0.01.
+
+    Args:
+        means: Posterior mean of each image, (N, latent_dim).
+
+    References:
+        Y. Burda, R. Grosse and R. Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv:1509.00519,
+        section 5.2.
+    """
+    if len(means) < 2:
+        return 0
+    return int((means.var(0) > ACTIVE_VARIANCE).sum())
+
+
+@dataclass(frozen=True)
+class ElboEstimate:
+    """The bound of a set of images; means over the images, in nats per image.
+
+    Attributes:
+        images: Number of images.
+        score: What the reconstruction term is: "NLL", or "cross-entropy" where it is no density.
+        negative_elbo: Reconstruction + KL: an upper bound of -log p(x) where the score is a density.
+        reconstruction: Minus the expected log-likelihood of an image given its code.
+        kl: Divergence of the posterior from the prior; its Monte Carlo error is 0 in closed form.
+        kl_per_dim: The same for each latent dimension, (latent_dim,), where posterior and prior are
+            independent over dimensions and the divergence has a closed form; otherwise None.
+        active_units: Number of latent dimensions whose posterior mean depends on the image.
+    """
+
+    images: int
+    score: str
+    negative_elbo: Estimate
+    reconstruction: Estimate
+    kl: Estimate
+    kl_per_dim: np.ndarray | None
+    active_units: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers under their names, for JSON."""
+        terms = {name: getattr(self, name) for name in ("negative_elbo", "reconstruction", "kl")}
+        errors = {
+            kind: {name: None if math.isnan(error := getattr(term, field)) else error for name, term in terms.items()}
+            for kind, field in (("error", "monte_carlo"), ("spread", "sampling"))
+        }
+        return {
+            "images": self.images,
+            "score": self.score,
+            **{name: term.value for name, term in terms.items()},
+            "kl_per_dim": None if self.kl_per_dim is None else self.kl_per_dim.tolist(),
+            "active_units": self.active_units,
+            **errors,
+            "unit": "nats per image",
+        }
+
+    def __str__(self) -> str:
+        total = "-ELBO" if self.score == "NLL" else f"{self.score} + KL"
+        return (
+            f"{total} {self.negative_elbo.value:.2f} = reconstruction ({self.score}) {self.reconstruction.value:.2f} "
+            f"+ KL {self.kl.value:.2f} nats per image ± {self.negative_elbo.monte_carlo:.2g} (Monte Carlo) "
+            f"± {self.negative_elbo.sampling:.2f} (sampling) on {self.images:,} images, "
+            f"{self.active_units} active units"
+        )
+
+
+def estimate_elbo(
+    model: LatentVariableModel,
+    split: Split,
+    *,
+    batch_size: int = 1000,
+    seed: int = 0,
+) -> ElboEstimate:
+    """Estimate the ELBO of a split with one code per image, whatever the weights of the training were.
+
+    The KL term is exact where Pyro knows it in closed form and otherwise estimated with the same codes. A tenth of the
+    images, and at least a hundred, get a second code afterwards: half of the mean squared difference is the variance
+    that the draw of a code gives to an image's bound.
+
+    Args:
+        model: Any object with Pyro programs `model(x, y)` and `guide(x, y)`, whose plate of images is the rightmost.
+        split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split` where the model
+            was trained on binary pixels.
+        batch_size: Images at a time; it bounds the memory and does not change the estimate's law.
+        seed: Seed of the codes.
+
+    Raises:
+        ValueError: If there are no images.
+    """
+    n = len(split)
+    if not n:
+        raise ValueError("there are no images to evaluate: the split is empty")
+    again = range(0, n, max(1, min(10, n // CODED_TWICE)))
+    with frozen(model, seed) as device:
+        terms, dims, means = zip(*_batches_of_terms(model, split, batch_size, device), strict=True)
+        second = torch.cat([each for each, *_ in _batches_of_terms(model, split.take(again), batch_size, device)])
+    first = torch.cat(terms)
+    within = (first[again] - second).square().mean(0) / 2
+    within[within < ROUNDING * first.square().mean(0)] = 0.0
+    known = [each for each in dims if each is not None]
+    own = (within / n).sqrt().tolist()
+    chosen = (first.var(0) / n).sqrt().tolist() if n > 1 else [math.nan] * 3
+    _, reconstruction, kl = first.mean(0).tolist()
+    values = reconstruction + kl, reconstruction, kl
+    bound = [Estimate(*three, "nats per image") for three in zip(values, chosen, own, strict=True)]
+    return ElboEstimate(
+        images=n,
+        score=model.likelihood.score,
+        negative_elbo=bound[0],
+        reconstruction=bound[1],
+        kl=bound[2],
+        kl_per_dim=(torch.stack(known).sum(0) / n).numpy() if known else None,
+        active_units=active_units(torch.cat(means)),
+    )
+
+
+def _batches_of_terms(
+    model: LatentVariableModel, split: Split, batch_size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    """The terms of each batch's bound.
+
+    Yields:
+        Minus the bound, reconstruction and KL of every image, float64 (B, 3); the KL's sum over the batch for each
+        dimension, or None; posterior means, (B, dimensions).
+    """
+    for x, y in batches(split, batch_size, device):
+        latents, reconstruction = _trace(model, x, y)
+        kl, per_dim, mean = _divergence(latents, len(x))
+        terms = torch.stack([reconstruction + kl, reconstruction, kl], 1)
+        yield terms, per_dim, mean
+
+
+def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[tuple[LatentSite, Tensor]], Tensor]:
+    """Run guide and model once: codes with their log q - log p, and minus the log-density of what is observed, (B,)."""
+    guide_trace = poutine.trace(model.guide).get_trace(x, y)
+    model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)
+    guide_trace.compute_log_prob()
+    model_trace.compute_log_prob()
+    latents = [
+        (site, guide_trace.nodes[site.name]["log_prob"] - model_trace.nodes[site.name]["log_prob"])
+        for site in latent_sites(guide_trace, model_trace)
+    ]
+    observed = [_of_images(model_trace.nodes[name]["log_prob"], len(x)) for name in model_trace.observation_nodes]
+    return latents, -torch.stack(observed).sum(0)
+
+
+def _divergence(latents: list[tuple[LatentSite, Tensor]], images: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    """KL of each image, (B,); the batch's sum for each dimension or None; posterior means, (B, dimensions)."""
+    per_image, per_dim, means = [], [], []
+    for site, log_ratio in latents:
+        each = kl_per_dimension(site.q, site.p) if site.in_order else None
+        if each is not None:
+            per_dim.append(each.cpu().double().flatten(0, -2).sum(0))
+        per_image.append(_of_images(log_ratio if each is None else each.sum(-1), images))
+        means.append(_mean(site.q, site.value).flatten(1).cpu())
+    known = bool(per_dim) and len(per_dim) == len(latents)
+    return torch.stack(per_image).sum(0), torch.cat(per_dim) if known else None, torch.cat(means, 1)
+
+
+def _of_images(values: Tensor, images: int) -> Tensor:
+    """Summed over all that is left of the plate of images: float64 (B,), on the CPU, since MPS has no float64."""
+    return values.cpu().double().reshape(-1, images).sum(0)
+
+
+def _mean(q: Distribution, value: Tensor) -> Tensor:
+    """The posterior mean, or the draw itself where the family has no mean in closed form."""
+    try:
+        return q.mean
+    except NotImplementedError:
+        return value

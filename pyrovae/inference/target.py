@@ -1,0 +1,167 @@
+"""What a posterior is proportional to: log p(x | z, y) + log p(z | y) of images, or of the pixels of them seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from pyrovae.contracts import NotApplicable
+from pyrovae.data import Split, to_unit
+from pyrovae.models import LatentVariableModel
+from pyrovae.objectives import latent_sites_of
+
+CODES_AT_A_TIME = 20_000
+"""Codes decoded together; it bounds the memory whatever the number of draws or points."""
+
+
+def other_codes(model: LatentVariableModel) -> list[str]:
+    """Names of the codes that a model's programs draw beside z."""
+    return [site.name for site in latent_sites_of(model) if site.name != "z"]
+
+
+def check_has_posterior(model: LatentVariableModel) -> None:
+    """Refuse a model whose codes have no distribution given an image.
+
+    Raises:
+        NotApplicable: If the prior is not scored, the guide is a point, or there are other codes than z.
+    """
+    model.need_bound(
+        "an autoencoder's code is a point: it has no prior term and no density, so there is no posterior to inspect; "
+        "train a VAE"
+    )
+    others = other_codes(model)
+    if others:
+        raise NotApplicable(
+            f"inspection is for models whose only code is z; the programs of this one also draw {', '.join(others)}"
+        )
+
+
+def check_draws_pixels(model: LatentVariableModel) -> None:
+    """Refuse a model from which no image can be drawn that is like those it was trained on.
+
+    Raises:
+        NotApplicable: If the likelihood is no density of pixels.
+    """
+    if not model.likelihood.is_density:
+        raise NotApplicable(
+            f"this model scores pixels by {model.likelihood.score}, which is no density, so there are no draws of x "
+            f"and no p(x): train with --pixels dynamic, or with a likelihood that is a density of grey pixels"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The unnormalised posterior of some images' codes.
+
+    Where the likelihood is a density, exp(log_joint) / p(x | y) is p(z | x, y). Grey pixels scored by cross-entropy
+    have none, but exp(-cross-entropy) p(z) can be normalised over z all the same: the Gibbs posterior of that loss, of
+    which the guide's q is the approximation that training fits. Its normaliser is then called log p(x) for short.
+
+    References:
+        P. G. Bissiri, C. C. Holmes and S. G. Walker, A general framework for updating belief distributions (2016),
+        J. R. Statist. Soc. B 78, for posteriors of a loss.
+
+    Attributes:
+        model: The model.
+        x: Pixels in [0, 1], (images, C, H, W).
+        y: Labels, (images,).
+        seen: Which pixels count, bool (C, H, W) or (images, C, H, W); None for all.
+    """
+
+    model: LatentVariableModel
+    x: Tensor
+    y: Tensor
+    seen: Tensor | None = None
+
+    @classmethod
+    def of(cls, model: LatentVariableModel, split: Split, device: torch.device, seen: Tensor | None = None) -> Target:
+        """The target of the images of a split.
+
+        Raises:
+            ValueError: If the model has no posterior, there are no images, the model knows fewer classes than they
+                have, or the mask does not fit.
+        """
+        check_has_posterior(model)
+        classes = model.shapes.num_classes
+        if not len(split):
+            raise ValueError("there are no images to inspect: choose some by their numbers")
+        if classes and int(split.labels.max()) >= classes:
+            raise ValueError(
+                f"this model knows the classes 0 to {classes - 1}, got an image of class {int(split.labels.max())}: "
+                f"inspect it on the image set that it was trained on"
+            )
+        if seen is not None and (seen.dtype != torch.bool or seen.shape[-3:] != split.images.shape[1:]):
+            raise ValueError(
+                f"the mask of seen pixels must be bool of shape {tuple(split.images.shape[1:])}, true where a pixel is "
+                f"seen, got {seen.dtype} of shape {tuple(seen.shape)}"
+            )
+        x, y = to_unit(split.images.to(device)), split.labels.to(device)
+        return cls(model, x, y, None if seen is None else seen.to(device))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: slice) -> Target:
+        """Some of the images."""
+        seen = self.seen if self.seen is None or self.seen.ndim == 3 else self.seen[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], seen=seen)
+
+    def ends(self) -> tuple[float, float]:
+        """Where codes end: those of a box or of angles; infinite for others."""
+        support: Any = self.model.prior(self.y).support
+        while hasattr(support, "base_constraint"):
+            support = support.base_constraint
+        low, high = getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf)
+        return float(torch.as_tensor(low).min()), float(torch.as_tensor(high).max())
+
+    def guide(self) -> Distribution:
+        """The guide's q(z | x, y) of the images, of which it sees no more than the target."""
+        return self.model.posterior(self.filled(), self.y)
+
+    def log_likelihood(self, z: Tensor) -> Tensor:
+        """Log p(x_seen | z, y) of codes (..., images, latent_dim): (..., images).
+
+        Raises:
+            ValueError: If some pixels are not seen and the likelihood does not score pixels one by one.
+        """
+        p = self.model.likelihood(z, self.y)
+        if self.seen is not None:
+            if not isinstance(p, Independent) or p.reinterpreted_batch_ndims != 3:
+                raise ValueError(
+                    f"part of an image can be scored only where pixels are independent given the code, "
+                    f"Independent(..., 3), got {type(p).__name__}"
+                )
+            p = p.base_dist.mask(self.seen).to_event(3)
+        return p.log_prob(self.x)
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """Log p(x_seen | z, y) + log p(z | y) of codes (..., images, latent_dim): (..., images)."""
+        return self.log_likelihood(z) + self.model.prior(self.y).log_prob(z)
+
+    def weighted_prior(self, draws: int = 2000) -> Tensor:
+        """Codes of the prior, drawn again by their likelihoods: about p(z | x_seen, y), (draws, images, latent_dim)."""
+        z = self.model.prior(self.y).expand([len(self)]).sample(torch.Size([draws]))
+        logs = torch.cat([self.log_likelihood(part) for part in z.split(max(1, CODES_AT_A_TIME // len(self)))])
+        rows = torch.multinomial(logs.T.softmax(1), draws, replacement=True).T
+        return z.gather(0, rows[..., None].expand_as(z))
+
+    def filled(self) -> Tensor:
+        """Pixels for an encoder, (images, C, H, W): those not seen are what the prior's best codes expect."""
+        if self.seen is None:
+            return self.x
+        expected = self.model.likelihood(self.weighted_prior()[:100], self.y).mean.mean(0)
+        return torch.where(self.seen, self.x, expected.to(self.x.dtype))
+
+    def log_joint_of_many(self, z: Tensor, progress: Callable[[int], object] = lambda codes: None) -> Tensor:
+        """The same of many codes, (codes, images, latent_dim), in bounded memory: float64 (codes, images)."""
+        found = []
+        for part in z.split(max(1, CODES_AT_A_TIME // len(self))):
+            found.append(self.log_joint(part).double())
+            progress(part[..., 0].numel())
+        return torch.cat(found)

@@ -1,0 +1,149 @@
+"""How good samples are, by a classifier and by their neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from pyrovae.contracts import NotApplicable
+from pyrovae.data import ImageSet, PixelPolicy, Split, fix_pixels, to_unit
+from pyrovae.estimates import Estimate
+from pyrovae.metrics.classifier import Predictions, predict_classes, train_classifier
+from pyrovae.models import LatentVariableModel, labels_in_turn
+from pyrovae.runtime import frozen
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class SampleQuality:
+    """Samples against real images; shares with their binomial standard errors.
+
+    Attributes:
+        samples: Number of samples, and of real images.
+        space: Where distances are taken: "pixels" or "classifier features".
+        precision: Share of samples that are as near to a real image as real images are to each other.
+        recall: Share of real images that are as near to a sample as samples are to each other.
+        confidence: Mean probability of the classifier's first choice, and of real images; None without a classifier.
+        entropy: Mean entropy of its probabilities, nats, and of real images.
+        balance: KL of the samples' classes from those of the real images, nats: 0 if each is as frequent.
+    """
+
+    samples: int
+    space: str
+    precision: Estimate
+    recall: Estimate
+    confidence: tuple[float, float] | None = None
+    entropy: tuple[float, float] | None = None
+    balance: float | None = None
+
+
+def draw_images(
+    model: LatentVariableModel, count: int, labels: torch.Tensor | None = None, *, seed: int = 0
+) -> np.ndarray:
+    """Images as the model draws them, x ~ p(x | z), z ~ p(z): (count, C, H, W).
+
+    A score that is no density has no draws that are pixels, so that means of p(x | z) stand for them.
+
+    Args:
+        model: The model.
+        count: How many.
+        labels: Class of each, (count,). By default a conditional model is given all in turn, and others none, so that
+            a prior of labelled components is their mixture.
+        seed: Seed of the draws.
+    """
+    with frozen(model, seed) as device:
+        y = labels_in_turn(model, count, device) if labels is None else labels.to(device)
+        z = model.prior(y).expand([count]).sample()
+        images = []
+        for index in torch.arange(count, device=device).split(1000):
+            p = model.likelihood(z[index], None if y is None else y[index])
+            images.append((p.sample() if model.likelihood.is_density else p.mean).cpu())
+    return torch.cat(images).numpy()
+
+
+def trained_classifier(
+    data: ImageSet, pixels: PixelPolicy, *, seed: int = 0, device: torch.device | str = "cpu"
+) -> Callable[[np.ndarray], Predictions]:
+    """A classifier of images whose pixels are as a run saw them, trained on the training images.
+
+    Args:
+        data: The images, with labels.
+        pixels: How they become pixels, here drawn once.
+        seed: Seed of weights and order.
+        device: Where to train and to classify.
+    """
+    classifier = train_classifier(replace(data, images=fix_pixels(data.images, pixels)), seed=seed, device=device)
+    return partial(predict_classes, classifier)
+
+
+def precision_recall(real: np.ndarray, samples: np.ndarray, k: int = 3) -> tuple[float, float]:
+    """Share of samples in the manifold of the real points, and the reverse.
+
+    A point is in the manifold of a set if for one of the set's points it is no farther than that point's k-th nearest
+    neighbour in the set.
+
+    References:
+        T. Kynkäänniemi, T. Karras, S. Laine, J. Lehtinen and T. Aila, Improved Precision and Recall Metric for
+        Assessing Generative Models (2019), arXiv:1904.06991.
+
+    Args:
+        real: Points of real images, (N, features).
+        samples: Points of samples, (M, features); comparable only between sets of the same sizes.
+        k: Neighbours.
+
+    Raises:
+        ValueError: If a set has no more than k points.
+    """
+    if min(len(real), len(samples)) <= k:
+        raise NotApplicable(f"{k} neighbours need more than {k} points in each set, got {len(real)} and {len(samples)}")
+    return _inside(samples, real, k), _inside(real, samples, k)
+
+
+def sample_quality(
+    model: LatentVariableModel,
+    split: Split,
+    predict: Callable[[np.ndarray], Predictions] | None = None,
+    *,
+    seed: int = 0,
+) -> SampleQuality:
+    """Draw as many images as a split has, of the same classes, and hold them against it.
+
+    Args:
+        model: The model.
+        split: Real images, uint8 (N, C, H, W), and labels, (N,), binarised as the model draws them.
+        predict: A classifier of images in [0, 1], (N, C, H, W); with one, distances are between its features.
+        seed: Seed of the draws.
+    """
+    real = to_unit(split.images).numpy()
+    samples = draw_images(model, len(real), split.labels, seed=seed)
+    n = len(real)
+    if predict is None:
+        precision, recall = precision_recall(real.reshape(n, -1), samples.reshape(n, -1))
+        return SampleQuality(n, "pixels", Estimate.share(precision, n), Estimate.share(recall, n))
+    truth, drawn = predict(real), predict(samples)
+    precision, recall = precision_recall(truth.features, drawn.features)
+    frequencies, expected = (np.bincount(j.labels, minlength=j.probabilities.shape[1]) / n for j in (drawn, truth))
+    some = frequencies > 0
+    ratio = frequencies[some] / np.maximum(expected[some], 1 / n)
+    return SampleQuality(
+        n,
+        "classifier features",
+        Estimate.share(precision, n),
+        Estimate.share(recall, n),
+        confidence=(float(drawn.probabilities.max(1).mean()), float(truth.probabilities.max(1).mean())),
+        entropy=(float(drawn.entropies.mean()), float(truth.entropies.mean())),
+        balance=float((frequencies[some] * np.log(ratio)).sum()),
+    )
+
+
+def _inside(points: np.ndarray, manifold: np.ndarray, k: int) -> float:
+    """Share of points that lie in a ball around one of the manifold's points, up to its k-th neighbour."""
+    balls = torch.as_tensor(manifold)
+    radii = torch.cat([torch.cdist(c, balls).kthvalue(k + 1, 1).values for c in balls.split(_CHUNK)])  # itself is one
+    found = [(torch.cdist(c, balls) <= radii).any(1) for c in torch.as_tensor(points).split(_CHUNK)]
+    return float(torch.cat(found).double().mean())

@@ -1,0 +1,226 @@
+"""Estimators of a bound: what Pyro computes of a model's programs, and which models that makes sense with."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer.elbo import ELBO
+from pyro.infer.util import torch_item
+from torch import Tensor
+
+from pyrovae.contracts import name_of
+from pyrovae.models import LatentVariableModel
+from pyrovae.objectives.importance import PathwiseELBO, PerImageRenyiELBO
+from pyrovae.objectives.sites import LatentSite, family_name, has_kl, kl_per_dimension, latent_sites_of
+
+Gradient = Literal["standard", "stl", "dreg"]
+Allowance = Literal["dimension", "code"]
+
+
+class Estimator(ABC):
+    """An estimator of a bound of log p(x).
+
+    Attributes:
+        additive: Whether the bound is the sum of a reconstruction and a KL term, which can be weighted.
+    """
+
+    additive: ClassVar[bool] = True
+
+    @abstractmethod
+    def elbo(self) -> ELBO:
+        """Pyro's estimator."""
+
+    @abstractmethod
+    def check(self, model: LatentVariableModel) -> str | None:
+        """What a user should know of this estimator with this model, in a line, or None.
+
+        Raises:
+            ValueError: If it makes no sense with the model.
+        """
+
+
+@dataclass(frozen=True)
+class Traces(Estimator):
+    """The ELBO by Monte Carlo over traces, `particles` codes an image."""
+
+    particles: int = 1
+
+    def __post_init__(self) -> None:
+        _check_number(self.particles, "particles")
+
+    def elbo(self) -> ELBO:
+        """Pyro's estimator."""
+        return Trace_ELBO(num_particles=self.particles, vectorize_particles=True, max_plate_nesting=1)
+
+    def check(self, model: LatentVariableModel) -> str | None:
+        """Any model will do."""
+        return None
+
+
+@dataclass(frozen=True)
+class MeanField(Estimator):
+    """The ELBO with its KL term in closed form where there is one."""
+
+    particles: int = 1
+
+    def __post_init__(self) -> None:
+        _check_number(self.particles, "particles")
+
+    def elbo(self) -> ELBO:
+        """Pyro's estimator."""
+        return TraceMeanField_ELBO(num_particles=self.particles, vectorize_particles=True, max_plate_nesting=1)
+
+    def check(self, model: LatentVariableModel) -> str | None:
+        """Which pairs of distributions have no closed form, or a refusal."""
+        sites = latent_sites_of(model)
+        _check_order("TraceMeanField", sites)
+        missing = [f"{family_name(s.q)} to {family_name(s.p)}" for s in sites if not has_kl(s.q, s.p)]
+        if not missing:
+            return None
+        return (
+            f"no closed form of the KL from {', '.join(missing)} is known: TraceMeanField estimates it like TraceELBO"
+        )
+
+
+@dataclass(frozen=True)
+class FreeNats(Estimator):
+    """The ELBO whose KL term counts no less than an allowance."""
+
+    nats: float = 0.1
+    per: Allowance = "dimension"
+    particles: int = 1
+
+    def __post_init__(self) -> None:
+        _check_number(self.particles, "particles")
+        if not 0 <= self.nats < math.inf:
+            raise ValueError(f"nats, the free part of the KL, must be at least 0, got {self.nats}")
+        if self.per not in ("dimension", "code"):
+            raise ValueError(f"per must be dimension or code, got {self.per!r}")
+
+    def elbo(self) -> ELBO:
+        """Pyro's estimator, with the allowance."""
+        return _FreeBitsELBO(
+            self.nats,
+            self.per == "dimension",
+            num_particles=self.particles,
+            vectorize_particles=True,
+            max_plate_nesting=1,
+        )
+
+    def check(self, model: LatentVariableModel) -> str | None:
+        """Nothing, or a refusal."""
+        _check_densities("FreeBits", model)
+        sites = latent_sites_of(model)
+        _check_order("FreeBits", sites)
+        for site in sites:
+            if self.per == "dimension" and kl_per_dimension(site.q, site.p) is None:
+                raise ValueError(
+                    f"free bits for each dimension need its KL in closed form, and there is none from "
+                    f"{family_name(site.q)} to {family_name(site.p)}: give the allowance to the whole code "
+                    f"(--objective.per code)"
+                )
+        return None
+
+
+@dataclass(frozen=True)
+class SeveralCodes(Estimator):
+    """The importance-weighted bound of k codes."""
+
+    additive: ClassVar[bool] = False
+    k: int = 5
+    gradient: Gradient = "standard"
+
+    def __post_init__(self) -> None:
+        _check_number(self.k, "k")
+        if self.gradient not in ("standard", "stl", "dreg"):
+            raise ValueError(f"gradient must be standard, stl or dreg, got {self.gradient!r}")
+
+    def elbo(self) -> ELBO:
+        """Pyro's estimator, as a mean over images."""
+        if self.gradient == "standard":
+            return PerImageRenyiELBO(0.0, self.k)
+        return PathwiseELBO(self.k, power=1 if self.gradient == "stl" else 2)
+
+    def check(self, model: LatentVariableModel) -> str | None:
+        """Nothing, or a refusal."""
+        _check_densities("ImportanceWeighted", model)
+        return None
+
+
+@dataclass(frozen=True)
+class RenyiOfCodes(Estimator):
+    """Rényi's bound of k codes."""
+
+    additive: ClassVar[bool] = False
+    alpha: float = 0.5
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        _check_number(self.k, "k")
+        if not 0 <= self.alpha < math.inf:
+            raise ValueError(f"alpha must be at least 0, got {self.alpha}: below there is no lower bound")
+        if self.alpha == 1:
+            raise ValueError("alpha must not be 1: that limit is the ELBO, use TraceELBO")
+
+    def elbo(self) -> ELBO:
+        """Pyro's estimator, as a mean over images."""
+        return PerImageRenyiELBO(self.alpha, self.k)
+
+    def check(self, model: LatentVariableModel) -> str | None:
+        """Nothing, or a refusal."""
+        _check_densities("Renyi", model)
+        return None
+
+
+class _FreeBitsELBO(TraceMeanField_ELBO):
+    """`TraceMeanField_ELBO` whose KL term counts no less than an allowance."""
+
+    def __init__(self, nats: float, per_dimension: bool, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.nats = nats
+        self.per_dimension = per_dimension
+
+    def _differentiable_loss_particle(self, model_trace: Any, guide_trace: Any) -> tuple[Any, Tensor]:
+        loss: Any = 0.0
+        for name, site in model_trace.nodes.items():
+            if site["type"] != "sample":
+                continue
+            if site["is_observed"]:
+                loss = loss - site["log_prob_sum"]
+                continue
+            guide_site = guide_trace.nodes[name]
+            dims = kl_per_dimension(guide_site["fn"], site["fn"])
+            if dims is None or not self.per_dimension:
+                log_ratio = guide_site["unscaled_log_prob"] - site["unscaled_log_prob"]
+                dims = log_ratio.unsqueeze(-1) if dims is None else dims.sum(-1, keepdim=True)
+            means = dims.flatten(0, -2).mean(0)
+            loss = loss + site["scale"] * math.prod(dims.shape[:-1]) * means.clamp(min=self.nats).sum()
+        return torch_item(loss), loss
+
+
+def _check_densities(objective: str, model: LatentVariableModel) -> None:
+    """Refuse a bound that weighs codes by their densities for a model whose codes have none."""
+    model.posterior.need_density(
+        f"the objective {objective} needs a posterior with a density, and "
+        f"{name_of(model.posterior)} is a point: use TraceELBO, or a VAE"
+    )
+
+
+def _check_order(objective: str, sites: list[LatentSite]) -> None:
+    """Refuse a closed form of a KL that would be of two distributions that do not belong together."""
+    for site in sites:
+        if not site.in_order and has_kl(site.q, site.p):
+            raise ValueError(
+                f"the objective {objective} takes the KL of {site.name!r} in closed form, and there is "
+                f"none where the model draws codes before it that the guide draws after it: use TraceELBO, or draw "
+                f"them in the same order"
+            )
+
+
+def _check_number(number: int, name: str) -> None:
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")

@@ -1,0 +1,99 @@
+"""The codes that a model's programs draw, and the KL of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import Distribution, Independent, kl_divergence
+
+from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import frozen
+
+
+def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL of each dimension of the code in closed form, (..., B, latent_dim); None where there is none.
+
+    Args:
+        q: Posterior of codes, event_shape (latent_dim,).
+        p: Prior of codes, with the same event shape.
+    """
+    if not (isinstance(q, Independent) and isinstance(p, Independent)):
+        return None
+    if len(q.event_shape) != 1 or q.event_shape != p.event_shape:
+        return None
+    try:
+        kl = kl_divergence(q.base_dist, p.base_dist)
+    except NotImplementedError:
+        return None
+    return kl if kl.shape == (*q.batch_shape, *q.event_shape) else None
+
+
+def has_kl(q: Distribution, p: Distribution) -> bool:
+    """Whether the KL of two distributions is known in closed form."""
+    try:
+        kl_divergence(q, p)
+    except NotImplementedError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class LatentSite:
+    """A code in the traces of guide and model.
+
+    Attributes:
+        name: Name of the site, such as "z".
+        q: Its distribution in the guide.
+        p: Its distribution in the model, given the guide's codes.
+        value: The guide's draw.
+        in_order: Whether the guide has drawn before it all that the model has. Only then does p look at nothing that
+            was drawn given this code, and the KL from q to p is what log q - log p comes to on average.
+    """
+
+    name: str
+    q: Distribution
+    p: Distribution
+    value: Tensor
+    in_order: bool
+
+
+def latent_sites(guide_trace: Any, model_trace: Any) -> list[LatentSite]:
+    """The codes of two traces, the model's replayed with the guide's draws, in the guide's order."""
+    names = [name for name, site in guide_trace.nodes.items() if _is_code(site) and name in model_trace.nodes]
+    before = [name for name in model_trace.nodes if name in names]
+    return [
+        LatentSite(
+            name,
+            guide_trace.nodes[name]["fn"],
+            model_trace.nodes[name]["fn"],
+            guide_trace.nodes[name]["value"],
+            set(before[: before.index(name)]) <= set(names[:i]),
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def _is_code(site: dict[str, Any]) -> bool:
+    """Whether a guide's site is a draw of the model's, and not a plate's indices or a helper's noise."""
+    subsample = type(site.get("fn")).__name__ == "_Subsample"
+    return site["type"] == "sample" and not subsample and not site["infer"].get("is_auxiliary")
+
+
+def latent_sites_of(model: LatentVariableModel) -> list[LatentSite]:
+    """The codes of a model, those of two black images."""
+    shapes = model.shapes
+    with frozen(model) as device:
+        x = torch.zeros(2, *shapes.image_shape, device=device)
+        y = torch.zeros(2, dtype=torch.int64, device=device) if shapes.num_classes else None
+        guide_trace = poutine.trace(model.guide).get_trace(x, y)
+        model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)
+    return latent_sites(guide_trace, model_trace)
+
+
+def family_name(d: Distribution) -> str:
+    """What a distribution is called, without the wrapper that makes its dimensions one event."""
+    return family_name(d.base_dist) if isinstance(d, Independent) else type(d).__name__

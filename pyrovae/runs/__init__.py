@@ -1,0 +1,27 @@
+"""Runs and their folders: made, trained, loaded, looked at; one or many."""
+
+from pyrovae.runs.config_file import RunInfo, continue_run, create_run, read_config, run_info
+from pyrovae.runs.jobs import Job, train_runs
+from pyrovae.runs.loading import Run, analysis_device, load, load_data, open_run, open_runs, picture
+from pyrovae.runs.training import build_training, finish_run, load_training_data, parse_training
+
+__all__ = [
+    "Job",
+    "Run",
+    "RunInfo",
+    "analysis_device",
+    "build_training",
+    "continue_run",
+    "create_run",
+    "finish_run",
+    "load",
+    "load_data",
+    "load_training_data",
+    "open_run",
+    "open_runs",
+    "parse_training",
+    "picture",
+    "read_config",
+    "run_info",
+    "train_runs",
+]

@@ -1,0 +1,160 @@
+"""A run folder opened again: its model, its images, or several runs at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+
+from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
+from pyrovae.factory.build import build_model
+from pyrovae.factory.mistakes import clear
+from pyrovae.factory.names import OURS
+from pyrovae.factory.parser import add_model_arguments
+from pyrovae.models import LatentVariableModel
+from pyrovae.runs.config_file import read_config, run_info
+from pyrovae.runtime import choose_device
+from pyrovae.training import RunFolder
+from pyrovae.training.run_folder import load_weights
+
+
+def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
+    """Load the images that a run was trained on, cut into the same splits.
+
+    Args:
+        path: The run's folder.
+        data_dir: Folder where image sets are found; by default the one that the run was told.
+
+    Raises:
+        FileNotFoundError: If the run or its images do not exist.
+        ValueError: If the images are no longer those of the run.
+    """
+    info = run_info(path)
+    data = load_images(info.data, data_dir or info.data_dir, validation=info.validation, image_size=info.image_size)
+    if (data.image_shape, data.class_names) != (info.image_shape, info.class_names):
+        raise ValueError(
+            f"{path} was trained on images of {info.image_shape} in {len(info.class_names)} classes, and {info.data} "
+            f"now has {data.image_shape} in {data.num_classes}: give the folder of the old ones (--data_dir)"
+        )
+    return data
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run as the scripts look at it.
+
+    Attributes:
+        path: Its folder.
+        model: Its model, the best weights.
+        data: Its images.
+        pixels: How its images became pixels.
+    """
+
+    path: Path
+    model: LatentVariableModel
+    data: ImageSet
+    pixels: PixelPolicy
+
+    def split(self, name: str) -> Split:
+        """Images of a split, binarised once as the run was trained."""
+        return fixed_split(self.data.split(name), self.pixels)
+
+
+def picture(run: str | Path, output: str | None, name: str) -> Path:
+    """Where a script's picture goes: as the user says, or into the run's figures."""
+    return Path(output) if output else RunFolder(Path(run)).figures / f"{name}.png"
+
+
+def analysis_device(name: str = "auto") -> str:
+    """The name of the device of an analysis: "auto" is CUDA where there is one and otherwise the CPU.
+
+    Raises:
+        ValueError: If the device cannot do it.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("mps"):  # analyses sum in float64, which Apple's MPS has not
+        raise ValueError(f"an analysis needs float64, which Apple's MPS has not: the device must be cpu, got {name!r}")
+    return name
+
+
+def open_run(path: str | Path, data_dir: str | None = None, device: str = "auto", *, allow_code: bool = True) -> Run:
+    """Load a run's model and its images; on a command line the user has said which run, so its code is allowed."""
+    model = load(path, device=analysis_device(device), allow_code=allow_code)
+    return Run(Path(path), model, load_data(path, data_dir), run_info(path).pixels)
+
+
+def open_runs(paths: Sequence[str | Path], data_dir: str | None = None) -> list[Run]:
+    """Load several runs, to look at the same images with each.
+
+    Raises:
+        ValueError: If there are none, or they are of different image sets.
+    """
+    if not paths:
+        raise ValueError("there are no runs to look at: give at least one run folder")
+    infos = [run_info(path) for path in paths]
+    for path, info in zip(paths, infos, strict=True):
+        if (info.data, info.image_shape) != (infos[0].data, infos[0].image_shape):
+            raise ValueError(
+                f"runs are looked at together on the same images: {paths[0]} is of {infos[0].data} "
+                f"{infos[0].image_shape} and {path} of {info.data} {info.image_shape}"
+            )
+    return [open_run(path, data_dir) for path in paths]
+
+
+def load(
+    path: str | Path, *, which: str | None = None, device: str = "cpu", allow_code: bool = False
+) -> LatentVariableModel:
+    """Load the model of a run: no data set, no training step, nothing unpickled.
+
+    Args:
+        path: The run's folder.
+        which: "best" (on the validation images) or "last" weights; by default the best where there are any.
+        device: Where the model shall live: "cpu", "cuda", "mps" or "auto".
+        allow_code: Whether modules other than pyrovae, torch and pyro, which the run names, may be imported.
+
+    Raises:
+        FileNotFoundError: If the run or its weights do not exist.
+        ValueError: If a file is damaged, or the run needs code that is not allowed.
+    """
+    folder = RunFolder(Path(path))
+    raw = read_config(folder)
+    foreign = sorted({p.rpartition(".")[0] for p in _class_paths(raw["model"]) if not p.startswith(OURS)})
+    if foreign and not allow_code:
+        raise ValueError(
+            f"{folder.path} needs code that is not pyrovae's: {', '.join(foreign)}; "
+            f"if you trust it, pyrovae.load({str(path)!r}, allow_code=True) imports it"
+        )
+    for module in foreign:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise ValueError(
+                f"{folder.path} needs the module {module}, which cannot be imported ({error}): run this from the "
+                f"folder that holds it, or put that folder on PYTHONPATH"
+            ) from error
+    parser = ArgumentParser(exit_on_error=False)
+    add_model_arguments(parser)
+    try:
+        section = parser.instantiate(parser.parse_object({"model": raw["model"]})).model
+    except ArgumentError as error:
+        reason = " ".join(clear(str(error), []).split())
+        raise ValueError(f"{folder.config} describes no model of this pyrovae: {reason}") from error
+    model = build_model(section, raw["run"]["image_shape"], len(raw["run"]["class_names"]), raw["seed"])
+    if which not in (None, "best", "last"):
+        raise ValueError(f"which must be 'best' or 'last', got {which!r}")
+    best = which == "best" or (which is None and folder.best_weights.exists())
+    load_weights(folder.best_weights if best else folder.last_weights, model)
+    return model.to(choose_device(device)).eval()
+
+
+def _class_paths(node: object) -> list[str]:
+    """Every class path in a configuration."""
+    if isinstance(node, dict):
+        own = [node["class_path"]] if isinstance(node.get("class_path"), str) else []
+        return own + [path for value in node.values() for path in _class_paths(value)]
+    if isinstance(node, list):
+        return [path for value in node for path in _class_paths(value)]
+    return []

@@ -1,0 +1,102 @@
+"""One training as its command line says: parsed, built, and its folder finished."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from pyrovae.data import ImageSet, fixed_split, load_images
+from pyrovae.factory.build import build_model, build_trainer, instantiate
+from pyrovae.factory.mistakes import check_arguments
+from pyrovae.factory.names import explain
+from pyrovae.factory.old_names import renewed_words
+from pyrovae.factory.parser import training_parser, underscored
+from pyrovae.files import replace_text
+from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
+from pyrovae.models import LatentVariableModel
+from pyrovae.runs.config_file import read_config
+from pyrovae.runs.loading import load
+from pyrovae.training import RunFolder, Trainer
+
+CHANGEABLE = {"epochs", "patience", "device", "engine", "data_dir", "checkpoint_every", "tensorboard", "progress"}
+"""Settings that may differ when a run is resumed."""
+
+
+def parse_training(argv: Sequence[str] | None = None, description: str | None = None) -> Namespace:
+    """Parse the command line of a training; `--resume RUN` brings the settings of that run.
+
+    Options may be written with dashes or underscores. What is wrong ends in one line and exit status 2.
+
+    Raises:
+        ValueError: If the run to resume has no usable config.yaml, or a setting differs that must not.
+    """
+    arguments = renewed_words([underscored(word) for word in (sys.argv[1:] if argv is None else argv)])
+    parser = training_parser(description)
+    explanation = explain(arguments)
+    if explanation:
+        print(explanation)
+        raise SystemExit(0)
+    check_arguments(parser.get_defaults(), arguments)
+    config = parser.parse_args(arguments)
+    if config.resume is None:
+        return config
+    folder = RunFolder(Path(config.resume))
+    saved = parser.parse_object(read_config(folder))
+    resumed = parser.parse_args(renewed_words(["--config", str(folder.config), *arguments]))
+    before, after = (parser.dump(c, skip_unset=False).splitlines() for c in (saved, resumed))
+    ignored = (*CHANGEABLE, "resume", "config")
+    changed = [
+        new.strip()
+        for old, new in zip(before, after, strict=False)
+        if old != new and not new.startswith(tuple(f"{name}:" for name in ignored))
+    ]
+    if changed or len(before) != len(after):
+        raise ValueError(
+            f"a resumed run keeps its settings, and here {', '.join(changed[:3]) or 'some'} would change: "
+            f"leave that out (only {', '.join(sorted(CHANGEABLE))} may differ), or train a new run"
+        )
+    return resumed
+
+
+def load_training_data(arguments: Namespace) -> ImageSet:
+    """Load the images that a training's command line names."""
+    return load_images(
+        arguments.data, arguments.data_dir, validation=arguments.validation, image_size=arguments.image_size
+    )
+
+
+def build_training(arguments: Namespace, data: ImageSet) -> tuple[Trainer, LatentVariableModel]:
+    """The trainer and the model of a training's command line.
+
+    Raises:
+        ValueError: If they do not suit each other or the images.
+    """
+    settings = instantiate(arguments)
+    trainer = build_trainer(settings)
+    model = build_model(settings.model, data.image_shape, data.num_classes, trainer.seed)
+    trainer.check(model, data)
+    return trainer, model
+
+
+def finish_run(
+    folder: RunFolder, trainer: Trainer, data: ImageSet, which: str | None = None
+) -> tuple[LatentVariableModel, ElboEstimate | None]:
+    """Load the model of a run that has ended, and keep its bound of the test images beside it.
+
+    Args:
+        folder: The run's folder.
+        trainer: Its settings.
+        data: Its images.
+        which: "best" or "last" weights; by default the best where there are any.
+
+    Returns:
+        The model, and the bound, or None where there are no test images.
+    """
+    model = load(folder.path, which=which, device=str(trainer.device), allow_code=True)
+    if not len(data.splits["test"]):
+        return model, None
+    bound = estimate_elbo(model, fixed_split(data.split("test"), trainer.pixels), seed=trainer.seed)
+    replace_text(folder.test, json.dumps(bound.to_dict(), indent=2) + "\n")
+    return model, bound

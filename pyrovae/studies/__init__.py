@@ -1,0 +1,1 @@
+"""Studies: applications at the top of the house, which nothing imports but their commands."""

@@ -1,0 +1,32 @@
+"""The questions of the study, one file each: what is measured, which criterion decides, what is drawn."""
+
+from pyrovae.studies.seeds.experiments import (
+    arithmetic,
+    autoencoder,
+    conditional,
+    convergence,
+    dimensions,
+    labels,
+    layout,
+    neighbours,
+    sweep,
+    weights,
+)
+from pyrovae.studies.seeds.study import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = tuple(
+    module.EXPERIMENT
+    for module in (
+        dimensions,
+        layout,
+        neighbours,
+        conditional,
+        autoencoder,
+        sweep,
+        weights,
+        arithmetic,
+        convergence,
+        labels,
+    )
+)
+"""In the order of the report."""

@@ -1,0 +1,144 @@
+"""Claim 8: adding the vector of an attribute to codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pyrovae.estimates import Estimate
+from pyrovae.latent import AttributeEffect, AttributeVector, attribute_effect, attribute_vector, extremes, move_along
+from pyrovae.latent.morphology import measure as morphology
+from pyrovae.metrics.classifier import predict_classes
+from pyrovae.plots import new_figure, plot_effect, plot_moved
+from pyrovae.studies.seeds.budgets import Budget
+from pyrovae.studies.seeds.claims import Claim, above, below, every
+from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
+
+ATTRIBUTES = ("slant", "thickness")
+ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+MOVED = 0.5
+"""Standard deviations of an attribute by which one vector must move it."""
+LITTLE = 0.5
+"""What every other attribute may move at most, in standard deviations, over what the attribute moves."""
+KEPT = 0.9
+"""Share of pictures that must stay of their class."""
+IMAGES = 1000
+
+
+def vector_of(study: Study, name: str, attribute: str) -> AttributeVector:
+    """Mean code of the training images in the upper half of an attribute minus the lower, class by class."""
+    values = morphology(study.split("train").images.numpy() / 255).to_dict()[attribute]
+    return attribute_vector(study.codes(name, "train"), *extremes(values), name=attribute, within_classes=True)
+
+
+def measure(study: Study) -> dict[str, AttributeEffect]:
+    """Move test images along the vector of each attribute."""
+    name = study.seeded("vae-10d")[0]
+    codes = study.codes(name)
+    few = codes.take(np.linspace(0, len(codes) - 1, min(IMAGES, len(codes))).astype(int))
+    return {
+        attribute: attribute_effect(
+            study.model(name),
+            few,
+            vector_of(study, name, attribute),
+            ALPHAS,
+            classifier=lambda images: predict_classes(study.classifier, images).labels,
+        )
+        for attribute in ATTRIBUTES
+    }
+
+
+def own_shift(found: AttributeEffect) -> Estimate:
+    """What one vector forth and back move the attribute, half the way between, in standard deviations."""
+    row = found.attributes.index(found.name)
+    ends = found.standardised[row, [-1, 0]]
+    return Estimate(float(ends[0] - ends[1]) / 2, float(np.hypot(*found.standardised_errors[row, [-1, 0]])) / 2)
+
+
+def largest_other(found: AttributeEffect) -> tuple[str, Estimate]:
+    """The other attribute that moves most over the same way, and how far, in standard deviations."""
+    shifts = (found.standardised[:, -1] - found.standardised[:, 0]) / 2
+    others = [k for k, attribute in enumerate(found.attributes) if attribute != found.name]
+    row = max(others, key=lambda k: abs(shifts[k]))
+    error = float(np.hypot(*found.standardised_errors[row, [-1, 0]])) / 2
+    return found.attributes[row], Estimate(abs(float(shifts[row])), error)
+
+
+def decide(found: Mapping[str, AttributeEffect]) -> list[Claim]:
+    """The claims on arithmetic, one pair for each attribute."""
+    claims = []
+    for letters, (attribute, measured) in zip(("ab", "cd", "ef"), found.items(), strict=False):
+        own, (other, shift) = own_shift(measured), largest_other(measured)
+        ratio = shift / Estimate(abs(own.value), own.error)
+        kept = Estimate(float(measured.kept[[0, -1]].mean()), float(np.hypot(*measured.kept_errors[[0, -1]])) / 2)
+        claims += [
+            Claim(
+                f"8{letters[0]}",
+                "third document",
+                f"Adding multiples of the vector of an attribute moves the attribute: {attribute}.",
+                f"Change of the measured {attribute} by one vector, in standard deviations over images",
+                f"Above {MOVED}.",
+                str(own),
+                above(own, MOVED),
+                "The document's attribute is the smile of CelebA's faces; digits have measured ones.",
+                {"change": own},
+            ),
+            Claim(
+                f"8{letters[1]}",
+                "third document",
+                f"Only the relevant feature changes: {attribute}.",
+                "Largest change of another measured attribute over that of the attribute, in standard deviations; "
+                "share of pictures that keep their class",
+                f"The first below {LITTLE}, the second above {100 * KEPT:.0f} %.",
+                f"{ratio} ({other}); {kept.percent}",
+                every(below(ratio, LITTLE), above(kept, KEPT)),
+                values={"ratio": ratio, "kept": kept},
+            ),
+        ]
+    return claims
+
+
+def draw(study: Study, found: Mapping[str, AttributeEffect]) -> list[Picture]:
+    """Rows of moved pictures, and what was measured on them."""
+    name = study.seeded("vae-10d")[0]
+    codes = study.codes(name)
+    few = codes.take(np.array([np.flatnonzero(codes.labels == k)[0] for k in (0, 2, 4, 7, 9)]))
+    alphas = tuple(np.linspace(-2, 2, 9))
+    figure, axes = new_figure(12, 4.3, columns=len(found))
+    for ax, attribute in zip(axes, found, strict=True):
+        plot_moved(move_along(study.model(name), few, vector_of(study, name, attribute).vector, alphas), alphas, ax)
+        ax.set_xlabel(f"α, in units of the vector of {attribute}")
+    moved = Picture(
+        "arithmetic",
+        figure,
+        "Test images with α times the vector of slant and of thickness added to their codes (10-D VAE).",
+        "Rows of digits that lean further, and that grow thicker, from left to right.",
+    )
+    pictures = [moved]
+    for attribute, measured in found.items():
+        figure, axes = new_figure(13, 4.2, columns=3)
+        plot_effect(measured, axes)
+        pictures.append(
+            Picture(
+                f"arithmetic-{attribute}",
+                figure,
+                f"What the vector of {attribute} moves, measured on {measured.images:,} pictures.",
+                "Measured attributes over α, how far the encoder sees the way, and the share that keeps its class.",
+            )
+        )
+    return pictures
+
+
+def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
+    """Measure, decide and draw."""
+    found = measure(study)
+    return decide(found), draw(study, found)
+
+
+def needs(budget: Budget) -> list[str]:
+    """The 10-D VAE of the first document."""
+    return seeded_names(budget, "vae-10d")[:1]
+
+
+EXPERIMENT = Experiment(8, "Arithmetic with codes", needs, investigate)

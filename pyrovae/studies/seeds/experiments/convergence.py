@@ -1,0 +1,134 @@
+"""Claim 9: losses of training and validation images over the epochs, with RMSprop and batches of 16."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyrovae.estimates import Estimate
+from pyrovae.latent import decode_manifold
+from pyrovae.plots import new_figure, plot_codes, plot_history, plot_image_grid, plot_manifold
+from pyrovae.studies.seeds.budgets import Budget, four_layer_name
+from pyrovae.studies.seeds.claims import Claim, below, every
+from pyrovae.studies.seeds.runs import history_of
+from pyrovae.studies.seeds.study import Experiment, Picture, Study
+from pyrovae.training import History
+
+ITS_EPOCHS = 50
+LONG = "rmsprop-2d"
+FLAT = 0.005
+"""Share of its value by which the validation loss may still fall over the last fifth of the epochs."""
+GAP = 0.02
+"""Share by which the validation loss may be above the training loss at the end."""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What was measured on the curves of a training.
+
+    Attributes:
+        epochs: Epochs of the training.
+        falling: What the validation loss loses over the last fifth of the epochs by a straight line, over its value.
+        gap: Validation loss over training loss, less one, over the same epochs.
+        risen: Validation loss over those epochs, over its smallest value before, less one.
+    """
+
+    epochs: int
+    falling: Estimate
+    gap: Estimate
+    risen: Estimate
+
+
+def measure(history: History) -> Convergence:
+    """Measure the last fifth of the curves; errors from the scatter over its epochs."""
+    train, validation = history.column("train_negative_elbo"), history.column("validation_negative_elbo")
+    tail = max(3, len(history) // 5)
+    last, before = validation[-tail:], validation[:-tail]
+    x = np.arange(len(last)) - (len(last) - 1) / 2
+    slope = float(x @ last / (x @ x))
+    residual = last - last.mean() - slope * x
+    slope_error = float(np.sqrt(residual @ residual / max(1, tail - 2) / (x @ x)))
+    ratios = last / train[-tail:] - 1
+
+    def mean(values: np.ndarray) -> Estimate:
+        return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+
+    return Convergence(
+        epochs=len(history),
+        falling=Estimate(-slope * tail / float(last.mean()), slope_error * tail / float(last.mean())),
+        gap=mean(ratios),
+        risen=mean(last / (before.min() if len(before) else last.min()) - 1),
+    )
+
+
+def decide(found: Convergence, number: str, net: str) -> Claim:
+    """The claim on one training's curves."""
+    together = every(below(found.gap, GAP), below(found.risen, FLAT))
+    verdict = every(below(found.falling, FLAT), together)
+    short = found.epochs < ITS_EPOCHS
+    if short and together != "does not hold":  # curves that are cut off can part, but not have converged
+        verdict = "undecided"
+    return Claim(
+        number,
+        "fifth document",
+        f"Training and validation loss converge together over {ITS_EPOCHS} epochs, without overfitting: {net}.",
+        "Bound of validation images over the last fifth of the epochs: what it still falls; how far it is above that "
+        "of training images; how far it has risen above its smallest value",
+        f"Less than {100 * FLAT:g} %, {100 * GAP:g} % and {100 * FLAT:g} %.",
+        f"{found.epochs} epochs: falls {found.falling.percent}, gap {found.gap.percent}, risen {found.risen.percent}",
+        verdict,
+        f"Only {found.epochs} of the document's {ITS_EPOCHS} epochs in this budget." if short else "",
+        {"falls": found.falling, "gap": found.gap, "risen": found.risen},
+    )
+
+
+def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
+    """Measure, decide and draw."""
+    conv = four_layer_name(study.budget.four_layer_dims[0])
+    nets = {conv: "its four-layer convolutional net", LONG: "a fully connected net"}
+    histories = {name: history_of(study.folder(name), study.model(name)) for name in nets}
+    claims = [decide(measure(histories[n]), f"9{c}", net) for c, (n, net) in zip("ab", nets.items(), strict=True)]
+    pictures = []
+    for name, net in nets.items():
+        figure, axes = new_figure(11, 3.4, columns=3)
+        plot_history(histories[name], axes)
+        pictures.append(
+            Picture(
+                f"curves-{name}",
+                figure,
+                f"The bound and its parts over the epochs: {net}, RMSprop, batches of 16.",
+                "Three pairs of curves, of train and validation images, over the epochs.",
+            )
+        )
+    figure, axes = new_figure(13, 5.6, columns=2)
+    plot_codes(study.codes(conv), study.data.class_names, axes[0])
+    axes[0].set_title("posterior means of test images")
+    plot_manifold(decode_manifold(study.model(conv)), axes[1])
+    axes[1].set_title("the decoded plane")
+    plane = Picture(
+        "four-layer-plane",
+        figure,
+        "The plane of the fifth document's convolutional VAE.",
+        "Left, a scatter of codes by class; right, a grid of decoded digits.",
+    )
+    dims = study.budget.four_layer_dims
+    figure, axes = new_figure(4.6 * len(dims), 4.9, columns=len(dims))
+    for ax, dim in zip(axes, dims, strict=True):
+        plot_image_grid(study.samples(four_layer_name(dim))[:100].reshape(10, 10, *study.images.shape[1:]), ax)
+        ax.set_title(f"n = {dim}")
+    samples = Picture(
+        "four-layer-samples",
+        figure,
+        "Samples of the fifth document's convolutional VAE.",
+        "A hundred samples for each number of latent dimensions.",
+    )
+    return claims, [*pictures, plane, samples]
+
+
+def needs(budget: Budget) -> list[str]:
+    """The fifth document's nets, and the fully connected one."""
+    return [LONG, *(four_layer_name(dim) for dim in budget.four_layer_dims)]
+
+
+EXPERIMENT = Experiment(9, "Training and validation over the epochs", needs, investigate)

@@ -1,0 +1,247 @@
+"""Claim 6: β from nothing to too much, the convolutional nets of the fourth document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyrovae.estimates import Estimate
+from pyrovae.metrics.rate_distortion import RateDistortion, rate_distortion
+from pyrovae.plots import new_figure, plot_history, plot_image_grid, plot_rate_distortion
+from pyrovae.studies.seeds.budgets import Budget, beta_name
+from pyrovae.studies.seeds.claims import Claim, above, below, every, rank_correlation
+from pyrovae.studies.seeds.experiments.dimensions import sharpness
+from pyrovae.studies.seeds.runs import history_of
+from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values
+
+SCALE = (
+    "β weights the KL in nats against the squared error summed over the pixels of an image, as the fourth document's "
+    "formula does; against a mean over pixels it would be as many times smaller."
+)
+GOOD = 0.1
+"""Share of the images' variance that a good reconstruction leaves unexplained, at most."""
+ALIKE = 0.25
+"""Mean squared distance of two samples over that of two test images, below which samples are called alike."""
+MONOTONE = 0.8
+"""Rank correlation from which something is said to rise with β."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What was measured over β.
+
+    Attributes:
+        unexplained: Share of the test images' variance that the reconstructions leave.
+        sharpness: Of reconstructions, over that of the images.
+        frechet: Fréchet distance of the samples from the test images.
+        ambiguous: Share of samples of whose class the classifier is not confident.
+        diversity: Mean squared distance of two samples, over that of two test images.
+        widths: Mean standard deviation of a posterior, in units of the code.
+        correlations: Mean absolute correlation of two active dimensions; NaN where fewer than two are active.
+        rates: Rate and distortion of the same models.
+    """
+
+    unexplained: dict[float, Estimate]
+    sharpness: dict[float, Estimate]
+    frechet: dict[float, Estimate]
+    ambiguous: dict[float, Estimate]
+    diversity: dict[float, Estimate]
+    widths: dict[float, float]
+    correlations: dict[float, float]
+    rates: RateDistortion | None = None
+
+    @property
+    def best(self) -> float:
+        """The β with the samples nearest to real images."""
+        return min(self.frechet, key=lambda beta: self.frechet[beta].value)
+
+
+def unexplained(outputs: np.ndarray, inputs: np.ndarray) -> Estimate:
+    """Squared error of reconstructions over the variance of the images around their mean."""
+    variance = np.square(inputs - inputs.mean(0)).sum((1, 2, 3))
+    return Estimate.mean_of(np.square(outputs - inputs).sum((1, 2, 3)) / variance.mean())
+
+
+def diversity(samples: np.ndarray, images: np.ndarray) -> Estimate:
+    """Mean squared distance of two samples over that of two images."""
+
+    def distances(pictures: np.ndarray) -> np.ndarray:
+        return np.square(pictures[: len(pictures) // 2] - pictures[-(len(pictures) // 2) :]).sum((1, 2, 3))
+
+    # Images may be in an order, samples are not.
+    shuffled = images[np.random.default_rng(0).permutation(len(images))]
+    return Estimate.mean_of(distances(samples.clip(0, 1))) / Estimate.mean_of(distances(shuffled))
+
+
+def measure(study: Study) -> Sweep:
+    """Measure the VAE of every β."""
+    names = {beta: beta_name(beta) for beta in study.budget.betas}
+    pairs = {beta: study.reconstructions(name) for beta, name in names.items()}
+    own = Estimate.mean_of(sharpness(study.images))
+    rates = rate_distortion([study.model(name) for name in names.values()], list(names), study.split())
+    return Sweep(
+        unexplained={b: unexplained(p.outputs, p.inputs) for b, p in pairs.items()},
+        sharpness={b: Estimate.mean_of(sharpness(p.outputs)) / own for b, p in pairs.items()},
+        frechet={b: study.frechet(name) for b, name in names.items()},
+        ambiguous={b: Estimate.mean_of(~study.sample_predictions(name).confident) for b, name in names.items()},
+        diversity={b: diversity(study.samples(name), study.images) for b, name in names.items()},
+        widths=dict(zip(names, rates.widths.tolist(), strict=True)),
+        correlations=dict(zip(names, rates.correlations.tolist(), strict=True)),
+        rates=rates,
+    )
+
+
+def decide(found: Sweep) -> list[Claim]:
+    """The claims on β."""
+    return [*_on_the_trade(found), *_on_codes(found)]
+
+
+def _on_the_trade(found: Sweep) -> list[Claim]:
+    """What the weight buys, and at what price."""
+    betas = list(found.frechet)
+    none, most, best = betas[0], betas[-1], found.best
+    inside = none < best < most
+    beats = [above(found.frechet[end] - found.frechet[best], 0) for end in (none, most)]
+    distances = ", ".join(f"β = {b:g}: {v}" for b, v in found.frechet.items())
+    return [
+        Claim(
+            "6a",
+            "fourth document",
+            "β = 0: good reconstructions, bad samples.",
+            "Share of variance that reconstructions leave; Fréchet distance of the samples, beside that of the best β",
+            f"The first below {GOOD}, the second larger than that of the best β by more than two standard errors.",
+            f"{found.unexplained[none]} left; distance {found.frechet[none]}, at β = {best:g} {found.frechet[best]}",
+            every(below(found.unexplained[none], GOOD), beats[0]),
+            SCALE,
+            {"unexplained": found.unexplained[none], "Fréchet distance": found.frechet[none]},
+        ),
+        Claim(
+            "6b",
+            "fourth document",
+            f"β = {most:g}: reconstructions and samples are blurred, and samples are alike.",
+            "Sharpness of reconstructions beside that of the best β; mean squared distance of two samples over that of "
+            "two test images",
+            f"The first smaller by more than two standard errors, the second below {ALIKE}.",
+            f"sharpness {found.sharpness[most]}, at β = {best:g} {found.sharpness[best]}; samples differ "
+            f"{found.diversity[most]} as much as images",
+            every(above(found.sharpness[best] - found.sharpness[most], 0), below(found.diversity[most], ALIKE)),
+            values={"sharpness": found.sharpness[most], "diversity": found.diversity[most]},
+        ),
+        Claim(
+            "6c",
+            "fourth document",
+            f"A tuned β between 0 and {most:g} gives clear samples that differ from each other.",
+            "Fréchet distance of the samples, over the grid of β",
+            "The smallest is between the ends, and smaller than both by more than two standard errors.",
+            distances,
+            every("holds" if inside else "does not hold", *beats),
+            "Ambiguous samples: " + ", ".join(f"β = {b:g}: {v.percent}" for b, v in found.ambiguous.items()),
+            {f"Fréchet distance, β = {b:g}": v for b, v in found.frechet.items()},
+        ),
+    ]
+
+
+def _on_codes(found: Sweep) -> list[Claim]:
+    """What the weight does to the codes."""
+    betas = list(found.frechet)
+    active = {b: c for b, c in found.correlations.items() if np.isfinite(c)}
+    broader = rank_correlation(betas, list(found.widths.values()))
+    straighter = rank_correlation(list(active), list(active.values()))
+    return [
+        Claim(
+            "6d",
+            "second document",
+            "A larger β broadens the posteriors.",
+            "Mean standard deviation of a posterior, over the grid of β",
+            f"Its rank correlation with β is at least {MONOTONE}.",
+            ", ".join(f"β = {b:g}: {w:.3f}" for b, w in found.widths.items()),
+            "undecided" if np.isnan(broader) else "holds" if broader >= MONOTONE else "does not hold",
+            values={"rank correlation": Estimate(broader)},
+        ),
+        Claim(
+            "6e",
+            "second document",
+            "A larger β decorrelates the latent dimensions.",
+            "Mean absolute correlation of the posterior means of two active dimensions",
+            f"Its rank correlation with β is at most −{MONOTONE}, over the β that leave two dimensions active.",
+            ", ".join(f"β = {b:g}: {c:.3f}" for b, c in found.correlations.items()).replace("nan", "none active"),
+            "undecided" if np.isnan(straighter) else "holds" if straighter <= -MONOTONE else "does not hold",
+            values={"rank correlation": Estimate(straighter)},
+        ),
+    ]
+
+
+def draw(study: Study, found: Sweep) -> list[Picture]:
+    """Reconstructions and samples over β, the numbers, rate against distortion, the curves of the best."""
+    names = {beta: beta_name(beta) for beta in study.budget.betas}
+    shown = np.linspace(0, len(study.images) - 1, 12).astype(int)
+    labels = [f"β = {beta:g}" for beta in names]
+    figure, axes = new_figure(13, 3.6, columns=2)
+    rows = [study.images[shown], *(study.reconstructions(name).outputs[shown] for name in names.values())]
+    plot_image_grid(np.stack(rows), axes[0], row_labels=["input", *labels])
+    axes[0].set_title("reconstructions")
+    others = (shown + 1) % len(study.images)
+    rows = [study.images[others], *(study.samples(name)[: len(shown)] for name in names.values())]
+    plot_image_grid(np.stack(rows), axes[1], row_labels=["images", *labels])
+    axes[1].set_title("samples")
+    pictures = Picture(
+        "beta-pictures",
+        figure,
+        f"Test images with their reconstructions, and samples, over β. {SCALE}",
+        "Rows of reconstructions and of samples, one row for each β.",
+    )
+    figure, axes = new_figure(11, 6.4, columns=3, rows=2)
+    for ax, values, label in (
+        (axes[0], found.unexplained, "share of variance left"),
+        (axes[1], found.frechet, "Fréchet distance of samples"),
+        (axes[2], found.diversity, "samples' distance over images'"),
+        (axes[3], found.sharpness, "sharpness over the images' own"),
+        (axes[4], {b: Estimate(w) for b, w in found.widths.items()}, "posterior width"),
+        (axes[5], {b: Estimate(c) for b, c in found.correlations.items()}, "|correlation| of dimensions"),
+    ):
+        draw_values({float(b): v for b, v in values.items()}, ax, label)
+        ax.set_xlabel("β")
+    numbers = Picture(
+        "beta-numbers",
+        figure,
+        "The numbers behind it, over β, with one standard error over images.",
+        "Six curves over β: reconstruction error, sample quality, diversity, sharpness, posterior width, correlation.",
+    )
+    found_pictures = [pictures, numbers]
+    if found.rates is not None:
+        figure, (ax,) = new_figure(6.5, 4.5)
+        plot_rate_distortion(found.rates, ax)
+        found_pictures.append(
+            Picture(
+                "rate-distortion",
+                figure,
+                "Rate against distortion of the same models.",
+                "A falling curve of distortion over rate with a point for each β.",
+            )
+        )
+    figure, axes = new_figure(11, 3.4, columns=3)
+    plot_history(history_of(study.folder(beta_name(found.best)), study.model(beta_name(found.best))), axes)
+    found_pictures.append(
+        Picture(
+            "beta-curves",
+            figure,
+            f"Training curves at β = {found.best:g}, the true bound and its parts.",
+            "Three curves over the epochs: bound, reconstruction, KL, of train and validation images.",
+        )
+    )
+    return found_pictures
+
+
+def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
+    """Measure, decide and draw."""
+    found = study.once(measure)
+    return decide(found), draw(study, found)
+
+
+def needs(budget: Budget) -> list[str]:
+    """The VAE of every β."""
+    return [beta_name(beta) for beta in budget.betas]
+
+
+EXPERIMENT = Experiment(6, "β from nothing to too much", needs, investigate)

@@ -1,0 +1,119 @@
+"""A study from its first training to its report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyrovae.data import ImageSet
+from pyrovae.files import replace_text
+from pyrovae.metrics.classifier import Classifier, accuracy, train_classifier
+from pyrovae.plots import save_figure
+from pyrovae.runtime import choose_device
+from pyrovae.studies.seeds.budgets import MANY_LABELS, Budget, Recipe
+from pyrovae.studies.seeds.claims import Claim
+from pyrovae.studies.seeds.experiments import EXPERIMENTS
+from pyrovae.studies.seeds.report import Section, claims_json, jinja, write_report
+from pyrovae.studies.seeds.runs import Runs
+from pyrovae.studies.seeds.study import Experiment, Study
+from pyrovae.training.progress import Progress
+from pyrovae.training.run_folder import load_weights, save_weights
+
+
+def run_study(
+    budget: Budget,
+    folder: Path,
+    *,
+    data_dir: str | None = None,
+    device: str = "auto",
+    only: Sequence[int] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[Claim]:
+    """Train what is not there, look at it, and write `report.html`, `claims.json` and `figures/` into a folder.
+
+    What was cut off goes on from its last checkpoint when the same is asked for again.
+
+    Args:
+        budget: Sizes and lengths.
+        folder: Where everything is kept; runs are in its sub-folder `runs`.
+        data_dir: Folder of the image sets, or None for the usual one.
+        device: Where to train; see `Trainer`.
+        only: Numbers of the claims to look at; by default all.
+        workers: Trainings at a time; by default as many as there are cores, and two on a GPU.
+        progress: Whether to show progress.
+
+    Returns:
+        The claims.
+
+    Raises:
+        ValueError: If there is no claim of such a number, or a run of the folder has other settings.
+        KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
+    """
+    chosen = choose(only)
+    jinja()  # before hours of training, not after
+    runs = Runs(folder / "runs", data_dir, device)
+    data = runs.data(budget.data)
+    if progress:
+        print(data.source, flush=True)
+    recipes = _needed(budget, runs, chosen)
+    runs.train(recipes, workers=workers, progress=progress)
+    with Progress(1 + len(chosen), enabled=progress) as bar:
+        classifier = load_or_train_classifier(budget, data, folder, device)
+        bar.advance(1, "classifier")
+        study = Study(budget, runs, classifier)
+        sections = []
+        for experiment in chosen:
+            sections.append(_section(experiment, study, folder))
+            bar.advance(1, f"claim {experiment.number}: {experiment.title}")
+    made = [(recipe, runs[recipe.name]) for recipe in recipes]
+    write_report(folder / "report.html", budget, data, sections, made, accuracy(classifier, data.split("test")))
+    claims = [claim for section in sections for claim in section.claims]
+    replace_text(folder / "claims.json", json.dumps(claims_json(claims), indent=1, ensure_ascii=False) + "\n")
+    return claims
+
+
+def choose(only: Sequence[int] | None) -> list[Experiment]:
+    """The experiments of some claims, by default all.
+
+    Raises:
+        ValueError: If there is no claim of such a number.
+    """
+    known = {experiment.number: experiment for experiment in EXPERIMENTS}
+    wrong = [number for number in only or () if number not in known]
+    if wrong:
+        raise ValueError(f"claims have numbers 1 to {max(known)}, got {wrong[0]}")
+    return [experiment for number, experiment in known.items() if not only or number in only]
+
+
+def load_or_train_classifier(budget: Budget, data: ImageSet, folder: Path, device: str) -> Classifier:
+    """The classifier of pictures: the one that is kept in the folder, or a new one, kept there."""
+    path = folder / f"classifier-{data.name}-{budget.classifier_epochs}.safetensors"
+    if path.exists():
+        classifier = Classifier(data.image_shape, data.num_classes)
+        load_weights(path, classifier)
+        return classifier.eval()
+    classifier = train_classifier(data, epochs=budget.classifier_epochs, device=choose_device(device)).cpu()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(path, classifier.state_dict())
+    return classifier
+
+
+def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment]) -> list[Recipe]:
+    names = {name for experiment in chosen for name in experiment.needs(budget)}
+    return [
+        recipe
+        for recipe in budget.recipes()
+        if recipe.name in names and (MANY_LABELS not in recipe.options or runs.at_hand(MANY_LABELS))
+    ]
+
+
+def _section(experiment: Experiment, study: Study, folder: Path) -> Section:
+    claims, pictures = experiment.investigate(study)
+    files = []
+    for picture in pictures:
+        path = folder / "figures" / f"{picture.name}.png"
+        save_figure(picture.figure, path)
+        files.append((path, picture.caption, picture.alt))
+    return Section(experiment.number, experiment.title, claims, files)

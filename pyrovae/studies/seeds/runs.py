@@ -1,0 +1,72 @@
+"""The runs of a study: what is there is not trained again, and what was cut off goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pyrovae.data import ImageSet, load_images
+from pyrovae.models import LatentVariableModel
+from pyrovae.runs.jobs import Job, train_runs
+from pyrovae.studies.seeds.budgets import Recipe
+from pyrovae.training import History, RunFolder
+
+
+class Runs:
+    """The runs of a study.
+
+    Args:
+        folder: The folder that their folders are in.
+        data_dir: Folder of the image sets, or None for the usual one.
+        device: Where to train; see `Trainer`.
+    """
+
+    def __init__(self, folder: Path, data_dir: str | None = None, device: str = "auto") -> None:
+        self.folder = folder
+        self.data_dir = data_dir
+        self.device = device
+        self._sets: dict[str, ImageSet] = {}
+
+    def __getitem__(self, name: str) -> RunFolder:
+        return RunFolder(self.folder / name)
+
+    def data(self, name: str) -> ImageSet:
+        """An image set, loaded once."""
+        if name not in self._sets:
+            self._sets[name] = load_images(name, self.data_dir)
+        return self._sets[name]
+
+    def at_hand(self, name: str) -> bool:
+        """Whether an image set can be had without a download."""
+        try:
+            if name not in self._sets:
+                self._sets[name] = load_images(name, self.data_dir, download=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def train(self, recipes: Iterable[Recipe], *, workers: int | None = None, progress: bool = True) -> None:
+        """Train what is missing, several at a time; the last weights are tested, since claims look at those.
+
+        Raises:
+            ValueError: If a run of such a name has other settings.
+            KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
+        """
+        where = () if self.data_dir is None else ("--data_dir", self.data_dir)
+        jobs = [
+            Job(self[recipe.name], (*recipe.options, "--device", self.device, *where), "last", recipe.cost)
+            for recipe in recipes
+        ]
+        train_runs(jobs, workers=workers, progress=progress)
+
+
+def read_test(folder: RunFolder) -> dict[str, Any]:
+    """The bound of a run's test images, as it was written when the run had ended."""
+    return json.loads(folder.test.read_text(encoding="utf-8"))
+
+
+def history_of(path: Path, model: LatentVariableModel) -> History:
+    """What a run has logged."""
+    return History(model.likelihood.score, RunFolder(path).rows())

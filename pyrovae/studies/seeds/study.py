@@ -1,0 +1,163 @@
+"""A study: its runs, its images and its classifier, opened when an experiment asks for them and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pyrovae.data import ImageSet, Split, to_unit
+from pyrovae.estimates import Estimate
+from pyrovae.latent import Codes, Reconstructions, encode, reconstruct, sample_per_class, sample_prior
+from pyrovae.metrics.classifier import Classifier, Predictions, frechet_distance, predict_classes
+from pyrovae.models import LatentVariableModel
+from pyrovae.plots import Axes, Figure, plot_values
+from pyrovae.runs.loading import load
+from pyrovae.studies.seeds.budgets import Budget
+from pyrovae.studies.seeds.claims import Claim, bootstrapped
+from pyrovae.studies.seeds.runs import Runs
+
+Measured = TypeVar("Measured")
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A figure of the report.
+
+    Attributes:
+        name: Its file's name.
+        figure: The figure.
+        caption: What it shows, with its settings.
+        alt: The same for who cannot see it.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """One of the questions of a study.
+
+    Attributes:
+        number: Its number among the claims.
+        title: Its heading.
+        needs: The names of the runs that it looks at.
+        investigate: Measures, decides and draws.
+    """
+
+    number: int
+    title: str
+    needs: Callable[[Budget], Sequence[str]]
+    investigate: Callable[[Study], tuple[list[Claim], list[Picture]]]
+
+
+class Study:
+    """What experiments look at; everything is computed once.
+
+    Args:
+        budget: Sizes and lengths.
+        runs: The runs, trained.
+        classifier: The classifier of the budget's images.
+    """
+
+    def __init__(self, budget: Budget, runs: Runs, classifier: Classifier) -> None:
+        self.budget = budget
+        self.runs = runs
+        self.classifier = classifier
+        self._kept: dict[Any, Any] = {}
+
+    def once(self, measure: Callable[[Study], Measured]) -> Measured:
+        """A measurement that several experiments need."""
+        return self._keep(measure, lambda: measure(self))
+
+    @property
+    def data(self) -> ImageSet:
+        """The image set."""
+        return self.runs.data(self.budget.data)
+
+    def folder(self, name: str) -> Path:
+        """The folder of a run."""
+        return self.runs[name].path
+
+    def seeded(self, name: str) -> list[str]:
+        """The runs of a model over the seeds."""
+        return seeded_names(self.budget, name)
+
+    def model(self, name: str) -> LatentVariableModel:
+        """A run's model with its last weights: the best by the bound would be unfair to other weights than 1."""
+        return self._keep(("model", name), lambda: load(self.folder(name), which="last"))
+
+    def split(self, name: str = "test") -> Split:
+        """As many images of a split as the budget looks at, from all over it."""
+
+        def cut() -> Split:
+            whole = self.data.split(name)
+            chosen = np.linspace(0, len(whole) - 1, min(self.budget.images, len(whole))).astype(int)
+            return whole.take(chosen.tolist())
+
+        return self._keep(("split", name), cut)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """The test images, (N, C, H, W)."""
+        return to_unit(self.split().images).numpy()
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """What the classifier says of the test images."""
+        return predict_classes(self.classifier, self.images)
+
+    def codes(self, name: str, split: str = "test") -> Codes:
+        """Codes of a split by a run's model."""
+        return self._keep(("codes", name, split), lambda: encode(self.model(name), self.split(split)))
+
+    def reconstructions(self, name: str) -> Reconstructions:
+        """The test images and what a run's model makes of them."""
+        return self._keep(("reconstructions", name), lambda: reconstruct(self.model(name), self.split()))
+
+    def samples(self, name: str) -> np.ndarray:
+        """As many samples of a run's model as there are test images, all classes alike, (N, C, H, W)."""
+
+        def draw() -> np.ndarray:
+            model, count = self.model(name), len(self.split())
+            if model.shapes.num_classes:
+                columns = -(-count // model.shapes.num_classes)
+                return np.concatenate(sample_per_class(model, columns).images.swapaxes(0, 1))[:count]
+            return sample_prior(model, count, 1).images[:, 0]
+
+        return self._keep(("samples", name), draw)
+
+    def sample_predictions(self, name: str) -> Predictions:
+        """What the classifier says of a run's samples."""
+        return self._keep(("judged", name), lambda: predict_classes(self.classifier, self.samples(name)))
+
+    def frechet(self, name: str) -> Estimate:
+        """Fréchet distance of a run's samples from the test images, in the classifier's features."""
+        features, real = self.sample_predictions(name).features, self.predictions.features
+        return bootstrapped(lambda index: frechet_distance(features[index], real), len(features), draws=10)
+
+    def _keep(self, key: Any, make: Callable[[], Measured]) -> Measured:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+
+def seeded_names(budget: Budget, name: str) -> list[str]:
+    """The runs of a model over the seeds of a budget."""
+    return [f"{name}-seed{seed}" for seed in budget.seeds]
+
+
+def draw_values(
+    values: Mapping[Any, Estimate], ax: Axes, label: str, *, name: str = "", line: float | None = None
+) -> None:
+    """Draw a curve of values over their settings; see `plot_values`."""
+    settings = [f"{setting:g}" if isinstance(setting, float) else str(setting) for setting in values]
+    means, errors = [v.value for v in values.values()], [v.error for v in values.values()]
+    plot_values(settings, means, errors, ax, label, name=name, line=line)

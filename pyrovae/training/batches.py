@@ -1,0 +1,95 @@
+"""The batches of a training: the order of the images, where they lie, and how their pixels are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, pixels
+
+
+class Batches:
+    """Training images cut into batches, in an order that depends on the seed and the epoch alone.
+
+    Args:
+        data: The images.
+        policy: How they become pixels.
+        size: Images in a batch; the last one of an epoch takes those that are left.
+        seed: Seed of the order.
+        device: Where the pixels are made. The images stay there too if they fit.
+
+    Attributes:
+        images: All images, uint8 (N, C, H, W), binarised if their pixels are drawn once.
+        labels: Their labels, (N,).
+        index: Which of them are trained on.
+        per_epoch: Batches of an epoch.
+    """
+
+    def __init__(self, data: ImageSet, policy: PixelPolicy, size: int, seed: int, device: torch.device) -> None:
+        self.data, self.policy, self.size, self.seed, self.device = (
+            _drawn_once(data, policy),
+            policy,
+            size,
+            seed,
+            device,
+        )
+        self.images, self.labels = self.data.images, self.data.labels
+        self.resident = _fits(self.images, device)
+        if self.resident:
+            self.images, self.labels = self.images.to(device), self.labels.to(device)
+        self.index = self.data.splits["train"]
+        self.per_epoch = math.ceil(len(self.index) / size)
+        self._order: tuple[int, Tensor] | None = None
+
+    def of_epoch(self, epoch: int, first: int, count: int) -> list[Tensor]:
+        """Indices of the images of some batches of an epoch, at most `count` from the batch `first` on."""
+        if self._order is None or self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            order = self.index[torch.randperm(len(self.index), generator=generator)].to(self.images.device)
+            self._order = epoch, order
+        return list(self._order[1][first * self.size : (first + count) * self.size].split(self.size))
+
+    def inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        """What `prepare` makes a batch of: its indices, or the images themselves if they do not lie on the device."""
+        if self.resident:
+            return (index,)
+        return self.images[index].to(self.device), self.labels[index].to(self.device)
+
+    def prepare(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels x, (B, C, H, W), and labels y, (B,), of a batch; part of the step's graph."""
+        images, labels = (self.images[inputs[0]], self.labels[inputs[0]]) if self.resident else inputs
+        return pixels(images, self.policy), labels
+
+    def evaluated(self) -> dict[str, Split]:
+        """The validation images, and as many of the training images: what each epoch is measured on."""
+        validation = len(self.data.splits["validation"])
+        splits = {"train": self.fixed("train", validation or 5000)}
+        if validation:
+            splits["validation"] = self.fixed("validation", validation)
+        return splits
+
+    def fixed(self, name: str, at_most: int) -> Split:
+        """The first images of a split, binarised once."""
+        whole = self.data.split(name)
+        return fixed_split(whole.take(range(min(at_most, len(whole)))), self.policy)
+
+
+def _drawn_once(data: ImageSet, policy: PixelPolicy) -> ImageSet:
+    """Images whose pixels are the same in every epoch, and in every evaluation of a split."""
+    if policy not in ("fixed", "threshold"):
+        return data
+    images = data.images.clone()
+    for name, index in data.splits.items():
+        images[index] = fixed_split(data.split(name), policy).images
+    return replace(data, images=images)
+
+
+def _fits(images: Tensor, device: torch.device) -> bool:
+    """Whether a set of images can stay on the device, with half of its free memory left."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes < free // 2

@@ -1,0 +1,164 @@
+"""What learns: a model under an objective, an optimiser with its schedule, and the engine that runs steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from pyrovae.engine import SVI, Step, UntraceableError
+from pyrovae.models import LatentVariableModel
+from pyrovae.objectives import Objective
+from pyrovae.runtime import restore_rng_state, rng_state
+from pyrovae.training.batches import Batches
+
+Losses = tuple[float, float, float]
+"""Loss, reconstruction and KL of a step, nats per image."""
+
+
+class BrokenStepError(ValueError):
+    """A step without a finite loss.
+
+    Attributes:
+        place: Which of the steps that were run together, from 1.
+    """
+
+    def __init__(self, what: str, place: int) -> None:
+        super().__init__(what)
+        self.place = place
+
+
+class Learner:
+    """Updates a model in place, a few batches at a time.
+
+    Args:
+        model: The model, on its device.
+        batches: Makes a step's pixels.
+        objective: What is minimised.
+        optimizer: Makes the optimiser from parameters.
+        scheduler: Makes its schedule, or None.
+        engine: How a step is run.
+        precision: Of the networks' matrix products.
+        total_steps: Steps of the whole training.
+    """
+
+    def __init__(
+        self,
+        model: LatentVariableModel,
+        batches: Batches,
+        objective: Objective,
+        optimizer: Callable[[Iterable[torch.nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler] | None,
+        *,
+        engine: Literal["auto", "compiled", "graph", "pyro"],
+        precision: Literal["float32", "tf32", "bfloat16"],
+        total_steps: int,
+    ) -> None:
+        self._model, self._batches, self._objective, self._total = model, batches, objective, total_steps
+        self._optimizer = optimizer(model.parameters())
+        self._scheduler = scheduler(self._optimizer) if scheduler else None
+        self._svi = SVI(
+            objective.weighted(model.model),
+            objective.weighted(model.guide),
+            self._optimizer,
+            loss=objective.elbo(),
+            engine=engine,
+            precision=precision,
+            prepare=self._prepare,
+            steps=total_steps,
+        )
+
+    def _prepare(self, beta: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return beta, *self._batches.prepare(*inputs)
+
+    @property
+    def description(self) -> str:
+        """How steps are run, in words."""
+        return self._svi.description
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The model's weights, as they are now."""
+        return self._model.state_dict()
+
+    def settings(self, step: int) -> dict[str, float]:
+        """What changes from step to step: learning rate and weight of the KL term."""
+        rate = float(self._optimizer.param_groups[0]["lr"])
+        return {"learning_rate": rate, "beta": self._objective.beta_at(step / self._total)}
+
+    def update(self, batches: Sequence[Tensor], step: int) -> list[Losses]:
+        """Take a step with each batch, given its images' indices, and read their losses afterwards, all at once.
+
+        Args:
+            batches: Indices of the images of each.
+            step: Steps that were taken before.
+
+        Raises:
+            BrokenStepError: If a loss is not finite, or Pyro refuses a distribution's parameters.
+        """
+        inputs = [self._inputs(index, step + 1 + i) for i, index in enumerate(batches)]
+        try:
+            steps = self._svi.run(inputs)
+        except UntraceableError:
+            raise
+        except (FloatingPointError, ValueError) as error:
+            # Pyro's own words name the site first and print whole tensors after it.
+            reason = next(line.strip() for line in str(error).splitlines() if line.strip())
+            raise BrokenStepError(reason.rstrip(":"), 1) from error
+        sizes = torch.tensor([len(index) for index in batches], device=steps.loss.device)
+        losses = _losses(steps, sizes).tolist()
+        for i, (loss, _, _) in enumerate(losses):
+            if not math.isfinite(loss):
+                raise BrokenStepError(self._svi.diagnose(*inputs[i]), i + 1)
+        return losses
+
+    def _inputs(self, index: Tensor, step: int) -> tuple[Tensor, ...]:
+        # A kernel: copying the weight to a GPU would wait.
+        weight = torch.full((), self._objective.beta_at(step / self._total), device=self._batches.device)
+        return weight, *self._batches.inputs(index)
+
+    def end_epoch(self, loss: float, watched: float) -> None:
+        """Move the schedule, by the watched number where it follows one."""
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(loss if math.isnan(watched) else watched)
+        elif self._scheduler is not None:
+            self._scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, schedule, random numbers, and which engine takes which step."""
+        return {
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+            "rng": rng_state(self._batches.device),
+            "engine": self._svi.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
+        restore_rng_state(state["rng"], self._batches.device)
+        if "engine" in state:  # runs of version 0.1 do not say; they go on as new ones begin
+            self._svi.load_state_dict(state["engine"])
+
+
+def _losses(step: Step, images: Tensor) -> Tensor:
+    """Loss, reconstruction and KL of each step in nats per image, (steps, 3), float64."""
+    observed = kl = torch.zeros_like(step.loss)
+    for name, value in step.log_probs.items():
+        program, site = name.split(".", 1)
+        if program == "guide":
+            kl = kl + value
+        elif f"guide.{site}" in step.log_probs:
+            kl = kl - value
+        else:
+            observed = observed + value
+    return torch.stack([step.loss, -observed / images, kl / images], 1).cpu().double()  # MPS has no float64

@@ -1,0 +1,110 @@
+"""Many trainings: the same bits as one by one, what is there is skipped, and what was cut off goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import pyrovae
+from pyrovae.cli.options import divide_words
+from pyrovae.runs.config_file import read_config
+from pyrovae.runs.jobs import Job, train_runs
+from pyrovae.training import Interrupted, RunFolder
+from pyrovae.training.loop import Loop
+
+SMALL = ("--data", "digits", "--epochs", "2", "--engine", "pyro", "--model.encoder.hidden", "[8]")
+
+
+def job(folder: Path, name: str, *more: str, which: str | None = None) -> Job:
+    return Job(RunFolder(folder / name), (*SMALL, *more), which)
+
+
+def weights(job: Job) -> torch.Tensor:
+    state = pyrovae.load(job.folder.path, which="last").state_dict()
+    return torch.cat([value.flatten() for value in state.values()])
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_once_and_is_the_same_in_a_pool(tmp_path: Path, capsys) -> None:
+    alone = job(tmp_path / "alone", "a")
+    alone.train()
+    jobs = [job(tmp_path / "pool", name) for name in ("a", "b")]
+    train_runs(jobs, workers=2)
+    assert torch.equal(weights(alone), weights(jobs[0]))
+    assert json.loads(jobs[1].folder.test.read_text())["images"] == 300
+    capsys.readouterr()
+    stamps = [job.folder.last_weights.stat().st_mtime_ns for job in jobs]
+    train_runs(jobs, workers=2)
+    assert [job.folder.last_weights.stat().st_mtime_ns for job in jobs] == stamps
+    assert capsys.readouterr().out == ""
+
+
+def test_what_was_cut_off_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = job(tmp_path / "whole", "a"), job(tmp_path / "cut", "a")
+    whole.train()
+    update = Loop._update
+
+    def interrupted(self, chunk):
+        if self.epoch == 1:
+            self._save()
+            raise Interrupted(2)
+        return update(self, chunk)
+
+    monkeypatch.setattr(Loop, "_update", interrupted)
+    with pytest.raises(Interrupted):
+        cut.train()
+    monkeypatch.undo()
+    assert (cut.finished, cut.steps_done()) == (False, whole.steps_done() // 2)
+    cut.train()
+    assert cut.finished
+    assert torch.equal(weights(whole), weights(cut))
+
+
+def test_a_run_that_broke_before_its_first_checkpoint_is_begun_anew(tmp_path: Path) -> None:
+    broken = job(tmp_path, "a")
+    broken.folder.path.mkdir()
+    broken.folder.config.write_text("run: cut off")
+    broken.train()
+    assert broken.finished
+
+
+def test_more_epochs_are_trained_and_the_weights_asked_for_are_tested(tmp_path: Path) -> None:
+    job(tmp_path, "a").train()
+    best = json.loads((tmp_path / "a" / "test.json").read_text())
+    longer = job(tmp_path, "a", "--epochs", "3", which="last")
+    assert not longer.finished
+    longer.train()
+    assert [row["epoch"] for row in longer.folder.rows()] == [1, 2, 3]
+    assert read_config(longer.folder)["epochs"] == 3
+    assert json.loads(longer.folder.test.read_text())["negative_elbo"] < best["negative_elbo"]
+
+
+def test_a_folder_of_other_settings_is_not_taken(tmp_path: Path) -> None:
+    job(tmp_path, "a").train()
+    with pytest.raises(ValueError, match=r"holds another run .*beta: 4\.0 would change.* remove that folder"):
+        train_runs([job(tmp_path, "a", "--objective.beta", "4")])
+
+
+@pytest.mark.slow
+def test_a_training_that_fails_ends_the_others_with_its_words(tmp_path: Path) -> None:
+    long, short = job(tmp_path, "long", "--epochs", "100000"), job(tmp_path, "short", "--epochs", "1")
+    broken = job(tmp_path, "broken", "--optimizer.lr", "1e30")
+    with pytest.raises(ValueError, match="training broke in epoch"):
+        train_runs([long, short, broken], workers=2, progress=False)
+    assert short.finished
+    assert broken.folder.config.exists()
+    assert (long.finished, long.steps_done() > 0) == (False, True)  # its checkpoint was written
+
+
+def test_two_trainings_have_two_folders(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 of the trainings have the same folder"):
+        train_runs([job(tmp_path, "a"), job(tmp_path, "a", "--objective.beta", "4")])
+
+
+def test_a_command_line_is_divided() -> None:
+    own, others = divide_words(
+        ["--betas", "[1,2]", "--epochs", "3", "--workers=2", "--data", "digits"], ["--betas", "--workers"]
+    )
+    assert own == ["--betas", "[1,2]", "--workers=2"]
+    assert others == ["--epochs", "3", "--data", "digits"]

@@ -1,0 +1,267 @@
+"""Claims are functions of what was measured: made-up measurements reach either verdict of each."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pyrovae.estimates import Estimate
+from pyrovae.latent import AttributeEffect
+from pyrovae.studies.seeds.claims import Claim
+from pyrovae.studies.seeds.experiments import (
+    EXPERIMENTS,
+    arithmetic,
+    autoencoder,
+    conditional,
+    convergence,
+    dimensions,
+    labels,
+    layout,
+    neighbours,
+    sweep,
+    weights,
+)
+from pyrovae.training import History
+
+E = 0.001
+BETAS = (0.0, 0.1, 1.0, 10.0)
+
+
+def values(*means: float) -> list[Estimate]:
+    return [Estimate(mean, E) for mean in means]
+
+
+def over(keys, means) -> dict:
+    return dict(zip(keys, values(*means), strict=True))
+
+
+def of_dimensions(good: bool) -> list[Claim]:
+    dims = dimensions.DIMS
+    return dimensions.decide(
+        dimensions.Dimensions(
+            squared_error=over(dims, (40, 30, 20, 19) if good else (40, 41, 42, 50)),
+            sharpness=over(dims, (0.5, 0.6, 0.7, 0.8) if good else (0.8, 0.7, 0.6, 0.5)),
+            kept=over(dims, (0.97, 0.98, 0.99, 0.99) if good else (0.8, 0.9, 0.95, 0.97)),
+            ambiguous=over(dims, (0.4, 0.4, 0.4, 0.4) if good else (0.4, 0.02, 0.4, 0.4)),
+            entropy=over(dims, (1, 1, 1, 1)),
+            frechet=over(dims, (1, 1, 1, 1)),
+            ambiguous_test=Estimate(0.01, E),
+        )
+    )
+
+
+def of_places(good: bool) -> list[Claim]:
+    return layout.decide(
+        layout.Layout(
+            bayes=Estimate(0.65 if good else 0.2, E),
+            chance=0.11,
+            overlapping=Estimate(0.2 if good else 0.9, E),
+            aggregate_kl=Estimate(0.02 if good else 0.3, E),
+            nearest_kl=Estimate(0.5 if good else 0.05, E),
+            mean_kl=Estimate(1.0, E),
+            halves=Estimate(0.01 if good else 0.3, E),
+            halves_p=0.5 if good else 1e-6,
+            train_test=Estimate(0.02 if good else 0.3, E),
+            train_test_p=0.5 if good else 1e-6,
+            coverage=Estimate(0.9, E),
+            averaged_coverage=Estimate(0.9 if good else 0.2, E),
+        )
+    )
+
+
+def of_neighbours(good: bool) -> list[Claim]:
+    return neighbours.decide(
+        neighbours.Neighbours(
+            same=over(range(5), (1, 0.9, 0.5, 0.3, 0.1) if good else (0.2, 0.9, 0.9, 0.9, 0.9)),
+            predicted=Estimate(0.8 if good else 0.2, E),
+            shuffled=Estimate(0.3, E),
+            nearest=(4, 7, 8, 3, 1, 5, 2, 6, 0) if good else (0, 1, 2, 3, 4, 5, 6, 7, 8),
+            around_all=Estimate(0.6, E),
+        )
+    )
+
+
+def of_conditional(good: bool) -> list[Claim]:
+    styles = dict.fromkeys(conditional.STYLES, Estimate(0.8 if good else 0.2, E))
+    pair = tuple(values(0.5, 0.2) if good else values(0.2, 0.5))
+    return conditional.decide(
+        conditional.Conditional(
+            bayes=Estimate(0.12 if good else 0.6, E),
+            neighbours=Estimate(0.12 if good else 0.6, E),
+            chance=0.11,
+            farthest_kl=Estimate(0.02 if good else 1.0, E),
+            mean_kl=Estimate(0.02, E),
+            vae_mean_kl=Estimate(1.5, E),
+            obeyed=Estimate(0.99 if good else 0.5, E),
+            explained=styles,
+            variety=styles,
+            frechet={2: pair, 5: pair},
+            ambiguous={2: pair, 5: pair},
+        )
+    )
+
+
+def of_autoencoder(good: bool) -> list[Claim]:
+    high, low = values(0.5, 0.05)
+    pair = (high, low) if good else (low, high)
+    ends = {0.0: Estimate(0.01, E)}
+    return autoencoder.decide(
+        autoencoder.Panels(
+            unexplained=Estimate(0.02 if good else 0.5, E),
+            kept=Estimate(0.99 if good else 0.5, E),
+            frechet=pair,
+            ambiguous=pair,
+            gaps=pair,
+            unevenness=pair,
+            midway=(ends | {0.5: pair[0]}, ends | {0.5: pair[1]}),
+            kl_alone=1e-4 if good else 3.0,
+            beta=0.1,
+        )
+    )
+
+
+def of_sweep(good: bool) -> list[Claim]:
+    return sweep.decide(
+        sweep.Sweep(
+            unexplained=over(BETAS, (0.02, 0.1, 0.3, 0.9) if good else (0.5, 0.4, 0.3, 0.2)),
+            sharpness=over(BETAS, (0.9, 0.8, 0.7, 0.3) if good else (0.3, 0.4, 0.5, 0.9)),
+            frechet=over(BETAS, (0.9, 0.2, 0.4, 1.0) if good else (0.2, 0.3, 0.4, 0.2)),
+            ambiguous=over(BETAS, (0.5, 0.4, 0.3, 0.2)),
+            diversity=over(BETAS, (1.5, 1.0, 0.8, 0.01) if good else (1, 1, 1, 1)),
+            widths=dict(zip(BETAS, (0.1, 0.3, 0.6, 0.99) if good else (0.9, 0.6, 0.3, 0.1), strict=True)),
+            correlations=dict(zip(BETAS, (0.3, 0.1, 0.05, np.nan) if good else (0.1, 0.2, 0.3, 0.4), strict=True)),
+        )
+    )
+
+
+def of_weights(good: bool) -> list[Claim]:
+    grid = (10, 100, 1000, 10000)
+    return weights.decide(
+        weights.Weights(
+            squared_error=over(grid, (50, 40, 35, 33) if good else (50, 40, 45, 33)),
+            kl=over(grid, (0, 2, 5, 7)),
+            off_centre=Estimate(0.02 if good else 0.5, E),
+            scale=Estimate(1.0 if good else 3.0, E),
+            gaps=Estimate(0.01 if good else 0.3, E),
+            autoencoder_gaps=Estimate(0.2, E),
+            largest_share=Estimate(1.4 if good else 3.0, E),
+            smallest_share=Estimate(0.7 if good else 0.1, E),
+        )
+    )
+
+
+def of_arithmetic(good: bool) -> list[Claim]:
+    alphas = np.array([-1.0, 0.0, 1.0])
+    own, other, kept = (1.0, 0.1, 0.98) if good else (0.1, 0.9, 0.5)
+    found = AttributeEffect(
+        name="slant",
+        alphas=alphas,
+        images=100,
+        attributes=("slant", "width"),
+        changes=np.outer((own, other), alphas),
+        errors=np.full((2, 3), E),
+        travelled=alphas,
+        travelled_errors=np.full(3, E),
+        scales=np.ones(2),
+        kept=np.array([kept, 1, kept]),
+        kept_errors=np.full(3, E),
+    )
+    return arithmetic.decide({"slant": found})
+
+
+def of_convergence(good: bool) -> list[Claim]:
+    flat = Estimate(0.001 if good else 0.1, 0.0001)
+    return [convergence.decide(convergence.Convergence(50, flat, flat, flat), "9a", "a net")]
+
+
+def of_labels(good: bool) -> list[Claim]:
+    return labels.decide(labels.Labels(47, Estimate(0.5 if good else 0.05, E), 0.021))
+
+
+TABLE = {
+    1: of_dimensions,
+    2: of_places,
+    3: of_neighbours,
+    4: of_conditional,
+    5: of_autoencoder,
+    6: of_sweep,
+    7: of_weights,
+    8: of_arithmetic,
+    9: of_convergence,
+    10: of_labels,
+}
+
+
+def test_every_experiment_is_in_the_table() -> None:
+    assert [experiment.number for experiment in EXPERIMENTS] == list(TABLE)
+
+
+@pytest.mark.parametrize("number", TABLE)
+def test_either_verdict_is_reached(number: int) -> None:
+    good, bad = TABLE[number](True), TABLE[number](False)
+    assert {claim.number: claim.verdict for claim in good} == {claim.number: "holds" for claim in good}
+    assert {claim.number: claim.verdict for claim in bad} == {claim.number: "does not hold" for claim in bad}
+    assert all(claim.number.startswith(str(number)) for claim in good)
+    assert all(claim.measured and claim.criterion and claim.quantity for claim in good)
+
+
+def test_what_is_within_its_errors_is_undecided() -> None:
+    unknown = dict.fromkeys(layout.Layout.__dataclass_fields__, Estimate(0.1, 10))
+    wide = layout.Layout(**(unknown | {"chance": 0.1, "halves_p": 0.0, "train_test_p": 0.0}))
+    assert {claim.verdict for claim in layout.decide(wide)} == {"undecided"}
+
+
+def test_short_trainings_have_not_shown_that_they_converge() -> None:
+    flat = Estimate(0.001, 0.0001)
+    short = convergence.Convergence(5, flat, flat, flat)
+    assert convergence.decide(short, "9a", "a net").verdict == "undecided"
+    parted = replace(short, gap=Estimate(0.3, 0.001))
+    assert convergence.decide(parted, "9a", "a net").verdict == "does not hold"
+
+
+def history(train: np.ndarray, validation: np.ndarray) -> History:
+    rows = zip(train, validation, strict=True)
+    return History("NLL", [{"train_negative_elbo": t, "validation_negative_elbo": v} for t, v in rows])
+
+
+def test_curves_are_measured() -> None:
+    epochs = np.arange(50)
+    falling = convergence.measure(history(100 - epochs, 101 - epochs))
+    assert falling.falling.value == pytest.approx(10 / np.mean(101 - epochs[40:]))
+    assert falling.falling.error == pytest.approx(0, abs=1e-9)
+    steady = convergence.measure(history(np.full(50, 100.0), np.full(50, 101.0)))
+    assert (steady.falling.value, steady.gap.value, steady.risen.value) == pytest.approx((0, 0.01, 0))
+    rising = convergence.measure(history(100 - epochs / 10, 100 + np.maximum(0, epochs - 30.0)))
+    assert rising.risen.value > 0.1
+    assert rising.falling.value < 0
+
+
+def test_gaps_and_unevenness_of_codes() -> None:
+    rng = np.random.default_rng(0)
+    cloud = rng.standard_normal((4000, 2)) @ np.array([[3.0, 1.0], [0.0, 0.5]]) + 7
+    counts = autoencoder.cell_counts(cloud)
+    assert counts.sum() / len(cloud) == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / 4000))
+    expected = 0.95 * len(cloud) / len(counts)
+    assert counts.std() == pytest.approx(np.sqrt(expected), rel=0.3)  # Poisson
+    assert autoencoder.gap_share(cloud) == 0
+    clusters = 0.1 * rng.standard_normal((4000, 2)) + 5 * rng.integers(0, 3, (4000, 2))
+    assert autoencoder.gap_share(clusters) > 0.5
+    assert autoencoder.unevenness(clusters) > 3 * autoencoder.unevenness(cloud)
+
+
+def test_share_that_is_linear() -> None:
+    codes = np.random.default_rng(0).standard_normal((200, 2))
+    assert conditional.linear_share(codes, codes @ [2, -1] + 5) == pytest.approx(1)
+    assert conditional.linear_share(codes, codes[:, 0] ** 2) < 0.1
+
+
+def test_sharpness_and_diversity() -> None:
+    rng = np.random.default_rng(0)
+    crisp = (rng.random((50, 1, 8, 8)) > 0.5).astype(float)
+    blurred = (crisp + np.roll(crisp, 1, -1) + np.roll(crisp, 1, -2)) / 3
+    assert dimensions.sharpness(blurred).mean() < 0.8 * dimensions.sharpness(crisp).mean()
+    assert sweep.diversity(crisp, crisp).value == pytest.approx(1, abs=0.1)
+    assert sweep.diversity(np.tile(crisp[:1], (50, 1, 1, 1)), crisp).value == 0
+    assert sweep.unexplained(crisp, crisp).value == 0
+    mean = np.broadcast_to(crisp.mean(0), crisp.shape)
+    assert sweep.unexplained(mean, crisp).value == pytest.approx(1)

@@ -1,0 +1,40 @@
+"""One number, two errors: combined by kind, and printed so that one sees which."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pyrovae.estimates import Estimate, PerImage
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (
+            Estimate(-23.4012, 0.53, 0.0012, "nats per image"),
+            "-23.4012 ± 0.0012 (Monte Carlo) ± 0.5300 (sampling) nats per image",
+        ),
+        (Estimate(-23.4, monte_carlo=0.12), "-23.40 ± 0.12 (Monte Carlo)"),
+        (Estimate(0.5, 0.05), "0.500 ± 0.050"),
+        (Estimate(0.5), "0.5"),
+    ],
+)
+def test_print_says_which_error_it_is(estimate: Estimate, text: str) -> None:
+    assert str(estimate) == text
+
+
+def test_errors_are_combined_by_kind() -> None:
+    difference = Estimate(5.0, 3.0, 0.3) - Estimate(2.0, 4.0)
+    assert (difference.value, difference.sampling, difference.monte_carlo) == (3.0, 5.0, 0.3)
+    ratio = Estimate(4.0, 0.1) / Estimate(2.0, 0.02)
+    assert ratio.sampling == pytest.approx(math.hypot(0.1, 2 * 0.02) / 2)
+    assert math.isnan(ratio.monte_carlo)
+
+
+def test_the_mean_over_images_has_both() -> None:
+    found = PerImage(np.array([1.0, 2.0, 3.0]), np.array([0.3, 0.4, 0.0])).mean
+    assert found.value == 2
+    assert found.monte_carlo == pytest.approx(0.5 / 3)
+    assert found.sampling == pytest.approx(1 / math.sqrt(3))
+    assert math.isnan(PerImage(np.ones(1), np.zeros(1)).mean.sampling)
