@@ -13,6 +13,10 @@ _TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "tf32": 2e-2, "bfloat16": 5e-2}
 _TOLERANCE_OF_GRADIENTS = {"float64": 1e-7, "float32": 1e-2, "tf32": 0.1, "bfloat16": 0.25}
 
 
+GRADIENT = "the gradient"
+"""How the words of a difference begin that rounding may explain."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one step computed.
@@ -57,33 +61,41 @@ def difference(ours: Outcome, theirs: Outcome, precision: str, names: Mapping[in
         total = max(total, float(sum(other[name].abs().double().cpu() for name in common)))
         for name in common:
             if _apart(mine[name], other[name], precision, 0.01 * total):
-                return f"the {what} of site {_site(name)} is {_numbers(mine[name], other[name])}"
+                numbers = _numbers(mine[name], other[name])
+                return f"the {what} of site {_site(name)} is {numbers}"
     if _apart(ours.loss, theirs.loss, precision, total):
         return f"the loss is {_numbers(ours.loss, theirs.loss)}"
     for number, parameter in enumerate(theirs.gradients.keys() | ours.gradients.keys()):
         name = names.get(id(parameter), f"parameter {number}")
-        mine, other = ours.gradients.get(parameter), theirs.gradients.get(parameter)
-        if mine is None or other is None:
-            given = mine if other is None else other
+        gradient, reference = ours.gradients.get(parameter), theirs.gradients.get(parameter)
+        if gradient is None or reference is None:
+            given = gradient if reference is None else reference
             if given is not None and bool(given.any()):
                 return f"{name} has a gradient in one of them alone"
-        elif _gradients_apart(mine, other, precision):
-            return f"the gradient of {name} differs"
+        elif _gradients_apart(gradient, reference, precision):
+            return f"{GRADIENT} of {name} differs"
     return None
 
 
-def sensitive(gradients: Sequence[tuple[Tensor, Tensor, Tensor]]) -> bool:
-    """Whether gradients differ no more than rounding of the parameters explains.
+def explained_by_rounding(ours: Outcome, theirs: Outcome, moved: Outcome) -> bool:
+    """Whether the gradients of a graph and of Pyro differ no more than rounding of the parameters would move them.
 
     Args:
-        gradients: For each parameter the graph's gradient, Pyro's, and the graph's at parameters that are changed by
-            rounding.
+        ours: What the graph computed.
+        theirs: What Pyro computed from the same state.
+        moved: What the graph computes where each parameter is changed by a rounding error.
     """
-    return all(
-        (ours - theirs).abs().max() <= 100 * (moved - ours).abs().max()
-        for ours, theirs, moved in gradients
-        if len(ours)
-    )
+    for parameter, gradient in ours.gradients.items():
+        other, shifted = theirs.gradients.get(parameter), moved.gradients.get(parameter)
+        if other is None or shifted is None or gradient.is_sparse or not gradient.numel():
+            continue
+        if not (gradient - other).abs().max() <= _MARGIN * (shifted - gradient).abs().max() + 1e-12:
+            return False
+    return True
+
+
+_MARGIN = 30.0
+"""How many rounding errors of the parameters two ways to compute a gradient may lie apart."""
 
 
 def _apart(ours: Tensor, theirs: Tensor, precision: str, scale: float) -> bool:

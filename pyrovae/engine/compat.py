@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import functools
 import sys
@@ -117,7 +118,7 @@ def owner_of(node: fx.Node) -> Any:
     """What a `get_attr` node of the trace under way stands for."""
     mode = get_proxy_mode()
     assert mode is not None
-    return getattr(mode.tracer.root, str(node.target), None)
+    return getattr(getattr(mode.tracer, "root", None), str(node.target), None)
 
 
 def untraced() -> contextlib.AbstractContextManager[Any]:
@@ -185,6 +186,7 @@ def settings_around() -> tuple[Any, ...]:
     """Switches of torch and Pyro that change what the same program computes."""
     return (
         threading.get_ident(),  # objects of threading.local hold other values in another thread
+        abc.get_cache_token(),  # changes when a class is registered with an abstract one
         torch.get_default_dtype(),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_float32_matmul_precision(),
@@ -265,7 +267,7 @@ def passes_on(frame: FrameType) -> bool:
     return code.co_name in ("__torch_function__", "__torch_dispatch__") or code.co_filename.endswith(_WRAPPERS)
 
 
-_WRAPPERS = ("torch/_compile.py", "torch/_dynamo/eval_frame.py")
+_WRAPPERS = ("torch/_compile.py", "torch/_dynamo/eval_frame.py", "torch/overrides.py", "torch/functional.py")
 
 
 def asking_code() -> CodeType:

@@ -107,6 +107,9 @@ class Stage(enum.Enum):
     READY = enum.auto()
 
 
+_REHEARSALS = {Stage.NEW: 0, Stage.OBSERVED: 1, Stage.VERIFIED: 2, Stage.READY: 2}
+
+
 @dataclass
 class Entry:
     """What is known of one signature of the arguments.
@@ -117,7 +120,8 @@ class Entry:
         slots: How many further places are watched.
         refusal: Why no graph is made.
         retraces: How often what was traced has changed.
-        uses_before: How often its graph was used in a run that is resumed; None if it had none.
+        rehearsals_before: Runs as Python in the run that is resumed, to be made up for.
+        uses_before: How often its graph was used there.
     """
 
     leaves: list[Any]
@@ -129,7 +133,8 @@ class Entry:
     slots: int = 0
     refusal: str | None = None
     retraces: int = 0
-    uses_before: int | None = None
+    rehearsals_before: int = 0
+    uses_before: int = 0
 
 
 class Graphs:
@@ -163,7 +168,7 @@ class Graphs:
         self._function, self.engine, self._roots = function, engine, roots
         self._stale, self._slots, self._tf32 = stale, slots, tf32
         self._trusted: set[int] | None = None
-        self._uses_before: dict[str, int] = {}
+        self._before: dict[str, tuple[int, int]] = {}
         self._entries: dict[Any, Entry] = {}
 
     def lookup(self, args: tuple, kwargs: dict[str, Any]) -> tuple[Entry, list[Tensor]]:
@@ -186,7 +191,8 @@ class Graphs:
                     f"more than {MAX_GRAPHS} signatures; pass numbers that change as tensors, and batches in few sizes"
                 )
             held = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-            entry = self._entries[key] = Entry(held, structure, uses_before=self._uses_before.get(repr(key)))
+            rehearsals, uses = self._before.get(repr(key), (0, 0))
+            entry = self._entries[key] = Entry(held, structure, rehearsals_before=rehearsals, uses_before=uses)
         return entry, tensors
 
     @contextlib.contextmanager
@@ -243,7 +249,7 @@ class Graphs:
                 return entry.plan
         if entry.stage is Stage.VERIFIED and entry.watch is not None and not entry.watch.changed():
             entry.plan = self._make(entry, tensors)
-            entry.plan.uses, entry.uses_before = entry.uses_before or 0, None
+            entry.plan.uses, entry.uses_before = entry.uses_before, 0
             entry.stage = Stage.READY
             return entry.plan
         self._start_again(entry)
@@ -314,13 +320,16 @@ class Graphs:
                     stale.append(Placement(captured.lifted).changed)
         return Plan(captured, call, results[0], entry.watch, stale, values.met, values.whole)
 
-    def uses(self) -> dict[str, int]:
-        """How often each graph was used, by a name of its signature; for a run that is resumed."""
-        return {repr(key): entry.plan.uses for key, entry in self._entries.items() if entry.plan is not None}
+    def progress(self) -> dict[str, tuple[int, int]]:
+        """How far each signature has come, for a run that is resumed: runs as Python, and uses of its graph."""
+        return {
+            repr(key): (_REHEARSALS[entry.stage], entry.plan.uses if entry.plan is not None else 0)
+            for key, entry in self._entries.items()
+        }
 
-    def resume(self, uses: Mapping[str, int]) -> None:
-        """Take up what `uses` said in the run that is resumed."""
-        self._uses_before = dict(uses)
+    def resume(self, progress: Mapping[str, tuple[int, int]]) -> None:
+        """Take up what `progress` said in the run that is resumed."""
+        self._before = dict(progress)
 
     def switched(self) -> contextlib.AbstractContextManager[None]:
         """Switches of the backend that hold while a graph is made or runs."""

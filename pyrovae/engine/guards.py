@@ -392,6 +392,8 @@ class Watch:
                 continue
             self._size(table, f"{owner.__name__}", names)
             for key, held in table.items():
+                if key == "_abc_impl":  # its changes have a token of their own, which is watched everywhere
+                    continue
                 implicit = key.startswith("__") and callable(held) and not isinstance(held, type)
                 if names is None or key in names or implicit:
                     self._item(table, key, held, f"{owner.__name__}.{key}")
@@ -645,7 +647,6 @@ def _qualified(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-@functools.lru_cache(maxsize=1000)
 def _slot_names(kind: type) -> tuple[str, ...]:
     found: list[str] = []
     for owner in kind.__mro__:

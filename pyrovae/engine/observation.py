@@ -155,7 +155,7 @@ def _impure(function: Any) -> str | None:
     names = _IMPURE.get(module) if isinstance(module, str) else None
     if names is None or not ("*" in names or function.__name__ in names):
         return None
-    return function.__name__ if module == "builtins" else f"{module.lstrip('_')}.{function.__name__}"
+    return function.__name__ if module == "builtins" else f"{str(module).lstrip('_')}.{function.__name__}"
 
 
 def _python_generators() -> tuple[Any, ...]:
@@ -217,7 +217,9 @@ class Names:
 @functools.lru_cache(maxsize=10_000)
 def names_used(code: CodeType) -> Names:
     """The names that a piece of code uses, without those of functions defined inside of it."""
-    of_globals, attributes, imports = set(), set(), set()
+    of_globals: set[str] = set()
+    attributes: set[str] = set()
+    imports: set[str] = set()
     computed = not _ANY_ATTRIBUTE.isdisjoint(code.co_names)
     waiting = False  # for the name that a call of getattr is given
     identity, before = False, ""

@@ -78,14 +78,18 @@ class Updater(ABC):
         present = set(given)
         return [p for p in self.moved(met) if p in self._had_gradient and p not in present]
 
-    def step(self, met: Sequence[Tensor]) -> None:
-        """Update from `.grad`, and clear it."""
+    def note_gradients(self, met: Sequence[Tensor]) -> list[Tensor]:
+        """Remember which parameters have a gradient now, and return them."""
         given = [p for p in self.moved(met) if p.grad is not None]
-        for parameter in self.without_gradient(met, given):
-            parameter.grad = torch.zeros_like(parameter)
         if not self._had_gradient.issuperset(given):
             self._had_gradient.update(given)
             self.version += 1
+        return given
+
+    def step(self, met: Sequence[Tensor]) -> None:
+        """Update from `.grad`, and clear it."""
+        for parameter in self.without_gradient(met, self.note_gradients(met)):
+            parameter.grad = torch.zeros_like(parameter)
         self._apply(met)
         self.clear(met)
 

@@ -272,7 +272,7 @@ class SVI:
             "settled": self._settled,
             "work": None if self._work is None else asdict(self._work),
             "steps_taken": dict(self.steps_taken),
-            "uses": {name: e.uses() for name, e in self._engines.items() if isinstance(e, GraphEngine)},
+            "graphs": {name: e.progress() for name, e in self._engines.items() if isinstance(e, GraphEngine)},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -287,10 +287,10 @@ class SVI:
             self.engine, self._reason, self._settled = state["engine"], state["reason"], state["settled"]
         self._work = None if state["work"] is None else Work(**state["work"])
         self.steps_taken.update(state["steps_taken"])
-        for name, uses in state["uses"].items():
+        for name, progress in state["graphs"].items():
             engine = self._engine(name)
             assert isinstance(engine, GraphEngine)
-            engine.resume(uses)
+            engine.resume(progress)
 
     # ---- which engine
 

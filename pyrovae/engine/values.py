@@ -42,7 +42,7 @@ _SILENT_READS = tuple(
         "__format__",
     )
 )
-UNSEEN_STATE = (Tensor.grad.__get__, Tensor._version.__get__)  # type: ignore[attr-defined]
+UNSEEN_STATE = tuple(getattr(Tensor, name).__get__ for name in ("grad", "_version"))
 """What a graph does not see of a tensor, though a program may ask for it."""
 _FACTORIES = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 _DYNAMIC, _READS, _RANDOM = (
@@ -204,7 +204,7 @@ def _writes(node: fx.Node) -> Callable[[fx.Node], bool]:
     return lambda user: any(target is node for target in written_arguments(user.target, user.args, user.kwargs))
 
 
-_LIBRARIES = {str(Path(module.__file__).parent): name for module, name in ((torch, "torch"), (pyro, "pyro"))}
+_LIBRARIES = {str(Path(str(module.__file__)).parent): name for module, name in ((torch, "torch"), (pyro, "pyro"))}
 _METHODS = ("_tensor.py", "_jit_internal.py", "overrides.py")
 
 

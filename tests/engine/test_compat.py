@@ -1,0 +1,235 @@
+"""Each private name of torch and Pyro that the engine uses does what the engine takes it to do.
+
+When a new version breaks one, its test says which, and what has to be found anew.
+"""
+
+import ast
+import warnings
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import TraceEnum_ELBO, config_enumerate
+from torch.overrides import TorchFunctionMode
+
+from pyrovae.engine import compat
+
+ENGINE = Path(compat.__file__).parent
+
+
+def test_no_other_file_imports_a_private_name():
+    """Private modules of torch and Pyro, and names with an underscore from them, are in compat.py alone."""
+    for path in ENGINE.glob("*.py"):
+        if path.name == "compat.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            module = getattr(node, "module", None) or ""
+            if isinstance(node, ast.ImportFrom) and module.partition(".")[0] in ("torch", "pyro"):
+                names = [*module.split("."), *(alias.name for alias in node.names)]
+                assert not any(name.startswith("_") for name in names), f"{path.name}: {module}"
+
+
+def test_the_engine_imports_nothing_else_of_the_package():
+    for path in ENGINE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            module = getattr(node, "module", None) or ""
+            if isinstance(node, ast.ImportFrom) and module.startswith("pyrovae"):
+                assert module.startswith("pyrovae.engine"), f"{path.name} imports {module}"
+
+
+def test_storage_of():
+    x = torch.ones(4)
+    assert compat.storage_of(x) == compat.storage_of(x[1:])
+    assert compat.storage_of(x) != compat.storage_of(torch.ones(4))
+
+
+def test_written_arguments():
+    x, y = torch.ones(2), torch.ones(2)
+    assert compat.written_arguments(torch.ops.aten.add_.Tensor, (x, y), {}) == [x]
+    assert compat.written_arguments(torch.ops.aten.add.Tensor, (x, y), {}) == []
+    assert compat.written_arguments(len, (x,), {}) == []
+    written = compat.written_arguments(torch.ops.aten.native_batch_norm.default, (1, 2, 3, x, y, True, 0.1, 1e-5), {})
+    assert [w is t for w, t in zip(written, (x, y), strict=True)] == [True, True]
+
+
+def test_is_view():
+    assert compat.is_view(torch.ops.aten.view.default)
+    assert not compat.is_view(torch.ops.aten.add.Tensor)
+
+
+def test_gradient_hooks():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    assert not compat.gradient_hooks(parameter)
+    parameter.register_post_accumulate_grad_hook(lambda p: None)
+    assert compat.gradient_hooks(parameter)
+
+
+def test_trace_graph_node_of_and_untraced():
+    outside, found = torch.ones(2), []
+
+    def function(x):
+        y = x + outside
+        found.append((compat.node_of(x), compat.node_of(outside), compat.node_of(y)))
+        with compat.untraced():
+            found.append(compat.node_of(y * 3))
+        return y
+
+    graph = compat.trace_graph(function, [torch.ones(2)])
+    (x, before, y), unseen = found
+    assert x.op == "placeholder"
+    assert before is None
+    assert y.target is torch.ops.aten.add.Tensor
+    assert unseen is None
+    assert [n.target for n in graph.graph.nodes if n.op == "call_function"] == [torch.ops.aten.add.Tensor]
+    assert compat.node_of(outside) is None  # outside of a trace
+
+
+def test_owner_of():
+    outside, owners = torch.ones(2), []
+
+    def function(x):
+        y = x + outside
+        node = next(n for n in compat.node_of(y).all_input_nodes if n.op == "get_attr")
+        owners.append(compat.owner_of(node))
+        return y
+
+    compat.trace_graph(function, [torch.ones(2)])
+    assert owners[0] is outside
+
+
+def test_compiling():
+    assert not torch.compiler.is_compiling()
+    with compat.compiling():
+        assert torch.compiler.is_compiling()
+    assert not torch.compiler.is_compiling()
+
+
+def test_realize():
+    assert torch.equal(compat.realize()(torch.ones(2)), torch.ones(2))
+
+
+@pytest.mark.slow
+def test_inductor_compile():
+    graph = compat.trace_graph(lambda x: (x + 1,), [torch.ones(3)])
+    (result,) = compat.inductor_compile(graph, [torch.ones(3)], {})(torch.full((3,), 2.0))
+    assert torch.equal(result, torch.full((3,), 3.0))
+
+
+def test_modes_and_handlers_around():
+    assert compat.modes_around() == 0
+    with TorchFunctionMode():
+        assert compat.modes_around() == 1
+    assert not compat.handlers_around()
+    with poutine.block():
+        assert compat.handlers_around()
+
+
+def test_settings_around():
+    before = compat.settings_around()
+    assert compat.settings_around() == before
+    with pyro.validation_enabled(False):
+        assert compat.settings_around() != before
+    torch.set_default_dtype(torch.float64)
+    assert compat.settings_around() != before
+    torch.set_default_dtype(torch.float32)
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    assert compat.settings_around() != before
+    handle.remove()
+    assert compat.settings_around() == before
+
+
+def test_step_hooks():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    assert not compat.step_hooks(optimizer)
+    optimizer.register_step_pre_hook(lambda *_: None)
+    assert compat.step_hooks(optimizer)
+
+
+def test_the_parameter_store():
+    value = pyro.param("a", torch.ones(2))
+    assert compat.stored_parameters()["a"] is value.unconstrained()
+    slots = compat.parameter_slots(["a", "missing"])
+    assert [holder[key] for holder, key, _ in slots][1] is value.unconstrained()
+    pyro.clear_param_store()
+    assert slots[0][0][slots[0][1]] == {}  # the store has another dictionary now, and the slot says so
+
+
+def test_mark_parameters():
+    with poutine.trace(param_only=True) as capture:
+        compat.mark_parameters()
+    assert list(capture.trace.nodes) == [compat.PARAMETER_MARK]
+
+
+def test_is_subsample():
+    with poutine.trace() as capture, pyro.plate("p", 10, subsample_size=2):
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+    assert compat.is_subsample(capture.trace.nodes["p"]["fn"])
+    assert not compat.is_subsample(capture.trace.nodes["z"]["fn"])
+
+
+class _Asked(TorchFunctionMode):
+    """Remembers which code asked a tensor for its truth, or multiplied."""
+
+    def __init__(self):
+        super().__init__()
+        self.codes, self.products, self.floats = [], [], []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.__bool__ or func is torch._is_all_true:
+            self.codes.append(compat.asking_code())
+        if func in (torch.tensordot, torch.Tensor.mul, torch.Tensor.__mul__):
+            self.products.append(compat.asking_code())
+        if func is torch.Tensor.__float__:
+            self.floats.append(compat.asking_code())
+        return func(*args, **(kwargs or {}))
+
+
+def test_asking_code():
+    with _Asked() as asked:
+        bool(torch.tensor(True))
+    assert asked.codes == [test_asking_code.__code__]
+
+
+def test_warnings_about_nan():
+    with _Asked() as asked, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pyro.util.warn_if_nan(torch.tensor(torch.nan))
+        pyro.util.warn_if_inf(torch.tensor(torch.inf))
+    assert set(asked.codes) >= set(compat.NAN_WARNINGS)
+
+
+def test_the_code_of_enumeration():
+    """Where Pyro asks whether a probability is zero, sums them up, and compares the scales of sites."""
+
+    @config_enumerate
+    def model():
+        with poutine.scale(scale=torch.tensor(2.0)), pyro.plate("data", 3):
+            z = pyro.sample("z", dist.Categorical(torch.ones(2)))
+            pyro.sample("x", dist.Normal(z.float(), 1.0), obs=torch.zeros(3))
+
+    with _Asked() as asked:
+        TraceEnum_ELBO(max_plate_nesting=1).loss(model, lambda: None)
+    assert compat.ZERO_PROBABILITY in asked.codes
+    assert compat.EXPECTATION in asked.products
+    assert compat.EQUAL_SCALES in asked.floats
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: dist.Normal(torch.zeros(2), torch.ones(2), validate_args=True),
+        lambda: dist.Normal(0.0, 1.0, validate_args=True).log_prob(torch.zeros(2)),
+        lambda: dist.MultivariateNormal(torch.zeros(2), torch.eye(2), validate_args=True),
+        lambda: dist.Geometric(torch.tensor([0.2]), validate_args=True),
+        lambda: poutine.scale(scale=torch.ones(())).__enter__().__exit__(None, None, None),
+    ],
+)
+def test_validation_asks_from_known_code(check):
+    with _Asked() as asked, pyro.validation_enabled(True):
+        check()
+    assert asked.codes
+    assert all(compat.validates(code) is True for code in asked.codes)
+    assert compat.validates(test_asking_code.__code__) is None
