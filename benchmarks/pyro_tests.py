@@ -55,7 +55,17 @@ HERE = Path(__file__).parent
 IDS, RESULTS = HERE / "pyro_tests_ids.txt", HERE / "results" / "pyro_tests.json"
 CANDIDATES = re.compile(r"SVI|\bsvi\b|CEVAE|Forecaster|MuE|ProfileHMM|vi_eig|posterior_eig")
 FINISHED = 100  # added to pytest's exit status by a process that comes to its end
-PYTEST = ["-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-W", "ignore:`torch.jit:FutureWarning"]
+# Rewritten assertions hold a module whose state changes; in a model, the engine would watch it.
+PYTEST = [
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "--no-header",
+    "--tb=no",
+    "--assert=plain",
+    "-W",
+    "ignore:`torch.jit:FutureWarning",
+]
 HELP = """Get the tests, at the version of the installed Pyro, with
   git clone https://github.com/pyro-ppl/pyro && git -C pyro checkout VERSION
 where VERSION is `python -c "import pyro; print(pyro.__version__)"`, or the last commit before it if it has no tag."""

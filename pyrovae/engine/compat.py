@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -283,7 +284,7 @@ ZERO_PROBABILITY = Dice.compute_expectation.__code__
 """Asks whether any probability is zero, and then leaves those terms out."""
 EXPECTATION = _fulldot.__code__
 """Sums probability times cost."""
-EQUAL_SCALES = _get_common_scale.__code__
+EQUAL_SCALES = inspect.unwrap(_get_common_scale).__code__
 """Compares the scales of enumerated sites."""
 
 _VALID_IF_TRUE = {
