@@ -130,7 +130,7 @@ def quadrature_posterior(
         target = Target.of(model, split, device, seen)
         ends = target.ends()
         low, high = _first_box(target, ends)
-        low, high, logs, evidence, error = adapted(target, low, high, ends, points, tolerance, progress)
+        low, high, logs, evidence, error = adapted(target, low, high, ends, points, tolerance, progress=progress)
         axes = _axes(low, high, logs.shape[1])
         density = logs - evidence.reshape(-1, *[1] * dims)
     return GridPosterior(*(part.cpu().numpy() for part in (axes, density, evidence, error)))
@@ -143,6 +143,7 @@ def adapted(
     ends: tuple[float, float],
     points: int,
     tolerance: float,
+    most: int = MOST_POINTS,
     progress: Callable[[int], object] = lambda codes: None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Grids that fit the posterior of each image: narrowed or widened, then made finer.
@@ -154,6 +155,7 @@ def adapted(
         ends: Where codes end.
         points: Points along each side at first; even.
         tolerance: Largest error of log p(x), in nats, before points are doubled.
+        most: Points along each side at most.
         progress: Called with the number of codes done since the last call.
 
     Returns:
@@ -168,7 +170,7 @@ def adapted(
         low, high = new_low, new_high
         logs = _evaluate(target, low, high, points, progress)
     evidence, error = _integrate(logs, low, high)
-    while float(error.max()) > tolerance and points < MOST_POINTS:
+    while float(error.max()) > tolerance and points < most:
         points *= 2
         logs = _evaluate(target, low, high, points, progress)
         evidence, error = _integrate(logs, low, high)

@@ -24,8 +24,8 @@ CODES_AT_A_TIME = 2_000
 """Grid points decoded together; it bounds the memory whatever the number of points."""
 TOLERANCE = 1e-3
 """Error in nats above which the grid of an image is refined."""
-CLOSER = 32
-"""Points along each side of the grids of an image's own, before they are made finer."""
+CLOSER, CLOSEST = 32, 128
+"""Points along each side of the grids of an image's own, at first and at most."""
 CLOSER_IMAGES = 10
 """Images whose own grids are decoded together."""
 LOOKED_AT = 500
@@ -204,7 +204,7 @@ def _closer(
     for first in range(0, len(x), CLOSER_IMAGES):
         few = slice(first, first + CLOSER_IMAGES)
         target = Target(model, x[few], y.expand(len(x[few])))
-        *_, finer, found = adapted(target, low[few], high[few], ends, CLOSER, tolerance)
+        *_, finer, found = adapted(target, low[few], high[few], ends, CLOSER, tolerance, CLOSEST)
         better = found.cpu().numpy() < error[few]
         value[few] = np.where(better, finer.cpu().numpy(), value[few])
         error[few] = np.where(better, found.cpu().numpy(), error[few])
