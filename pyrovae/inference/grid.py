@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.inference.draws import PosteriorDraws
-from pyrovae.inference.quadrature import rounding
 from pyrovae.inference.target import Target
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
@@ -91,6 +90,11 @@ def density_levels(log_density: np.ndarray, masses: Sequence[float]) -> np.ndarr
     return ordered[np.searchsorted(inside / inside[-1], masses)]
 
 
+def rounding(values: np.ndarray, pixels: int) -> np.ndarray:
+    """What sums over so many pixels lose in float32, nats."""
+    return 2.0**-22 * (np.abs(values) + pixels)
+
+
 def quadrature_posterior(
     model: LatentVariableModel,
     split: Split,
@@ -126,22 +130,52 @@ def quadrature_posterior(
         target = Target.of(model, split, device, seen)
         ends = target.ends()
         low, high = _first_box(target, ends)
-        logs = _evaluate(target, low, high, points, progress)
-        for _ in range(ROUNDS):
-            new_low, new_high = _next_box(logs, low, high, ends)
-            if bool(((new_high - new_low) > 0.6 * (high - low)).all() & ((new_low >= low) & (new_high <= high)).all()):
-                break
-            low, high = new_low, new_high
-            logs = _evaluate(target, low, high, points, progress)
-        evidence, error = _integrate(logs, low, high)
-        while float(error.max()) > tolerance and points < MOST_POINTS:
-            points *= 2
-            logs = _evaluate(target, low, high, points, progress)
-            evidence, error = _integrate(logs, low, high)
-        axes = _axes(low, high, points)
+        low, high, logs, evidence, error = adapted(target, low, high, ends, points, tolerance, progress=progress)
+        axes = _axes(low, high, logs.shape[1])
         density = logs - evidence.reshape(-1, *[1] * dims)
-    found = GridPosterior(*(part.cpu().numpy() for part in (axes, density, evidence, error)))
-    return replace(found, error=found.error + rounding(found.log_evidence, split.images[0].numel()))
+    return GridPosterior(*(part.cpu().numpy() for part in (axes, density, evidence, error)))
+
+
+def adapted(
+    target: Target,
+    low: Tensor,
+    high: Tensor,
+    ends: tuple[float, float],
+    points: int,
+    tolerance: float,
+    most: int = MOST_POINTS,
+    progress: Callable[[int], object] = lambda codes: None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Grids that fit the posterior of each image: narrowed or widened, then made finer.
+
+    Args:
+        target: The images' unnormalised posterior.
+        low: Where each grid begins at first, float64 (images, latent_dim).
+        high: Where it ends.
+        ends: Where codes end.
+        points: Points along each side at first; even.
+        tolerance: Largest error of log p(x), in nats, before points are doubled.
+        most: Points along each side at most.
+        progress: Called with the number of codes done since the last call.
+
+    Returns:
+        Ends of the grids, (images, latent_dim) twice; log p(x, z) on them, (images, points, ...); log p(x) and the
+        bound of its error, (images,) each.
+    """
+    logs = _evaluate(target, low, high, points, progress)
+    for _ in range(ROUNDS):
+        new_low, new_high = _next_box(logs, low, high, ends)
+        if bool(((new_high - new_low) > 0.6 * (high - low)).all() & ((new_low >= low) & (new_high <= high)).all()):
+            break
+        low, high = new_low, new_high
+        logs = _evaluate(target, low, high, points, progress)
+    evidence, error = _integrate(logs, low, high)
+    while float(error.max()) > tolerance and points < most:
+        points *= 2
+        logs = _evaluate(target, low, high, points, progress)
+        evidence, error = _integrate(logs, low, high)
+    rounded = rounding(evidence.cpu().numpy(), target.x[0].numel())
+    return low, high, logs, evidence, error + torch.as_tensor(rounded, device=error.device)
 
 
 def _axes(low: Tensor, high: Tensor, points: int) -> Tensor:

@@ -14,8 +14,9 @@ from torch.distributions import Independent, constraints
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches, to_unit
 from pyrovae.inference.graphs import graph_of
+from pyrovae.inference.grid import NEGLIGIBLE, adapted, rounding
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
-from pyrovae.inference.target import other_codes
+from pyrovae.inference.target import Target, other_codes
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import device_of, frozen
 
@@ -23,14 +24,12 @@ CODES_AT_A_TIME = 2_000
 """Grid points decoded together; it bounds the memory whatever the number of points."""
 TOLERANCE = 1e-3
 """Error in nats above which the grid of an image is refined."""
-CLOSER = (32, 64, 128)
-"""Points along each side of the grids that look ever closer at where the mass of an image is."""
+CLOSER, CLOSEST = 32, 128
+"""Points along each side of the grids of an image's own, at first and at most."""
 CLOSER_IMAGES = 10
 """Images whose own grids are decoded together."""
 LOOKED_AT = 500
 """Images for which the shared grid is decoded again, to see where their mass is."""
-NEGLIGIBLE = 30.0
-"""Nats below the peak at which points are left out of a closer look; the grid has fewer than e^15 of them."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def quadrature(
             flagged = np.flatnonzero(error > tolerance)
             for some_flagged in (flagged[i : i + LOOKED_AT] for i in range(0, len(flagged), LOOKED_AT)):
                 x = to_unit(some.images[some_flagged].to(device))
-                found = _closer(joint, x, y, box, points, tolerance, total[some_flagged], error[some_flagged])
+                found = _closer(model, joint, x, y, box, points, tolerance, total[some_flagged], error[some_flagged])
                 total[some_flagged], error[some_flagged] = found
             values[chosen], errors[chosen] = total, error
     side = f"[{float(box.low[0]):.1f}, {float(box.high[0]):.1f}]²"
@@ -140,13 +139,8 @@ class _Joint:
             z = z.unsqueeze(1)
             return model.likelihood(z, y).log_prob(x) + model.prior(y).log_prob(z)
 
-        def own(z: Tensor, y: Tensor, x: Tensor) -> Tensor:
-            y = y.expand(len(x))
-            return model.likelihood(z, y).log_prob(x) + model.prior(y).log_prob(z)
-
         self.linear = two_valued and self._independent(model)
         self._tables, self._pairs = graph_of(tables, engine), graph_of(pairs, engine)
-        self._own = graph_of(own, engine)
 
     def __call__(self, z: Tensor, y: Tensor, images: list[Tensor]) -> Iterator[Tensor]:
         """For each batch of images x, (B, C, H, W): log p(x, z) of codes z, (G, 2), with one label y, (1,): (G, B)."""
@@ -155,13 +149,6 @@ class _Joint:
             return
         white, black = self._tables(z, y.expand(len(z)))
         yield from (torch.addmm(black[:, None], white, x.flatten(1).T) for x in images)
-
-    def own(self, z: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """For codes of each image's own, (G, B, 2), with one label y, (1,): log p(x, z), (G, B)."""
-        # One size of batch and of chunk, so that there is one graph.
-        filled = torch.arange(CLOSER_IMAGES, device=x.device).clamp(max=len(x) - 1)
-        chunks = z[:, filled].split(CLOSER[0] ** 2 // 4)
-        return torch.cat([self._own(codes, y, x[filled]) for codes in chunks])[:, : len(x)]
 
     @staticmethod
     def _independent(model: LatentVariableModel) -> bool:
@@ -194,7 +181,15 @@ def _shared_grid(
 
 
 def _closer(
-    joint: _Joint, x: Tensor, y: Tensor, box: Box, points: int, tolerance: float, value: np.ndarray, error: np.ndarray
+    model: LatentVariableModel,
+    joint: _Joint,
+    x: Tensor,
+    y: Tensor,
+    box: Box,
+    points: int,
+    tolerance: float,
+    value: np.ndarray,
+    error: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log p(x) of images on ever finer grids over the parts of the box that hold their mass, and its error."""
     z, _ = box.grid(points)
@@ -203,35 +198,17 @@ def _closer(
     logs = torch.cat([torch.cat(list(joint(codes, y, batches_of_x)), 1) for codes in rows])
     boxes = [box.around(column, points) for column in logs.nan_to_num(nan=-math.inf).unbind(1)]
     del logs
+    low, high = (torch.stack([getattr(own, end) for own in boxes]).double() for end in ("low", "high"))
+    ends = float(box.low[0]), float(box.high[0])
     value, error = value.copy(), error.copy()
     for first in range(0, len(x), CLOSER_IMAGES):
         few = slice(first, first + CLOSER_IMAGES)
-        value[few], error[few] = _on_own_grids(joint, x[few], y, boxes[few], tolerance, value[few], error[few])
+        target = Target(model, x[few], y.expand(len(x[few])))
+        *_, finer, found = adapted(target, low[few], high[few], ends, CLOSER, tolerance, CLOSEST)
+        better = found.cpu().numpy() < error[few]
+        value[few] = np.where(better, finer.cpu().numpy(), value[few])
+        error[few] = np.where(better, found.cpu().numpy(), error[few])
     return value, error
-
-
-def _on_own_grids(
-    joint: _Joint, x: Tensor, y: Tensor, boxes: list[Box], tolerance: float, value: np.ndarray, error: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same of a few images, whose mass is in these boxes."""
-    for side in CLOSER:
-        grids, steps = zip(*[b.grid(side) for b in boxes], strict=True)
-        logs = joint.own(torch.stack(grids, 2).flatten(0, 1), y, x).double().nan_to_num(nan=-math.inf)
-        area = torch.stack(steps).double().prod(1).log()
-        coarse = logs.unflatten(0, (side, side))[::2, ::2].flatten(0, 1)
-        finer = (logs.logsumexp(0) + area).cpu().numpy()
-        halved = (coarse.logsumexp(0) + area + math.log(4)).cpu().numpy()
-        found = np.abs(finer - halved) + rounding(finer, x[0].numel())
-        value, error = np.where(found < error, finer, value), np.minimum(found, error)
-        if (error <= tolerance).all():
-            break
-        boxes = [b.around(column, side) for b, column in zip(boxes, logs.unbind(1), strict=True)]
-    return value, error
-
-
-def rounding(values: np.ndarray, pixels: int) -> np.ndarray:
-    """What sums over so many pixels lose in float32, nats."""
-    return 2.0**-22 * (np.abs(values) + pixels)
 
 
 def _by_label(model: LatentVariableModel, split: Split, device: torch.device) -> Iterator[tuple[np.ndarray, Tensor]]:
