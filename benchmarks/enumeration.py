@@ -163,7 +163,7 @@ def main() -> None:
                 f"   loss within {row['largest_relative_difference']:.1e}"
             )
     output = Path(__file__).parent / "results" / "enumeration.json"
-    output.write_text(json.dumps({"machine": surroundings("cpu"), "dtype": "float64", "tables": table}, indent=1) + "\n")
+    output.write_text(json.dumps({**surroundings(), "dtype": "float64", "tables": table}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

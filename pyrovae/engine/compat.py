@@ -174,8 +174,10 @@ def inductor_compile(graph: fx.GraphModule, inputs: Sequence[Tensor], options: d
 
 
 def modes_around() -> int:
-    """How many torch function and dispatch modes are active."""
-    return torch._C._len_torch_function_stack() + torch._C._len_torch_dispatch_stack()
+    """How many torch function and dispatch modes are active, without that of `torch.set_default_device`."""
+    default_device = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    functions = torch._C._len_torch_function_stack() - (default_device is not None)
+    return functions + torch._C._len_torch_dispatch_stack()
 
 
 def handlers_around() -> bool:
@@ -189,6 +191,7 @@ def settings_around() -> tuple[Any, ...]:
         threading.get_ident(),  # objects of threading.local hold other values in another thread
         abc.get_cache_token(),  # changes when a class is registered with an abstract one
         torch.get_default_dtype(),
+        getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_float32_matmul_precision(),
         pyro.distributions.util._VALIDATION_ENABLED,

@@ -342,10 +342,12 @@ class GraphEngine(Engine):
         after = rng_state(training.device)
         restore_rng_state(before, training.device)
         earlier = [p.detach().clone() for p in training.updater.parameters]
+        traces = self._traces_of_gradients(plan)
         step = self.pyro.update(args, kwargs, keep_gradients=True)
         doubt = None
         if ours is not None:
-            theirs = Outcome(step.loss, step.log_probs, dict(training.objective.weighted), self.pyro.gradients)
+            gradients = _moved(traces) if plan.whole else self.pyro.gradients
+            theirs = Outcome(step.loss, step.log_probs, dict(training.objective.weighted), gradients)
             doubt = checking.difference(ours, theirs, training.precision, training.names())
             if doubt is not None and doubt.startswith(checking.GRADIENT):
                 moved = self._moved_rehearsal(plan, tensors, before, earlier)
@@ -365,6 +367,7 @@ class GraphEngine(Engine):
 
     def _rehearsal(self, plan: Plan, tensors: list[Tensor], before: dict[str, Tensor]) -> Outcome | None:
         """What the graph computes, leaving tensors as they were; None where Pyro decides whether values are valid."""
+        traces = self._traces_of_gradients(plan)
         saved = [tensor.detach().clone() for tensor in plan.captured.changed]
         try:
             results = self._replay(plan, tensors, before)
@@ -372,12 +375,35 @@ class GraphEngine(Engine):
                 return None
             parameters = self._training.updater.parameters
             gradients = {parameters[index]: gradient.clone() for index, gradient in results["gradients"].items()}
-            log_probs, weighted = ({k: v.clone() for k, v in results[n].items()} for n in ("log_probs", "weighted"))
-            return Outcome(results["loss"].clone(), log_probs, weighted, gradients)
+            log_probs = {name: value.clone() for name, value in results["log_probs"].items()}
+            weighted = dict(zip(plan.weighted, results["weighted"][0].clone(), strict=True)) if plan.weighted else {}
+            return Outcome(results["loss"].clone(), log_probs, weighted, gradients or _moved(traces))
         finally:
             with torch.no_grad():
                 for tensor, value in zip(plan.captured.changed, saved, strict=True):
                     tensor.copy_(value)
+
+    def _traces_of_gradients(self, plan: Plan) -> dict[Tensor, tuple[Tensor, Tensor]]:
+        """By parameter, the tensor that shows the gradient of a graph which updates, and a copy of it before.
+
+        That is the first average that the optimizer keeps, which is moved in proportion to the gradient or its square,
+        or the parameter itself, if it keeps none. (The step of Adam would not do: rounding decides its sign where a
+        gradient is nearly zero.)
+        """
+        if not plan.whole:
+            return {}
+        found: dict[Tensor, tuple[Tensor, Tensor]] = {}
+        for optimizer in self._training.updater.optimizers:
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                state = optimizer.state.get(parameter, {})
+                averages = [
+                    value
+                    for name, value in state.items()
+                    if name != "step" and isinstance(value, Tensor) and value.shape == parameter.shape
+                ]
+                trace = averages[0] if averages else parameter.detach()
+                found[parameter] = trace, trace.clone()
+        return found
 
     def _moved_rehearsal(
         self, plan: Plan, tensors: list[Tensor], before: dict[str, Tensor], earlier: Sequence[Tensor]
@@ -418,8 +444,8 @@ class GraphEngine(Engine):
         with torch.enable_grad():
             terms = self._training.objective.traced(args, kwargs, values)
             gradients: Sequence[Tensor | None] = [None] * len(parameters)
-            if terms.surrogate is not None and terms.surrogate.requires_grad:
-                trained = [p for p in parameters if p.requires_grad]
+            trained = [p for p in parameters if p.requires_grad]
+            if trained and terms.surrogate is not None and terms.surrogate.requires_grad:
                 found = torch.autograd.grad(terms.surrogate, trained, allow_unused=True)
                 by_parameter = dict(zip(trained, found, strict=True))
                 gradients = [by_parameter.get(p) for p in parameters]
@@ -457,9 +483,15 @@ class GraphEngine(Engine):
         return Step(results["loss"], results["log_probs"])
 
 
+def _moved(traces: Mapping[Tensor, tuple[Tensor, Tensor]]) -> dict[Tensor, Tensor]:
+    """How far tensors have moved since they were copied."""
+    return {parameter: trace - before for parameter, (trace, before) in traces.items()}
+
+
 def results_of(terms: Terms, gradients: Mapping[int, Tensor]) -> dict[str, Any]:
     """What a traced step returns."""
-    results: dict[str, Any] = {"loss": terms.loss, "log_probs": terms.log_probs, "weighted": terms.weighted}
+    weighted = [torch.stack(list(terms.weighted.values()))] if terms.weighted else []
+    results: dict[str, Any] = {"loss": terms.loss, "log_probs": terms.log_probs, "weighted": weighted}
     results["gradients"] = dict(gradients)
     return results if terms.valid is None else results | {"valid": terms.valid}
 
@@ -509,9 +541,15 @@ class CompiledEngine(GraphEngine):
             return super()._update_by(plan, tensors, args, kwargs)
         assert self._rates is not None
         self._rates.refresh()
-        results = self._replay(plan, tensors, rng_state(self._training.device))
+        before = rng_state(self._training.device)
+        try:
+            with self._graphs.switched():
+                step = Step(*plan.step(tensors))
+        except ReplayError:
+            restore_rng_state(before, self._training.device)
+            raise
         self._training.steps_taken[self.name] += 1
-        return Step(results["loss"], results["log_probs"])
+        return step
 
     def _rehearsal(self, plan: Plan, tensors: list[Tensor], before: dict[str, Tensor]) -> Outcome | None:
         if self._rates is not None:
@@ -549,4 +587,7 @@ class CompiledEngine(GraphEngine):
                 tensor.copy_(torch.where(healthy, tensor, old))
             training.healthy.copy_(healthy)
             values.whole = True
+            results[
+                "gradients"
+            ] = {}  # as outputs they would cost several per cent; the check looks at what they change
             return results | {"loss": torch.where(healthy, results["loss"], math.nan)}

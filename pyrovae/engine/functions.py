@@ -52,6 +52,8 @@ class Plan:
         stale: More that it took for granted: functions that say whether it has changed.
         met: Parameters of the parameter sites that the trace has met.
         whole: Whether the graph updates the parameters too.
+        sites: Names of the log-probabilities among the results.
+        weighted: Names of the sites whose weighted log-probabilities are one vector among the results.
         uses: How often it was called.
     """
 
@@ -62,6 +64,8 @@ class Plan:
     stale: list[Callable[[], bool]]
     met: list[Tensor]
     whole: bool
+    sites: Sequence[str]
+    weighted: Sequence[str]
     uses: int = 0
 
     def __post_init__(self) -> None:
@@ -86,6 +90,19 @@ class Plan:
                 return tree_unflatten(list(self.run(tensors)), self.structure)
         except Exception as error:
             raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
+
+    def step(self, tensors: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run, and return the loss and the log-probabilities alone, which come first among the results.
+
+        Raises:
+            ReplayError: If the graph fails.
+        """
+        try:
+            with torch.no_grad():
+                flat = self.run(tensors)
+        except Exception as error:
+            raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
+        return flat[0], dict(zip(self.sites, flat[1:], strict=False))
 
     def identity_matters(self, tensors: Sequence[Tensor]) -> bool:
         """Whether an argument is another argument or a tensor that the programs reach, and they ask for identity."""
@@ -199,7 +216,7 @@ class Graphs:
     def rehearsing(self, entry: Entry) -> Iterator[None]:
         """Inside, the function runs as Python on behalf of a signature that has no graph yet, and is observed."""
         verifying = entry.watch if entry.stage is Stage.OBSERVED else None
-        if verifying is not None and verifying.changes():  # somebody has changed something since the first call
+        if verifying is not None and verifying.changed():  # somebody has changed something since the first call
             verifying = None
         with observing() as observation:
             yield
@@ -318,7 +335,9 @@ class Graphs:
                 if all(t.is_cuda for t in (*tensors, *captured.lifted)):
                     call = Replay(call, captured, tensors)
                     stale.append(Placement(captured.lifted).changed)
-        return Plan(captured, call, results[0], entry.watch, stale, values.met, values.whole)
+        return Plan(
+            captured, call, results[0], entry.watch, stale, values.met, values.whole, values.sites, values.weighted
+        )
 
     def progress(self) -> dict[str, tuple[int, int]]:
         """How far each signature has come, for a run that is resumed: runs as Python, and uses of its graph."""
@@ -406,7 +425,10 @@ def _why_not_repeatable(observation: Observation, watch: Watch) -> str | None:
     """Why a graph cannot do what a run did, or None."""
     if observation.impure:
         return f"a run of the programs {' and '.join(observation.impure)}, which a graph cannot repeat"
-    written = [*watch.changes(), *watch.moved_generators()]
+    try:
+        written = [*watch.changes(), *watch.moved_generators()]
+    except Exception as error:
+        return f"what the programs use cannot be watched ({_first_line(error)})"
     if written:
         return f"every run of the programs changes {_listed(written)}, a Python object, which a graph would not do"
     return None

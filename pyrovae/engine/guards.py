@@ -28,7 +28,14 @@ from torch.distributions import Transform
 from torch.distributions.constraints import Constraint
 
 from pyrovae.engine.compat import stored_parameters
-from pyrovae.engine.observation import Observation, is_library_class, is_library_module, is_ours, names_used
+from pyrovae.engine.observation import (
+    Observation,
+    is_installed,
+    is_library_class,
+    is_library_module,
+    is_ours,
+    names_used,
+)
 
 LARGEST_CONTAINER = 100_000
 """Items of a list, dictionary or set that are watched; programs that use a larger one are refused."""
@@ -178,7 +185,13 @@ class Watch:
 
     def changed(self) -> bool:
         """Whether anything is no longer what it was; a few tens of microseconds."""
-        if (
+        try:
+            return not self._unchanged() and bool(self.changes())
+        except Exception:  # an object of the user's that does not let itself be compared
+            return True
+
+    def _unchanged(self) -> bool:
+        return (
             self._items.unchanged(operator.getitem)
             and list(map(len, self._sized)) == self._sizes
             and not any(self._empty)
@@ -188,9 +201,7 @@ class Watch:
             and self._slots.unchanged(getattr)
             and (not self._copies or all(_as_copied(value, copy) for value, copy, _ in self._copies))
             and list(map(type, self._typed)) == self._types
-        ):
-            return False
-        return bool(self.changes())
+        )
 
     def changes(self) -> list[str]:
         """What is no longer as it was, by name."""
@@ -400,7 +411,7 @@ class Watch:
 
     def _module_object(self, value: types.ModuleType, path: str) -> None:
         table, library = vars(value), is_library_module(value.__name__)
-        everything = self._observation.any_attribute and not library
+        everything = self._observation.any_attribute and not library and not is_installed(value)
         if everything:
             self._size(table, path)
         for name in list(table) if everything else self._observation.names & table.keys():

@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import numpy
@@ -24,7 +24,10 @@ import typing_extensions
 _STANDARD = (sysconfig.get_paths()["stdlib"], "<frozen")
 _PACKAGES = (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"])
 _TRUSTED = (
-    *(str(Path(str(file)).parent) for file in (torch.__file__, pyro.__file__, numpy.__file__, opt_einsum.__file__, __file__)),
+    *(
+        str(Path(str(file)).parent)
+        for file in (torch.__file__, pyro.__file__, numpy.__file__, opt_einsum.__file__, __file__)
+    ),
     str(typing_extensions.__file__),
 )
 
@@ -91,7 +94,8 @@ class Observation:
                 self.names |= uses.attributes
                 if not uses.globals.isdisjoint(("getattr", "hasattr")):
                     self.asked_for |= uses.attributes.difference(code.co_names)
-                self.any_attribute |= uses.any_attribute
+                # Packages compute names all the time, of objects of their own.
+                self.any_attribute |= uses.any_attribute and not code.co_filename.startswith(_PACKAGES)
                 self.identity |= uses.identity
         self.library_names |= self.names
 
@@ -180,7 +184,14 @@ def is_library_module(name: object) -> bool:
     if not isinstance(name, str):  # some classes in C have none
         return True
     top = name.partition(".")[0]
-    return top in ("torch", "pyro", "numpy", "opt_einsum", "builtins") or top in sys.stdlib_module_names or is_ours(name)
+    return (
+        top in ("torch", "pyro", "numpy", "opt_einsum", "builtins") or top in sys.stdlib_module_names or is_ours(name)
+    )
+
+
+def is_installed(module: ModuleType) -> bool:
+    """Whether a module comes from a package that is installed."""
+    return str(getattr(module, "__file__", None)).startswith((*_PACKAGES, *_STANDARD))
 
 
 def is_library_class(kind: type) -> bool:
@@ -239,7 +250,9 @@ def names_used(code: CodeType) -> Names:
         elif waiting and instruction.opname.startswith("CALL"):
             computed, waiting = True, False
     attributes.update(code.co_names)
-    return Names(frozenset(attributes), frozenset(of_globals), frozenset(imports), computed, identity or "id" in of_globals)
+    return Names(
+        frozenset(attributes), frozenset(of_globals), frozenset(imports), computed, identity or "id" in of_globals
+    )
 
 
 def _strings(constant: Any) -> Iterator[str]:

@@ -235,7 +235,8 @@ class Objective:
             loss = self._run(self._loss_and_grads(), args, kwargs, mode.user_program)
         surrogate: Any = sum(mode.surrogates) if mode.surrogates else None
         loss = torch.as_tensor(loss).detach()
-        values.met = _met(capture.trace)
+        values.met, values.sites = _met(capture.trace), list(self._log_probs)
+        values.weighted = list(self.weighted)
         return Terms(loss, surrogate, self._log_probs, self.weighted, values.all_valid())
 
     def traced_value(self, args: tuple, kwargs: dict, values: TracedValues) -> Terms:

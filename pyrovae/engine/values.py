@@ -88,6 +88,8 @@ class TracedValues(TorchFunctionMode):
         valid: Conditions, tensors of booleans, that distributions put to their arguments and values.
         met: Parameters of the parameter sites that the trace has met.
         whole: Whether the trace updates the parameters too.
+        sites: Names of the log-probabilities that the trace returns.
+        weighted: Names of the sites whose weighted log-probabilities it returns.
     """
 
     def __init__(self) -> None:
@@ -96,6 +98,8 @@ class TracedValues(TorchFunctionMode):
         self.valid: list[Tensor] = []
         self.met: list[Tensor] = []
         self.whole = False
+        self.sites: list[str] = []
+        self.weighted: list[str] = []
         self._operators = _Operators(self)
 
     def __enter__(self) -> TracedValues:

@@ -122,6 +122,9 @@ def test_modes_and_handlers_around():
     assert compat.modes_around() == 0
     with TorchFunctionMode():
         assert compat.modes_around() == 1
+    torch.set_default_device("cpu")
+    assert compat.modes_around() == 0
+    torch.set_default_device(None)
     assert not compat.handlers_around()
     with poutine.block():
         assert compat.handlers_around()

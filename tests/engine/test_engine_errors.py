@@ -143,6 +143,7 @@ def test_nothing_to_train(engine, images):
     assert unused == 0
 
 
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
 @pytest.mark.parametrize("engine", ["pyro", "graph", "compiled"])
 def test_nan_names_the_site_and_spares_the_parameters(engine, make_pair, images, monkeypatch):
     monkeypatch.setattr("pyrovae.engine.functions.compiled", lambda captured, leaves: captured.graph)
@@ -159,6 +160,7 @@ def test_nan_names_the_site_and_spares_the_parameters(engine, make_pair, images,
     assert svi.step(images) == pytest.approx(healthy[-1], rel=0.2)  # after the diagnosis, training goes on
 
 
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
 def test_after_nan_updates_stop_until_diagnosed(make_pair, images):
     pair = make_pair()
     svi = SVI(pair.model, pair.guide, sgd(pair.parameters()), engine="graph")
