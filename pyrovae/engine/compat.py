@@ -222,7 +222,7 @@ def stored_parameters() -> dict[str, Tensor]:
 
 
 def parameter_slots(names: Iterable[str]) -> list[tuple[Any, str, str]]:
-    """Where Pyro's parameter store keeps parameters of these names: the dictionary, the key, and a name for messages."""
+    """Where Pyro's parameter store keeps these parameters: the dictionary, the key, and a name for messages."""
     store = vars(_PYRO_PARAM_STORE)
     slots: list[tuple[Any, str, str]] = [(store, "_params", "Pyro's parameter store")]
     for name in names:
@@ -301,7 +301,7 @@ _VALID_IF_FALSE = {str(Path(pyro.__file__).parent / "distributions/sine_skewed.p
 
 
 def validates(code: CodeType) -> bool | None:
-    """The answer that this code takes for "valid" when it asks a tensor for its truth; None if it asks something else."""
+    """The answer that means "valid" where this code asks a tensor for its truth; None if it asks something else."""
     if code.co_filename in _VALID_IF_TRUE:
         return True
     return False if code.co_filename in _VALID_IF_FALSE else None

@@ -587,7 +587,5 @@ class CompiledEngine(GraphEngine):
                 tensor.copy_(torch.where(healthy, tensor, old))
             training.healthy.copy_(healthy)
             values.whole = True
-            results[
-                "gradients"
-            ] = {}  # as outputs they would cost several per cent; the check looks at what they change
+            results["gradients"] = {}  # as outputs they cost several per cent; the check sees what they move
             return results | {"loss": torch.where(healthy, results["loss"], math.nan)}

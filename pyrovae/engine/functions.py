@@ -278,9 +278,10 @@ class Graphs:
         entry.retraces += 1
         if entry.retraces > MAX_RETRACES and uses < STEPS_A_RETRACE:
             entry.retraces -= 1
+            changes = entry.watch.changes() if entry.watch is not None else []
             raise TooManyGraphsError(
                 f"what the programs use changed more than {MAX_RETRACES} times since the start "
-                f"({_listed(entry.watch.changes() if entry.watch else []) or 'options of the optimizer'}); pass numbers "
+                f"({_listed(changes) or 'options of the optimizer'}); pass numbers "
                 f"that change as tensors; a schedule may change learning rates, and nothing else (OneCycleLR needs "
                 f"cycle_momentum=False)"
             )

@@ -196,6 +196,7 @@ class TorchUpdater(Updater):
         return list(map(id, now)) == list(map(id, self.parameters))
 
     def moved(self, met: Sequence[Tensor]) -> list[Tensor]:
+        """All parameters but those of parameter sites that this step has not met."""
         unmet = self._sites.difference(met)
         return [p for p in self.parameters if p not in unmet]
 
@@ -248,6 +249,7 @@ class PyroUpdater(Updater):
         return False
 
     def moved(self, met: Sequence[Tensor]) -> list[Tensor]:
+        """The parameters that a step has met."""
         return list(met)
 
     def _apply(self, met: Sequence[Tensor]) -> None:
@@ -375,10 +377,11 @@ def capturable_step(updater: Updater, rates: list[Tensor], gradients: Mapping[Te
         UncapturableError: If the step needs values on the host.
     """
     device = updater.device
-    before = [parameter.grad for parameter in gradients]
+    everything = [p for optimizer in updater.optimizers for group in optimizer.param_groups for p in group["params"]]
+    before = [parameter.grad for parameter in everything]
     with _tensor_options(updater.optimizers, rates, foreach=device.type != "cpu"), torch.no_grad():
-        for parameter, given in gradients.items():
-            parameter.grad = given
+        for parameter in everything:
+            parameter.grad = gradients.get(parameter)
         # Optimizers ask for compilation before they refuse `capturable` on the CPU.
         with compiling(), _TensorScalars(realize=device.type == "cpu"):
             try:
@@ -388,7 +391,7 @@ def capturable_step(updater: Updater, rates: list[Tensor], gradients: Mapping[Te
                 names = ", ".join(sorted({type(optimizer).__name__ for optimizer in updater.optimizers}))
                 raise UncapturableError(f"{names}.step() reads values") from error
             finally:
-                for parameter, gradient in zip(gradients, before, strict=True):
+                for parameter, gradient in zip(everything, before, strict=True):
                     parameter.grad = gradient
 
 

@@ -106,9 +106,9 @@ class BFloat16Products(TorchFunctionMode):
 class _LossCode(TorchFunctionMode):
     """Let Pyro's `loss_and_grads` run on tensors that have no value yet, inside `TracedValues`.
 
-    Outside model and guide, `item()` detaches, and `backward()` puts the surrogate aside.
-    Enumeration leaves terms of probability zero out by a choice of elements, not by a smaller tensor. In model and guide
-    the methods keep their meaning, so that control flow that depends on data is found, not hidden.
+    Outside model and guide, `item()` detaches, and `backward()` puts the surrogate aside. Enumeration leaves terms of
+    probability zero out by a choice of elements, not by a smaller tensor. In model and guide the methods keep their
+    meaning, so that control flow that depends on data is found, not hidden.
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ class Objective:
 
     Attributes:
         met_names: Names of the parameter sites that the last gradient by Pyro has met.
-        weighted: Log-probability by site as the last run's loss counted it, with the site's scale; of its last particle.
+        weighted: Log-probability by site as the last run's loss counted it, with its scale; of the last particle.
     """
 
     def __init__(

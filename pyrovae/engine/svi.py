@@ -57,8 +57,8 @@ class SVI:
         steps: How many steps the run will take, if known, for "auto".
         check_every: Pyro takes the 1st, 2nd, 4th, 8th … and every `check_every`-th step of each graph, and what the
             graph would have done is compared; a difference is warned of, and Pyro goes on. None: never.
-        tiers: For "auto", after how many steps an engine takes over, by its name, as in `{"graph": 2, "compiled": 500}`;
-            by default that follows from how much work a step is.
+        tiers: For "auto", after how many steps an engine takes over, by name, as in `{"graph": 2, "compiled": 500}`; by
+            default that follows from how much work a step is.
 
     Attributes:
         engine: The engine at work.

@@ -80,8 +80,8 @@ class TracedValues(TorchFunctionMode):
     """Inside a trace, values may be read where the graph can hold for them; validation becomes part of the graph.
 
     A tensor made of constants is the same at every call. A small one from outside is watched from then on. Everything
-    else that asks for a value raises `ValueReadError`. Where distributions check their arguments, the answer is yes, and
-    the condition is kept.
+    else that asks for a value raises `ValueReadError`. Where distributions check their arguments, the answer is yes,
+    and the condition is kept.
 
     Attributes:
         read: The tensors from outside whose values were read, each with a copy.
