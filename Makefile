@@ -4,7 +4,7 @@ VENV ?= .venv
 TESTS ?=
 READY := $(VENV)/.installed
 
-.PHONY: train test check clean
+.PHONY: train test full check clean
 
 train: $(READY)  ## Train a VAE and a CVAE on MNIST where it is at hand, else on the embedded digits
 	$(VENV)/bin/python scripts/svi_train.py
@@ -12,6 +12,9 @@ train: $(READY)  ## Train a VAE and a CVAE on MNIST where it is at hand, else on
 
 test: $(READY)  ## Pass the whole test suite; on real MNIST too where $$PYROVAE_DATA points to it
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile $(TESTS)
+
+full: $(READY)  ## The long tables too, an hour on two cores
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist load -m "full or not full" $(TESTS)
 
 check: $(READY)  ## Style and types
 	$(VENV)/bin/ruff check .

@@ -308,10 +308,14 @@ class GraphEngine(Engine):
     def _update_by(self, plan: Plan, tensors: list[Tensor], args: tuple, kwargs: dict[str, Any]) -> Step:
         training = self._training
         before = rng_state(training.device)
+        buffers = [(tensor, tensor.detach().clone()) for tensor in plan.captured.changed]
         results = self._replay(plan, tensors, before)
         if not self._may_apply(results):
             # Not valid or not finite: Pyro says so in its own words, or finds that it was rounding.
             restore_rng_state(before, training.device)
+            with torch.no_grad():
+                for tensor, value in buffers:
+                    tensor.copy_(value)
             return self.pyro.update(args, kwargs)
         for index, gradient in results["gradients"].items():
             training.updater.parameters[index].grad = gradient

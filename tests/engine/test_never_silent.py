@@ -281,11 +281,11 @@ def compare(case, engine, **options) -> Verdict:
 
 
 def by_name(cases, every=1):
-    """All cases; of each class the first and every `every`-th run by default, the others are marked slow."""
+    """All cases; of each class the first and every `every`-th run by default, the others are marked full."""
     seen = collections.Counter()
     found = []
     for c in cases:
-        marks = () if seen[c.class_] % every == 0 else pytest.mark.slow
+        marks = () if seen[c.class_] % every == 0 else pytest.mark.full
         seen[c.class_] += 1
         found.append(pytest.param(c, id=f"{c.class_}-{c.name}".replace(" ", "_"), marks=marks))
     return found
@@ -390,7 +390,7 @@ def test_equal_or_refused_compiled(case):
 
 
 @pytest.mark.parametrize("engine", ["graph", "auto"])
-@pytest.mark.parametrize("seed", [pytest.param(s, marks=pytest.mark.slow if s % 8 else ()) for s in SEEDS])
+@pytest.mark.parametrize("seed", [pytest.param(s, marks=pytest.mark.full if s % 8 else ()) for s in SEEDS])
 def test_generated(seed, engine):
     case = generated.make(seed)
     verdict = compare(case, engine)
