@@ -102,6 +102,10 @@ class Updater(ABC):
         """Whether the optimizers have the parameters that they had at the last step by Pyro."""
         return True
 
+    def clips(self) -> bool:
+        """Whether gradients are clipped before a step."""
+        return False
+
     def gradients_of_the_caller(self) -> bool:
         """Whether somebody has left a gradient, to which Pyro adds its own."""
         return any(parameter.grad is not None for parameter in self.parameters)
@@ -255,9 +259,13 @@ class PyroUpdater(Updater):
     def _apply(self, met: Sequence[Tensor]) -> None:
         self.optim(list(met))
 
+    def clips(self) -> bool:
+        """Whether gradients are clipped before a step."""
+        return any(clip is not None for clip in self.optim.grad_clip.values())
+
     def why_not_capturable(self) -> str | None:
         """The reason for which the update must run outside the graph, or None."""
-        if any(clip is not None for clip in self.optim.grad_clip.values()):
+        if self.clips():
             return "gradients are clipped"
         return super().why_not_capturable()
 
@@ -306,7 +314,8 @@ class StateWatch:
         self._options = self._options_now()
         self._states = [optimizer.state for optimizer in self._optimizers]
         self._counts = list(map(len, self._states))
-        self._hooks = list(map(step_hooks, self._optimizers))
+        self._hooks = list(map(_how_it_steps, self._optimizers))
+        self._reason = updater.why_not_capturable()
         pairs = [(s, k, v) for states in self._states for s in states.values() for k, v in s.items()]
         self._tensors = [(state, key, value) for state, key, value in pairs if isinstance(value, Tensor)]
 
@@ -317,12 +326,19 @@ class StateWatch:
     def changed(self) -> bool:
         """Whether options or state are no longer those that were captured."""
         return (
-            any(o.state is not s for o, s in zip(self._optimizers, self._states, strict=True))
+            list(map(id, self._updater.optimizers)) != list(map(id, self._optimizers))
+            or any(o.state is not s for o, s in zip(self._optimizers, self._states, strict=True))
             or list(map(len, self._states)) != self._counts
-            or list(map(step_hooks, self._optimizers)) != self._hooks
+            or list(map(_how_it_steps, self._optimizers)) != self._hooks
+            or (bool(self._updater.clips()) and self._reason is None)
             or any(state.get(key) is not value for state, key, value in self._tensors)
             or self._options_now() != self._options
         )
+
+
+def _how_it_steps(optimizer: Optimizer) -> tuple[Any, ...]:
+    """Hooks of an optimizer's step, and its own and its class's code."""
+    return step_hooks(optimizer), vars(optimizer).get("step"), type(optimizer).step
 
 
 def realized(tensor: Tensor) -> Tensor:
