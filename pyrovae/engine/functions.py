@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 
 from pyrovae.engine.capture import Capture, capture, untouched
@@ -309,7 +310,8 @@ class Graphs:
             with values:
                 found, tree = tree_flatten(self._function(values, *args, **kwargs))
                 results[:] = [tree]
-                return [torch.as_tensor(value) for value in found]
+                # What TraceGraph_ELBO tracks is wrapped, and a tracer would take a wrapper for a constant.
+                return [torch.as_tensor(detach_provenance(value)) for value in found]
 
         settings = settings_around()
         with self.switched():
