@@ -77,8 +77,16 @@ class Plan:
         return self.watch.changed() or any(changed() for changed in self.stale)
 
     def run(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Run on the tensor arguments; the results are flat, in the order of `structure`."""
-        return self.call(*tensors, *self.captured.lifted)
+        """Run on the tensor arguments; the results are flat, in the order of `structure`.
+
+        Raises:
+            ReplayError: If the graph fails.
+        """
+        try:
+            with torch.no_grad():
+                return self.call(*tensors, *self.captured.lifted)
+        except Exception as error:
+            raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
 
     def results(self, tensors: Sequence[Tensor]) -> Any:
         """Run, and return the function's results.
@@ -86,11 +94,7 @@ class Plan:
         Raises:
             ReplayError: If the graph fails.
         """
-        try:
-            with torch.no_grad():
-                return tree_unflatten(list(self.run(tensors)), self.structure)
-        except Exception as error:
-            raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
+        return tree_unflatten(list(self.run(tensors)), self.structure)
 
     def step(self, tensors: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Run, and return the loss and the log-probabilities alone, which come first among the results.
@@ -98,11 +102,7 @@ class Plan:
         Raises:
             ReplayError: If the graph fails.
         """
-        try:
-            with torch.no_grad():
-                flat = self.run(tensors)
-        except Exception as error:
-            raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
+        flat = self.run(tensors)
         return flat[0], dict(zip(self.sites, flat[1:], strict=False))
 
     def identity_matters(self, tensors: Sequence[Tensor]) -> bool:

@@ -214,7 +214,7 @@ class Watch:
             *(path for table, path in zip(self._empty, self._empty_paths, strict=True) if table),
             *(path for value, copy, path in self._copies if not _as_copied(value, copy)),
             *(
-                f"the class of {self._name(o)}"
+                f"the class of {type(o).__name__}"
                 for o, t in zip(self._typed, self._types, strict=True)
                 if type(o) is not t
             ),
@@ -237,9 +237,6 @@ class Watch:
     def _known(self, container: Any) -> set[Any]:
         pairs = zip(self._items.holders, self._items.keys, strict=True)
         return {key for holder, key in pairs if holder is container}
-
-    def _name(self, value: Any) -> str:
-        return type(value).__name__
 
     # ---- the walk
 

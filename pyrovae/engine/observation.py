@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import dis
 import functools
 import inspect
@@ -261,8 +260,3 @@ def _strings(constant: Any) -> Iterator[str]:
     elif isinstance(constant, (tuple, frozenset)):
         for item in constant:
             yield from _strings(item)
-
-
-def is_builtin(name: str, namespace: dict[str, Any]) -> bool:
-    """Whether a global name is one of Python's own."""
-    return name not in namespace and hasattr(builtins, name)
