@@ -519,7 +519,6 @@ class CompiledEngine(GraphEngine):
     def __init__(self, training: Training, check_every: int | None) -> None:
         self.outside: str | None = None
         self._rates: LearningRates | None = None
-        self._rates_version = -1
         super().__init__(training, check_every)
 
     def _make_graphs(self) -> Graphs:
@@ -562,8 +561,8 @@ class CompiledEngine(GraphEngine):
 
     def _stale(self) -> list[Callable[[], bool]]:
         updater = self._training.updater
-        if self._rates is None or self._rates_version != updater.version:
-            self._rates, self._rates_version = LearningRates(updater), updater.version
+        if self._rates is None or not self._rates.serve(updater):
+            self._rates = LearningRates(updater)
         return [*super()._stale(), StateWatch(updater).changed]
 
     def _traced_step(self, values: TracedValues, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -255,6 +255,7 @@ class Graphs:
             TooManyGraphsError: After more than `MAX_GRAPHS` signatures or `MAX_RETRACES` changes.
         """
         if entry.refusal is not None:
+            entry.watch = None  # it would keep objects alive
             raise UntraceableError(entry.refusal)
         if entry.stage in (Stage.NEW, Stage.OBSERVED):
             return None

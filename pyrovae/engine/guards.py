@@ -112,6 +112,14 @@ def same(one: Any, other: Any) -> bool:
     return _is_atom(one) and not isinstance(one, Constraint) and bool(one == other)
 
 
+def _proxied(proxy: Any) -> Any:
+    """The object behind a weak proxy, or None."""
+    try:
+        return proxy.__repr__.__self__
+    except ReferenceError:
+        return None
+
+
 def _is_atom(value: Any) -> bool:
     """Whether a value has no parts that could change."""
     return type(value) in _EXACT_ATOMS or isinstance(value, _ATOMS)
@@ -165,6 +173,7 @@ class Watch:
         self._typed: list[Any] = []
         self._types: list[type] = []
         self._generators: list[tuple[Any, Any, str]] = []
+        self._weak: list[tuple[Any, str]] = []
         self._seen: dict[int, Any] = {}
         self._functions: set[types.CodeType] = set()
         self._pending: collections.deque[tuple[Any, str]] = collections.deque()
@@ -180,6 +189,7 @@ class Watch:
         for holder, key, path in slots:
             self._items.add(holder, key, holder[key], path)
         self._drain()
+        self._refuse_what_only_weak_references_reach()
 
     # ---- what the caller asks
 
@@ -376,8 +386,15 @@ class Watch:
         for name in ("fget", "__func__", "func"):
             self._reach(getattr(value, name, None), path)
 
-    def _reference(self, value: weakref.ref, path: str) -> None:
-        self._reach(value(), path)
+    def _reference(self, value: Any, path: str) -> None:
+        self._weak.append((value, path))
+
+    def _refuse_what_only_weak_references_reach(self) -> None:
+        """A watch would keep such an object alive."""
+        for reference, path in self._weak:
+            target = reference() if isinstance(reference, weakref.ref) else _proxied(reference)
+            if not (target is None or _is_atom(target) or id(target) in self._seen or isinstance(target, type)):
+                self.refused.append(f"{path} is a weak reference, whose object a watch would keep alive")
 
     def _variable(self, value: contextvars.ContextVar, path: str) -> None:
         now = value.get(None)
@@ -487,6 +504,7 @@ class Watch:
 
 
 _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
+    ((weakref.ref, *weakref.ProxyTypes), Watch._reference),
     (Tensor, Watch._tensor),
     (type, Watch._class),
     (types.FunctionType, Watch._function),
@@ -496,7 +514,6 @@ _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
     (operator.attrgetter, Watch._getter),
     (type(functools.lru_cache(len)), Watch._cached),
     ((property, staticmethod, classmethod, functools.cached_property), Watch._property),
-    (weakref.ref, Watch._reference),
     (contextvars.ContextVar, Watch._variable),
     (nn.Module, Watch._network),
     (tuple, Watch._tuple),

@@ -289,6 +289,15 @@ class LearningRates:
         self.tensors = [torch.zeros((), device=updater.device) for _ in range(groups)]
         self.refresh()
 
+    def serve(self, updater: Updater) -> bool:
+        """Whether these are the rates of the optimizers now at work, on their device."""
+        groups = sum(len(optimizer.param_groups) for optimizer in updater.optimizers)
+        return (
+            list(map(id, self._optimizers)) == list(map(id, updater.optimizers))
+            and groups == len(self.tensors)
+            and all(tensor.device == updater.device for tensor in self.tensors)
+        )
+
     def refresh(self) -> None:
         """Bring the tensors up to date with the groups; costs nothing when no rate has changed."""
         groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]

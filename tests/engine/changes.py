@@ -3030,7 +3030,7 @@ def dropout():
 
 
 def weight_norm():
-    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(1, 3)), nn.Linear(3, 1))
+    return nn.Sequential(nn.Linear(1, 2), nn.utils.parametrizations.weight_norm(nn.Linear(2, 3)), nn.Linear(3, 1))
 
 
 def spectral_norm():
@@ -3102,8 +3102,8 @@ table(
             lambda: batch_norm().eval(),
             lambda n: (setattr(n[1], "running_mean", None), setattr(n[1], "running_var", None)),
         ),
-        "weight norm": (weight_norm, lambda n: n[0].parametrizations.weight.original0.data.fill_(3.0)),
-        "weight norm removed": (weight_norm, lambda n: nn.utils.parametrize.remove_parametrizations(n[0], "weight")),
+        "weight norm": (weight_norm, lambda n: n[1].parametrizations.weight.original0.data.fill_(3.0)),
+        "weight norm removed": (weight_norm, lambda n: nn.utils.parametrize.remove_parametrizations(n[1], "weight")),
         "spectral norm": (spectral_norm, lambda n: n.eval()),
         "hidden state in forward": (Recording, lambda n: setattr(n, "last", None)),
         "loaded state": (small, lambda n: n.load_state_dict({k: v + 1 for k, v in n.state_dict().items()})),
@@ -4236,6 +4236,16 @@ table(
             lambda: (weakref.WeakSet(), Config_()),
             lambda c: 1.0 + len(c[0]),
             lambda c: c[0].add(c[1]),
+        ),
+        "weak reference whose object goes": (
+            lambda: (lambda n: [n, weakref.ref(n)])(Config_()),
+            lambda c: 1.0 if c[1]() is not None else 3.0,
+            lambda c: c.__setitem__(0, None),
+        ),
+        "weak reference alone": (
+            lambda: (lambda n: types.SimpleNamespace(keep=[n].__iter__, get=weakref.ref(n)))(Config_()),
+            lambda c: 1.0 if c.get() is not None else 3.0,
+            lambda c: setattr(c, "keep", None),
         ),
         "weak proxy": (
             lambda: (lambda n: (n, weakref.proxy(n)))(Config_()),
