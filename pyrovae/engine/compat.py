@@ -1,10 +1,11 @@
-"""Every private name of torch and Pyro that the engine uses: no other file has one, and each has a test of its own."""
+"""Every private name of torch, Pyro and Python that the engine uses, in this file alone; each has a test of its own."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
 import functools
+import importlib
 import inspect
 import sys
 import threading
@@ -211,6 +212,14 @@ _MODULES: Any = torch.nn.modules.module
 def step_hooks(optimizer: torch.optim.Optimizer) -> bool:
     """Whether an optimizer has hooks on its step."""
     return bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+
+
+# ---- Python
+
+
+def import_code() -> CodeType:
+    """The code that finds a module that is not loaded yet, and runs it."""
+    return importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
 
 
 # ---- Pyro

@@ -20,7 +20,7 @@ from pyrovae.engine.checking import Outcome
 from pyrovae.engine.compat import handlers_around, modes_around, parameter_slots, stored_parameters
 from pyrovae.engine.compilation import tf32
 from pyrovae.engine.functions import Graphs, Plan, ReplayError
-from pyrovae.engine.guards import named_parameters
+from pyrovae.engine.naming import named_parameters
 from pyrovae.engine.optimizers import (
     LearningRates,
     StateWatch,
@@ -196,10 +196,16 @@ class GraphEngine(Engine):
         self.pyro = PyroEngine(training)
         self._said: set[str] = set()
         self._doubt: str | None = None
+        self._copies: list[tuple[Tensor, Tensor]] = []
         self.last_by_pyro: Step = Step(torch.zeros(()))
         self._graphs = self._make_graphs()
         self._evaluations = Graphs(
-            self._evaluation, self.name, self._roots(), slots=self._slots, tf32=training.precision == "tf32"
+            self._evaluation,
+            self.name,
+            self._roots(),
+            slots=self._slots,
+            may_guess=True,
+            tf32=training.precision == "tf32",
         )
 
     def _make_graphs(self) -> Graphs:
@@ -209,6 +215,7 @@ class GraphEngine(Engine):
             self._roots(),
             stale=self._stale,
             slots=self._slots,
+            may_guess=True,
             tf32=self._training.precision == "tf32",
         )
 
@@ -308,20 +315,27 @@ class GraphEngine(Engine):
     def _update_by(self, plan: Plan, tensors: list[Tensor], args: tuple, kwargs: dict[str, Any]) -> Step:
         training = self._training
         before = rng_state(training.device)
-        buffers = [(tensor, tensor.detach().clone()) for tensor in plan.captured.changed]
+        self._copies = plan.copies()
         results = self._replay(plan, tensors, before)
         if not self._may_apply(results):
-            # Not valid or not finite: Pyro says so in its own words, or finds that it was rounding.
+            # Not valid or not finite: Pyro says so in its own words, or finds that it was rounding; or another branch.
             restore_rng_state(before, training.device)
-            with torch.no_grad():
-                for tensor, value in buffers:
-                    tensor.copy_(value)
+            self.take_back()
+            plan.missed()
             return self.pyro.update(args, kwargs)
+        plan.fitted()
         for index, gradient in results["gradients"].items():
             training.updater.parameters[index].grad = gradient
         loss = apply_update(training, results["loss"], plan.met)
         training.steps_taken[self.name] += 1
         return Step(loss, results["log_probs"])
+
+    def take_back(self) -> None:
+        """Undo what the programs themselves have changed in the last step by a graph."""
+        with torch.no_grad():
+            for tensor, value in self._copies:
+                tensor.copy_(value)
+        self._copies = []
 
     def _replay(self, plan: Plan, tensors: list[Tensor], before: dict[str, Tensor]) -> Any:
         try:
@@ -483,7 +497,9 @@ class GraphEngine(Engine):
         results = self._replay(plan, tensors, before)
         if not self._may_apply(results):
             restore_rng_state(before, self._training.device)
+            plan.missed()
             return self.pyro.evaluate(args, kwargs)
+        plan.fitted()
         return Step(results["loss"], results["log_probs"])
 
 
@@ -528,6 +544,7 @@ class CompiledEngine(GraphEngine):
             self._roots(),
             stale=self._stale,
             slots=self._slots,
+            may_guess=True,
             tf32=self._training.precision == "tf32",
         )
 
@@ -544,14 +561,24 @@ class CompiledEngine(GraphEngine):
             return super()._update_by(plan, tensors, args, kwargs)
         assert self._rates is not None
         self._rates.refresh()
-        before = rng_state(self._training.device)
+        training = self._training
+        before = rng_state(training.device)
+        self._copies = plan.copies()
+        looks = plan.guessed and bool(training.healthy)  # on a GPU this waits for the result
         try:
             with self._graphs.switched():
                 step = Step(*plan.step(tensors))
         except ReplayError:
-            restore_rng_state(before, self._training.device)
+            restore_rng_state(before, training.device)
             raise
-        self._training.steps_taken[self.name] += 1
+        if looks and not training.healthy:
+            training.healthy.fill_(True)
+            restore_rng_state(before, training.device)
+            self.take_back()
+            plan.missed()
+            return self.pyro.update(args, kwargs)
+        plan.fitted()
+        training.steps_taken[self.name] += 1
         return step
 
     def _rehearsal(self, plan: Plan, tensors: list[Tensor], before: dict[str, Tensor]) -> Outcome | None:
@@ -589,6 +616,6 @@ class CompiledEngine(GraphEngine):
             for tensor, old in zip(changing, before, strict=True):
                 tensor.copy_(torch.where(healthy, tensor, old))
             training.healthy.copy_(healthy)
-            values.whole = True
+            values.moved = [*gradients, *states, training.healthy]
             results["gradients"] = {}  # as outputs they cost several per cent; the check sees what they move
             return results | {"loss": torch.where(healthy, results["loss"], math.nan)}

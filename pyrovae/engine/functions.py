@@ -16,7 +16,8 @@ from torch import Tensor
 from pyrovae.engine.capture import Capture, capture, untouched
 from pyrovae.engine.compat import TreeSpec, settings_around, storage_of, tree_flatten, tree_unflatten
 from pyrovae.engine.compilation import Replay, compiled, tf32
-from pyrovae.engine.guards import Layouts, Placement, Watch
+from pyrovae.engine.guards import Watch
+from pyrovae.engine.layouts import Layouts, Placement
 from pyrovae.engine.observation import Observation, observing
 from pyrovae.engine.optimizers import UncapturableError
 from pyrovae.engine.programs import UntraceableError
@@ -28,6 +29,10 @@ MAX_GRAPHS = 8
 MAX_RETRACES = 16
 STEPS_A_RETRACE = 100
 """Beyond `MAX_RETRACES`, a graph may be made anew once it has been used so often."""
+MISSES = 10
+"""Steps of another branch than the traced one that are Pyro's in any case."""
+MISSES_IN_A_ROW = 3
+"""After so many, the branch that is taken now is traced."""
 
 _TENSOR = object()
 _PLAIN = (type(None), bool, int, str, bytes, torch.dtype, torch.device, torch.Size)
@@ -52,10 +57,13 @@ class Plan:
         watch: What of Python the graph took for granted.
         stale: More that it took for granted: functions that say whether it has changed.
         met: Parameters of the parameter sites that the trace has met.
-        whole: Whether the graph updates the parameters too.
+        moved: Parameters and the optimizer's state, if the graph updates them; where a condition fails it leaves them.
         sites: Names of the log-probabilities among the results.
         weighted: Names of the sites whose weighted log-probabilities are one vector among the results.
+        guessed: Whether the graph holds for the branches alone that the programs took when it was made.
         uses: How often it was called.
+        misses: How often the programs would have taken another branch.
+        missed_last: How often in the last uses, without one in between that fitted.
     """
 
     captured: Capture
@@ -64,17 +72,48 @@ class Plan:
     watch: Watch
     stale: list[Callable[[], bool]]
     met: list[Tensor]
-    whole: bool
+    moved: Sequence[Tensor]
     sites: Sequence[str]
     weighted: Sequence[str]
+    guessed: bool
     uses: int = 0
+    misses: int = 0
+    missed_last: int = 0
 
     def __post_init__(self) -> None:
         self._written = frozenset(map(storage_of, self.captured.changed))
+        moved = set(map(id, self.moved))
+        self._written_by_programs = [tensor for tensor in self.captured.changed if id(tensor) not in moved]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the graph updates the parameters too."""
+        return bool(self.moved)
+
+    def copies(self) -> list[tuple[Tensor, Tensor]]:
+        """What the programs themselves change, such as running means, each with a copy of its value now."""
+        return [(tensor, tensor.detach().clone()) for tensor in self._written_by_programs]
 
     def changed(self) -> bool:
         """Whether the graph is no longer what the function would do."""
-        return self.watch.changed() or any(changed() for changed in self.stale)
+        return self.watch.changed() or any(changed() for changed in self.stale) or self.missed_last >= MISSES_IN_A_ROW
+
+    def fitted(self) -> None:
+        """Note that a step was the graph's."""
+        self.missed_last = 0
+
+    def missed(self) -> None:
+        """Note that Pyro had to take the step.
+
+        Raises:
+            UntraceableError: If that is the rule rather than the exception; nothing has been done for this step yet.
+        """
+        self.misses += 1
+        self.missed_last += self.guessed
+        if self.guessed and self.misses > max(MISSES, self.uses / 2):
+            raise UntraceableError(
+                "a branch of the programs depends on tensors, and another one is taken at more than half of the steps"
+            )
 
     def run(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """Run on the tensor arguments; the results are flat, in the order of `structure`.
@@ -170,6 +209,7 @@ class Graphs:
         stale: Called before a graph is made; returns functions that say whether something else has changed.
         slots: Called when Python has run; returns further places that are watched, such as entries of Pyro's parameter
             store: a dictionary, a key, and a name for messages.
+        may_guess: Whether the caller looks at the conditions among the results, and lets Pyro take other branches.
         tf32: Whether matrix products may use TF32 on the GPU.
     """
 
@@ -181,9 +221,11 @@ class Graphs:
         *,
         stale: Callable[[], list[Callable[[], bool]]] = list,
         slots: Callable[[], list[tuple[Any, str, str]]] = list,
+        may_guess: bool = False,
         tf32: bool = False,
     ) -> None:
         self._function, self.engine, self._roots = function, engine, roots
+        self._may_guess = may_guess
         self._stale, self._slots, self._tf32 = stale, slots, tf32
         self._trusted: set[int] | None = None
         self._before: dict[str, tuple[int, int]] = {}
@@ -277,10 +319,12 @@ class Graphs:
     def _start_again(self, entry: Entry) -> None:
         """Forget a graph, because what was traced has changed."""
         uses = entry.plan.uses if entry.plan is not None else 0
+        branches = entry.plan is not None and entry.plan.missed_last >= MISSES_IN_A_ROW
         entry.retraces += 1
         if entry.retraces > MAX_RETRACES and uses < STEPS_A_RETRACE:
             entry.retraces -= 1
             changes = entry.watch.changes() if entry.watch is not None else []
+            changes += ["the branch that is taken"] if branches else []
             raise TooManyGraphsError(
                 f"what the programs use changed more than {MAX_RETRACES} times since the start "
                 f"({_listed(changes) or 'options of the optimizer'}); pass numbers "
@@ -302,7 +346,7 @@ class Graphs:
     def _make(self, entry: Entry, tensors: list[Tensor]) -> Plan:
         assert entry.watch is not None
         results: list[TreeSpec] = []
-        values = TracedValues()
+        values = TracedValues(self._may_guess)
 
         def flat(*given: Tensor) -> list[Tensor]:
             supply = iter(given)
@@ -314,10 +358,9 @@ class Graphs:
                 # What TraceGraph_ELBO tracks is wrapped, and a tracer would take a wrapper for a constant.
                 return [torch.as_tensor(detach_provenance(value)) for value in found]
 
-        settings = settings_around()
         with self.switched():
             try:
-                stale = [lambda: settings_around() != settings, *self._stale()]
+                stale = self._stale()
                 captured = capture(flat, tensors)
             except (UncapturableError, UntraceableError):
                 raise
@@ -339,9 +382,12 @@ class Graphs:
                 if all(t.is_cuda for t in (*tensors, *captured.lifted)):
                     call = Replay(call, captured, tensors)
                     stale.append(Placement(captured.lifted).changed)
+        settings = settings_around()  # after the compiler, which imports modules that register classes
+        stale.append(lambda: settings_around() != settings)
         return Plan(
-            captured, call, results[0], entry.watch, stale, values.met, values.whole, values.sites, values.weighted
-        )
+            captured, call, results[0], entry.watch, stale, values.met, values.moved, values.sites, values.weighted,
+            values.guessed,
+        )  # fmt: skip
 
     def progress(self) -> dict[str, tuple[int, int]]:
         """How far each signature has come, for a run that is resumed: runs as Python, and uses of its graph."""

@@ -20,6 +20,8 @@ import pyro
 import torch
 import typing_extensions
 
+from pyrovae.engine.compat import import_code
+
 _STANDARD = (sysconfig.get_paths()["stdlib"], "<frozen")
 _PACKAGES = (sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"])
 _TRUSTED = (
@@ -47,6 +49,7 @@ _SEEDING = frozenset(
     inspect.unwrap(function).__code__
     for function in (torch.random.manual_seed, torch.random.seed, torch.random.set_rng_state, pyro.util.set_rng_seed)
 )
+_IMPORT = import_code()
 _ANY_ATTRIBUTE = frozenset({"vars", "__dict__", "globals", "locals", "__getattribute__"})
 
 
@@ -108,6 +111,7 @@ class observing:  # noqa: N801 (a context manager)
 
     def __init__(self) -> None:
         self.found = Observation()
+        self._importing = 0
         self._codes: dict[CodeType, dict[str, Any]] = {}
         self._impure: dict[str, None] = {}
 
@@ -129,6 +133,10 @@ class observing:  # noqa: N801 (a context manager)
         self.found.close(self._codes)
 
     def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
+        if frame.f_code is _IMPORT:
+            self._importing += {"call": 1, "return": -1}.get(event, 0)
+        if self._importing:  # what a module does when it is made is done once, by this run alone
+            return
         if event == "call":
             self._codes.setdefault(frame.f_code, frame.f_globals)
             self.found.calls += 1

@@ -177,7 +177,9 @@ class SVI:
         if math.isfinite(float(result.loss)):
             return _as_returned(result)
         restore_rng_state(before, self._training.device)
-        if not unread and self._engine(self.engine).name != "pyro":
+        engine = self._engine(self.engine)
+        if not unread and isinstance(engine, GraphEngine):
+            engine.take_back()
             # Pyro takes the step: it says in its own words what is not valid, or finds that it was rounding.
             self._training.healthy.fill_(True)
             result = self._pyro.update(args, kwargs)

@@ -52,6 +52,17 @@ _DYNAMIC, _READS, _RANDOM = (
 )
 
 
+_ITEM = torch.ops.aten._local_scalar_dense.default
+_CONDITIONS: dict[Any, Callable[..., Tensor]] = {
+    _ITEM: lambda value: value.reshape(()),
+    torch.ops.aten.equal.default: lambda a, b: (
+        (a == b).all() if a.shape == b.shape else torch.zeros((), dtype=torch.bool)
+    ),
+    torch.ops.aten.allclose.default: lambda *args, **kwargs: torch.isclose(*args, **kwargs).all(),
+}
+"""Operators whose result is true or false, as tensors."""
+
+
 class ValueReadError(Exception):
     """Python asked for a value that differs from call to call.
 
@@ -79,25 +90,31 @@ class ValueReadError(Exception):
 class TracedValues(TorchFunctionMode):
     """Inside a trace, values may be read where the graph can hold for them; validation becomes part of the graph.
 
-    A tensor made of constants is the same at every call. A small one from outside is watched from then on. Everything
-    else that asks for a value raises `ValueReadError`. Where distributions check their arguments, the answer is yes,
-    and the condition is kept.
+    A tensor made of constants is the same at every call. A small one from outside is watched from then on. Where
+    distributions check their arguments, the answer is yes, and the condition is kept. Other code that asks whether
+    something is true is told what is true now, and that it stays so becomes a condition too: the graph holds for this
+    branch. Everything else that asks for a value raises `ValueReadError`.
+
+    Args:
+        may_guess: Whether the caller looks at the conditions at every call, and takes other branches by itself.
 
     Attributes:
         read: The tensors from outside whose values were read, each with a copy.
-        valid: Conditions, tensors of booleans, that distributions put to their arguments and values.
+        valid: Conditions under which the graph holds, tensors of booleans.
+        guessed: Whether any is a branch of the program's.
         met: Parameters of the parameter sites that the trace has met.
-        whole: Whether the trace updates the parameters too.
+        moved: What the trace updates itself, if the update is part of it: parameters and the optimizer's state.
         sites: Names of the log-probabilities that the trace returns.
         weighted: Names of the sites whose weighted log-probabilities it returns.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, may_guess: bool = False) -> None:
         super().__init__()
+        self.may_guess, self.guessed = may_guess, False
         self.read: list[tuple[Tensor, Tensor]] = []
         self.valid: list[Tensor] = []
         self.met: list[Tensor] = []
-        self.whole = False
+        self.moved: list[Tensor] = []
         self.sites: list[str] = []
         self.weighted: list[str] = []
         self._operators = _Operators(self)
@@ -120,6 +137,8 @@ class TracedValues(TorchFunctionMode):
             if expected is not None:
                 self.valid.append(args[0] if expected else args[0].logical_not())
                 return expected
+            if args[0].dtype != torch.bool and args[0].numel() == 1:
+                args = (args[0] != 0,)
         if func is Tensor.__deepcopy__:
             return args[0].detach().clone()
         if func in _FACTORIES and args and isinstance(args[0], (list, tuple)):
@@ -144,8 +163,25 @@ class TracedValues(TorchFunctionMode):
                     with untraced():
                         self.read.append((source, source.detach().clone()))
 
+    def guess(self, operator: Any, args: tuple, kwargs: dict[str, Any]) -> bool:
+        """Answer a question by what is true now, and make it a condition.
+
+        Raises:
+            ValueReadError: If the answer is no truth value, or nobody would look at the condition.
+        """
+        condition = _CONDITIONS.get(operator)
+        if not self.may_guess or condition is None or (operator is _ITEM and args[0].dtype != torch.bool):
+            raise ValueReadError(_asking_library())
+        with untraced():
+            answer = bool(operator(*args, **kwargs))
+        holds = condition(*args, **kwargs)
+        self.valid.append(holds if answer else holds.logical_not())
+        self.guessed = True
+        return answer
+
     def all_valid(self) -> Tensor | None:
-        """Whether all conditions hold, a boolean (); None if there are none."""
+        """Whether all conditions hold, a boolean (); None if there are none. No branch can be guessed after this."""
+        self.may_guess = False
         conditions = [condition.all() for condition in self.valid]
         return torch.stack(conditions).all() if conditions else None
 
@@ -161,7 +197,10 @@ class _Operators(TorchDispatchMode):
         if _READS in func.tags:
             if asking_code() in NAN_WARNINGS:  # a loss that is not finite is found by its value
                 return False
-            self._values.allow((args, kwargs))
+            try:
+                self._values.allow((args, kwargs))
+            except ValueReadError:
+                return self._values.guess(func, args, kwargs or {})
             with untraced():
                 return func(*args, **(kwargs or {}))
         if _DYNAMIC in func.tags and _makes_a_shape(func, args, kwargs or {}):

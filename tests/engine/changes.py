@@ -2006,6 +2006,104 @@ def identity_read_inside():
     return reading(lambda: table_.get(id(where[0]), 5.0), lambda: where.__setitem__(0, torch.ones(())))
 
 
+# ---- branches that depend on tensors: the graph holds for one, and other steps are Pyro's
+
+branches = functools.partial(case, "branches")
+
+
+def branching(weight, change_of_data=lambda x: -x, **rest):
+    """A prior whose weight is chosen by the data; the data is another at step 2, and from CHANGE on."""
+
+    def args(i):
+        return (change_of_data(data()) if i >= CHANGE or i == 2 else data(),)
+
+    return Program(lambda x: weighted(weight(x), x), args=args, **rest)
+
+
+def halvings(x):
+    count = 0
+    while x.abs().max() > 0.3:
+        x, count = x / 2, count + 1
+    return 1.0 + count
+
+
+def asserted(x):
+    assert (x < 10).all()
+    return 1.0
+
+
+table(
+    "branches",
+    {
+        "if of an argument": (lambda x: 1.0 if x.sum() > 0 else 5.0,),
+        "conditional expression of a float": (lambda x: 1.0 if (x.sum() + x.sum().abs()) else 5.0,),
+        "while of an argument": (halvings, lambda x: 3 * x),
+        "and of two": (lambda x: 1.0 if x.sum() > 0 and x[0] < 0 else 5.0,),
+        "not": (lambda x: 1.0 if not (x.sum() > 0) else 5.0,),
+        "item of a boolean": (lambda x: 1.0 + (x.sum() > 0).item(),),
+        "equal": (lambda x: 5.0 if torch.equal(x, data()) else 1.0,),
+        "equal of other shapes": (lambda x: 5.0 if torch.equal(x[1:], x) else 1.0, lambda x: 2 * x),
+        "allclose": (lambda x: 5.0 if torch.allclose(x, data()) else 1.0,),
+        "assertion that holds": (asserted,),
+        "choice of a tensor": (lambda x: max(x.mean(), x.std()),),
+        "sorted by Python": (lambda x: 1.0 + sorted([x[0] ** 2, x[1] ** 2, x[-1] ** 2])[1],),
+        "in a tuple": (lambda x: 5.0 if x[0] in (x[1], x[2]) else 1.0, torch.zeros_like),
+    },
+    branching,
+)
+
+
+@branches()
+def assertion_that_fails_later():
+    return Program(lambda x: weighted(asserted(x), x), args=lambda i: (data() * (1 if i < CHANGE else 20),))
+
+
+@branches()
+def branch_with_running_mean():
+    torch.manual_seed(0)
+    net = batch_norm()
+
+    def guide(x):
+        pyro.module("net", net)
+        loc = net(x[:, None]).squeeze(-1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 0.5 if x.sum() > 0 else 1.5))
+
+    program = branching(lambda x: 1.0, state=lambda: dict(net.state_dict()))
+    program.guide = guide
+    return program
+
+
+@branches()
+def branch_on_a_draw_of_the_guide():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(pyro.param("a", torch.tensor(0.5)) * x, 1.0))
+        pyro.sample("u", dist.Normal(pyro.param("u_loc", torch.tensor(0.0)), 1.0 if z.mean() > -0.5 else 2.0))
+
+    def model(x):
+        weighted(1.0, x)
+        pyro.sample("u", dist.Normal(0.0, 1.0))
+
+    program = branching(lambda x: 1.0)
+    program.model, program.guide = model, guide
+    return program
+
+
+@branches()
+def rejection_sampling():
+    def model(x):
+        weighted(1.0, x)
+        u = torch.rand(())
+        while u > 0.5:
+            u = torch.rand(())
+        pyro.factor("f", u.log())
+
+    program = branching(lambda x: 1.0)
+    program.model = model
+    return program
+
+
 # ---- sizes made from data
 
 sizes = functools.partial(case, "sizes from data")

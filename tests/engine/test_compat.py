@@ -4,6 +4,8 @@ When a new version breaks one, its test says which, and what has to be found ane
 """
 
 import ast
+import contextlib
+import sys
 import warnings
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.engine import compat
+from pyrovae.engine.observation import observing
 
 ENGINE = Path(compat.__file__).parent
 
@@ -236,3 +239,39 @@ def test_validation_asks_from_known_code(check):
     assert asked.codes
     assert all(compat.validates(code) is True for code in asked.codes)
     assert compat.validates(test_asking_code.__code__) is None
+
+
+def test_import_code_is_what_runs_a_new_module(tmp_path, monkeypatch):
+    """What a module does while it is made is no part of a run: a first import may execute a thousand functions."""
+    (tmp_path / "made_in_a_run.py").write_text("def once():\n    return 1\ndef twice():\n    return 2\nx = once()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def program():
+        import made_in_a_run
+
+        return made_in_a_run.twice()
+
+    try:
+        with observing() as found:
+            program()
+    finally:
+        sys.modules.pop("made_in_a_run", None)
+    assert [code.co_name for code in found.functions] == ["program", "twice"]
+
+
+def test_an_import_that_fails_does_not_end_the_record(tmp_path, monkeypatch):
+    (tmp_path / "fails_in_a_run.py").write_text("def once():\n    return 1\nonce()\nraise ValueError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def after():
+        return 3
+
+    def program():
+        with contextlib.suppress(ValueError):
+            import fails_in_a_run  # noqa: F401
+        return after()
+
+    with observing() as found:
+        program()
+    assert "after" in {code.co_name for code in found.functions}
+    assert "once" not in {code.co_name for code in found.functions}

@@ -1,11 +1,13 @@
 """Bad input: a clear message each time, and under `auto` a working run."""
 
+from types import SimpleNamespace
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
-from pyrovae.engine import SVI, CompilerError, UntraceableError, compile_function
+from pyrovae.engine import SVI, CompilerError, UntraceableError, compile_function, guards
 
 
 def sgd(parameters, lr=1e-3):
@@ -45,23 +47,23 @@ def test_grey_pixels_under_bernoulli_name_the_site(make_pair, images):
         svi.step(images * 0.5)
 
 
-def branching(x):
+def reading(x):
     z = pyro.sample("z", dist.Normal(0.0, 1.0))
-    loc = z if z > 0 else -z
+    loc = float(z.detach().abs())
     with pyro.plate("data", len(x)):
         pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
 
 
-def branching_guide(x):
+def reading_guide(x):
     pyro.sample("z", dist.Normal(pyro.param("loc", torch.zeros(())), 1.0))
 
 
-def test_control_flow_on_data_is_named_and_runs_on_pyro():
+def test_a_value_that_is_read_is_named_and_runs_on_pyro():
     x = torch.ones(5)
-    named = SVI(branching, branching_guide, sgd, engine="graph")
+    named = SVI(reading, reading_guide, sgd, engine="graph")
     with pytest.raises(UntraceableError, match=r"the model reads a tensor's value .* after site 'z'"):
         steps(named, x)
-    auto = SVI(branching, branching_guide, sgd, tiers={"graph": 1})
+    auto = SVI(reading, reading_guide, sgd, tiers={"graph": 1})
     assert torch.isfinite(torch.tensor([auto.step(x) for _ in range(5)])).all()
     assert auto.engine == "pyro"
     assert "after site 'z'" in auto.description
@@ -193,3 +195,18 @@ def test_optimizer_factory_is_asked_for_at_the_first_step(make_pair, images):
     svi.step(images)
     asked = {id(p) for group in svi.optimizer.param_groups for p in group["params"]}
     assert asked == {id(p) for p in pair.parameters()}
+
+
+def test_a_program_that_reaches_too_much_is_refused(monkeypatch):
+    monkeypatch.setattr(guards, "LARGEST_REACH", 500)
+    things = [SimpleNamespace(value=float(i)) for i in range(1000)]
+
+    def model():
+        pyro.sample("z", dist.Normal(things[0].value, 1.0))
+
+    def guide():
+        pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
+
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), engine="graph")
+    with pytest.raises(UntraceableError, match="reach more than 500 objects"):
+        [svi.step() for _ in range(3)]

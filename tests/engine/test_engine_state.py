@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from pyrovae.engine import SVI, compile_function
 from pyrovae.engine.capture import capture
 from pyrovae.engine.engines import CompiledEngine, Training
-from pyrovae.engine.guards import Placement
+from pyrovae.engine.layouts import Placement
 from pyrovae.engine.optimizers import TorchUpdater
 from pyrovae.engine.programs import Objective
 from pyrovae.engine.values import TracedValues

@@ -1,0 +1,346 @@
+"""What Python objects held at one time, in forms that are quick to compare with what they hold now."""
+
+from __future__ import annotations
+
+import contextvars
+import datetime
+import decimal
+import itertools
+import operator
+import pickle
+import re
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions.constraints import Constraint
+
+MISSING = object()
+"""Stands for an attribute, item or cell that does not exist."""
+
+MAPPINGS = (dict, types.MappingProxyType)
+_EXACT_ATOMS = frozenset({
+    type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented), re.Pattern,
+    datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, types.CodeType, operator.itemgetter,
+    operator.methodcaller,
+})  # fmt: skip
+_ATOMS = (torch.dtype, torch.device, torch.layout, torch.memory_format, Constraint, np.generic, np.dtype)
+
+
+def is_atom(value: Any) -> bool:
+    """Whether a value has no parts that could change."""
+    return type(value) in _EXACT_ATOMS or isinstance(value, _ATOMS)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two objects are the same, or equal and of a kind that cannot change."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float):
+        return one.hex() == other.hex()  # NaN equals NaN, and -0.0 is not 0.0
+    if isinstance(one, np.generic):
+        return one.tobytes() == other.tobytes()
+    if isinstance(one, types.MethodType):
+        return one.__self__ is other.__self__ and one.__func__ is other.__func__
+    return is_atom(one) and not isinstance(one, Constraint) and bool(one == other)
+
+
+def cell_contents(cell: types.CellType, _: None = None) -> Any:
+    """What a closure's cell holds; `MISSING` until the enclosing function has assigned to it."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+class Record(ABC):
+    """What many places or objects held."""
+
+    @abstractmethod
+    def unchanged(self) -> bool:
+        """Whether all hold the very same; quick, and False where equal values would have to be compared."""
+
+    @abstractmethod
+    def changes(self) -> Iterator[str]:
+        """What holds something else, by name; equal numbers and strings are taken for the same."""
+
+
+class Places(Record):
+    """Places that hold an object.
+
+    Args:
+        read: What a place holds, given its holder and key.
+    """
+
+    def __init__(self, read: Callable[[Any, Any], Any]) -> None:
+        self._read = read
+        self._holders: list[Any] = []
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self._names: list[str] = []
+
+    def add(self, holder: Any, key: Any, value: Any, name: str) -> None:
+        """Note that `holder` has `value` at `key`."""
+        self._holders.append(holder)
+        self._keys.append(key)
+        self._values.append(value)
+        self._names.append(name)
+
+    def keys_of(self, holder: Any) -> set[Any]:
+        """The keys noted of one holder."""
+        return {key for other, key in zip(self._holders, self._keys, strict=True) if other is holder}
+
+    def unchanged(self) -> bool:
+        """Whether every place holds the very same object."""
+        try:
+            return all(map(operator.is_, map(self._read, self._holders, self._keys), self._values))
+        except (KeyError, IndexError, AttributeError, ValueError):
+            return False
+
+    def changes(self) -> Iterator[str]:
+        """The places that hold something else; what is equal is noted in its new form."""
+        for index, (holder, key, value) in enumerate(zip(self._holders, self._keys, self._values, strict=True)):
+            try:
+                now = self._read(holder, key)
+            except (KeyError, IndexError, AttributeError, ValueError):
+                now = MISSING
+            if now is not value:
+                if same(now, value):
+                    self._values[index] = now
+                else:
+                    yield self._names[index]
+
+
+class Sizes(Record):
+    """Lengths of tables, where a new entry may hide another.
+
+    Args:
+        known: The entries that are noted by themselves.
+    """
+
+    def __init__(self, known: Places) -> None:
+        self._known = known
+        self._tables: list[Any] = []
+        self._sizes: list[int] = []
+        self._relevant: list[frozenset[str] | None] = []
+        self._names: list[str] = []
+
+    def add(self, table: Any, relevant: Iterable[str] | None, name: str) -> None:
+        """Note a length; a new entry matters if it is among `relevant`, or always for None."""
+        self._tables.append(table)
+        self._sizes.append(len(table))
+        self._relevant.append(None if relevant is None else frozenset(relevant))
+        self._names.append(name)
+
+    def unchanged(self) -> bool:
+        """Whether all lengths are the same."""
+        return list(map(len, self._tables)) == self._sizes
+
+    def changes(self) -> Iterator[str]:
+        """Tables with an entry more or less that matters."""
+        for index, (table, size) in enumerate(zip(self._tables, self._sizes, strict=True)):
+            if len(table) == size:
+                continue
+            relevant = self._relevant[index]
+            if relevant is None or not relevant.isdisjoint(table.keys() - self._known.keys_of(table)):
+                yield self._names[index]
+            else:
+                self._sizes[index] = len(table)
+
+
+class Empty(Record):
+    """Tables that had no entry."""
+
+    def __init__(self) -> None:
+        self._tables: list[Any] = []
+        self._names: list[str] = []
+
+    def add(self, table: Any, name: str) -> None:
+        """Note an empty table."""
+        self._tables.append(table)
+        self._names.append(name)
+
+    def unchanged(self) -> bool:
+        """Whether all are empty."""
+        return not any(self._tables)
+
+    def changes(self) -> Iterator[str]:
+        """Those that have an entry."""
+        return itertools.compress(self._names, self._tables)
+
+
+class Absent(Record):
+    """Names that a table did not have."""
+
+    def __init__(self) -> None:
+        self._tables: list[Any] = []
+        self._names: list[str] = []
+
+    def add(self, table: Any, name: str) -> None:
+        """Note that a table lacks a name."""
+        self._tables.append(table)
+        self._names.append(name)
+
+    def unchanged(self) -> bool:
+        """Whether all are still absent."""
+        return not any(map(operator.contains, self._tables, self._names))
+
+    def changes(self) -> Iterator[str]:
+        """Those that have appeared."""
+        return itertools.compress(self._names, map(operator.contains, self._tables, self._names))
+
+
+class Contents(Record):
+    """Items of lists and dictionaries, in their order."""
+
+    def __init__(self) -> None:
+        self._containers: list[tuple[Any, list[Any], str]] = []
+
+    def add(self, container: Any, name: str) -> None:
+        """Note all items of a container; of a mapping, its keys and then its values."""
+        self._containers.append((container, list(itertools.chain(*_parts(container))), name))
+
+    def unchanged(self) -> bool:
+        """Whether all containers have the very same items."""
+        return all(
+            sum(map(len, parts := _parts(container))) == len(items)
+            and all(map(operator.is_, itertools.chain(*parts), items))
+            for container, items, _ in self._containers
+        )
+
+    def changes(self) -> Iterator[str]:
+        """Containers with other items."""
+        for container, items, name in self._containers:
+            now = list(itertools.chain(*_parts(container)))
+            if len(now) != len(items) or not all(map(same, now, items)):
+                yield name
+
+
+def _parts(container: Any) -> tuple[Any, ...]:
+    return (container, container.values()) if isinstance(container, MAPPINGS) else (container,)
+
+
+class Copies(Record):
+    """Objects that are compared with a copy of their contents."""
+
+    def __init__(self) -> None:
+        self._copies: list[tuple[Any, Any, str]] = []
+
+    def add(self, value: Any, copy: Any, name: str) -> None:
+        """Note what an object contains."""
+        self._copies.append((value, copy, name))
+
+    def unchanged(self) -> bool:
+        """Whether all contain the same."""
+        return not self._copies or all(_as_copied(value, copy) for value, copy, _ in self._copies)
+
+    def changes(self) -> Iterator[str]:
+        """Those that contain something else."""
+        return (name for value, copy, name in self._copies if not _as_copied(value, copy))
+
+
+class Types(Record):
+    """Classes of objects, which Python lets a program replace."""
+
+    def __init__(self) -> None:
+        self._objects: list[Any] = []
+        self._types: list[type] = []
+
+    def add(self, value: Any) -> None:
+        """Note the class of an object."""
+        self._objects.append(value)
+        self._types.append(type(value))
+
+    def unchanged(self) -> bool:
+        """Whether all objects have the same class."""
+        return list(map(type, self._objects)) == self._types
+
+    def changes(self) -> Iterator[str]:
+        """Objects of another class."""
+        pairs = zip(self._objects, self._types, strict=True)
+        return (f"the class of {type(value).__name__}" for value, kind in pairs if type(value) is not kind)
+
+
+class Generators:
+    """States of random number generators that belong to the program."""
+
+    def __init__(self) -> None:
+        self._states: list[tuple[Any, Any, str]] = []
+
+    def add(self, generator: Any, name: str) -> None:
+        """Note a state."""
+        self._states.append((generator, _state(generator), name))
+
+    def moved(self) -> list[str]:
+        """Generators in another state."""
+        return [name for generator, state, name in self._states if not _as_copied(_state(generator), state)]
+
+
+@dataclass(frozen=True)
+class Pickled:
+    """The state of an object as its own code writes it down."""
+
+    state: bytes
+
+
+class ContextValue:
+    """The value of a context variable, as an attribute."""
+
+    def __init__(self, variable: contextvars.ContextVar) -> None:
+        self._variable = variable
+
+    @property
+    def value(self) -> Any:
+        """What the variable holds now, or None."""
+        return self._variable.get(None)
+
+
+class CacheMisses:
+    """How often a function with a cache had to compute, as an attribute."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    @property
+    def value(self) -> int:
+        """The number of misses so far."""
+        return self._function.cache_info().misses
+
+
+def _as_copied(value: Any, copy: Any) -> bool:
+    if isinstance(copy, np.ndarray):
+        return value.dtype == copy.dtype and value.shape == copy.shape and value.tobytes() == copy.tobytes()
+    if isinstance(value, np.ndarray):
+        return same(_nested_tuple(value.tolist()), _nested_tuple(copy))
+    if isinstance(copy, Tensor):
+        return torch.equal(value, copy)
+    if isinstance(copy, Pickled):
+        return pickle.dumps(value) == copy.state
+    if isinstance(copy, bytes):
+        return bytes(value) == copy
+    if isinstance(copy, str):
+        return repr(value) == copy
+    return bool(value == copy)
+
+
+def _nested_tuple(value: Any) -> Any:
+    return tuple(map(_nested_tuple, value)) if isinstance(value, list) else value
+
+
+def _state(generator: Any) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if hasattr(generator, "getstate"):
+        return generator.getstate()
+    if hasattr(generator, "get_state"):
+        return repr(generator.get_state())
+    return repr(getattr(generator, "bit_generator", generator).state)
