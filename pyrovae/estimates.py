@@ -1,9 +1,11 @@
-"""One type for a number and its errors, and one for such a number of each image."""
+"""A number with its errors, arrays of such numbers, and a number for each image."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +56,14 @@ class Estimate:
         """Whether any of its errors is."""
         return not (math.isnan(self.sampling) and math.isnan(self.monte_carlo))
 
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(
+            self.value + other.value,
+            _hypot(self.sampling, other.sampling),
+            _hypot(self.monte_carlo, other.monte_carlo),
+            self.unit,
+        )
+
     def __sub__(self, other: Estimate) -> Estimate:
         return Estimate(
             self.value - other.value,
@@ -62,8 +72,9 @@ class Estimate:
             self.unit,
         )
 
-    def __truediv__(self, other: Estimate) -> Estimate:
+    def __truediv__(self, other: Estimate | float) -> Estimate:
         """The ratio, its errors to first order."""
+        other = other if isinstance(other, Estimate) else Estimate(other)
         ratio = self.value / other.value
         sampling, monte_carlo = (
             _hypot(one, ratio * another) / abs(other.value)
@@ -88,6 +99,58 @@ class Estimate:
     def percent(self) -> str:
         """The number as a percentage."""
         return f"{Estimate(100 * self.value, 100 * self.sampling, 100 * self.monte_carlo)} %"
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Numbers of one kind, each with its sampling error.
+
+    Attributes:
+        value: The numbers, an array of any shape.
+        sampling: Standard error of each, as in `Estimate`, of the same shape; NaN where it is not known.
+    """
+
+    value: np.ndarray
+    sampling: np.ndarray
+
+    @classmethod
+    def mean_of(cls, values: np.ndarray, axis: int) -> Estimates:
+        """Means over an axis of independent values."""
+        return cls(values.mean(axis), values.std(axis, ddof=1) / np.sqrt(values.shape[axis]))
+
+    @classmethod
+    def stack(cls, estimates: Sequence[Estimate]) -> Estimates:
+        """Single estimates as one array."""
+        return cls(np.array([e.value for e in estimates]), np.array([e.sampling for e in estimates]))
+
+    def at(self, *index: int) -> Estimate:
+        """One of the numbers."""
+        return Estimate(float(self.value[index]), float(self.sampling[index]))
+
+    def __getitem__(self, index: int | slice) -> Estimates:
+        return Estimates(self.value[index], self.sampling[index])
+
+    def __truediv__(self, scale: np.ndarray) -> Estimates:
+        return Estimates(self.value / scale, self.sampling / scale)
+
+
+def for_json(result: Any) -> dict[str, Any]:
+    """The fields of a result under their names, for JSON.
+
+    Arrays become lists. A number with an error becomes two entries, `name` and `name_error` (its sampling error).
+
+    Args:
+        result: A dataclass of numbers, arrays, text and estimates.
+    """
+    found: dict[str, Any] = {}
+    for field in fields(result):
+        value = getattr(result, field.name)
+        if isinstance(value, Estimate | Estimates):
+            found[field.name] = np.asarray(value.value).tolist()
+            found[f"{field.name}_error"] = np.asarray(value.sampling).tolist()
+        else:
+            found[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,11 @@
 """Add an attribute's vector to codes: a row of pictures for each image, and how far it moves what."""
 
 import json
-from dataclasses import asdict
 
-import numpy as np
 from jsonargparse import Namespace
 
 from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
 from pyrovae.latent import attribute_effect, attribute_vector, encode, find_attribute, move_along
 from pyrovae.plots import new_figure, plot_effect, plot_moved, save_figure
@@ -61,6 +60,6 @@ def main(description: str | None = None) -> None:
     figure, axes = new_figure(11, 4, columns=2)
     plot_effect(moved, axes)
     save_figure(figure, output.with_stem(f"{output.stem}-effect"))
-    numbers = {"vector": asdict(vector), "effect": asdict(moved)}
-    replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1, default=np.ndarray.tolist) + "\n")
+    numbers = {"vector": for_json(vector), "effect": for_json(moved)}
+    replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
     print(f"{output}\n{output.with_stem(f'{output.stem}-effect')}\n{output.with_suffix('.json')}")

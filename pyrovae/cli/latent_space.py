@@ -1,13 +1,12 @@
 """Estimate a Gaussian for each class in a run's latent space, and draw ellipses of equal probability."""
 
 import json
-from dataclasses import asdict
 from typing import Literal
 
-import numpy as np
 from jsonargparse import Namespace
 
 from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
 from pyrovae.latent import MASSES, agreement, class_ellipses, class_gaussians, compare_classes, ellipse, encode
 from pyrovae.latent.codes import prior_moments
@@ -62,11 +61,11 @@ def main(description: str | None = None) -> None:
 
     print(coverage_table(ellipses, seen, names))
     print(comparison)
-    numbers = {name: np.asarray(value).tolist() for name, value in asdict(comparison).items()}
+    numbers = for_json(comparison)
     if options.against:
         pair = codes.halves() if options.against == "halves" else (codes, encode(run.model, run.split(options.against)))
         found = agreement(*(class_gaussians(part, **settings) for part in pair))
         print(f"{options.split} against {options.against}: {found}")
-        numbers["agreement"] = {name: np.asarray(value).tolist() for name, value in asdict(found).items()}
+        numbers["agreement"] = for_json(found)
     replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
     print(f"{output}\n{output.with_suffix('.json')}")

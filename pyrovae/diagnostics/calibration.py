@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.estimates import Estimates
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels, check_has_posterior
 from pyrovae.models import LatentVariableModel, labels_in_turn
 from pyrovae.runtime import frozen
@@ -59,9 +60,9 @@ class Calibration:
         """Whether every quantity does."""
         return bool(self.inside.all())
 
-    def coverage(self, mass: float) -> np.ndarray:
+    def coverage(self, mass: float) -> Estimates:
         """Share of true values inside the guide's central interval of a given mass, (quantities,)."""
-        return (np.abs(self._positions - 0.5) <= mass / 2).mean(0)
+        return Estimates.mean_of(np.abs(self._positions - 0.5) <= mass / 2, 0)
 
     @property
     def _positions(self) -> np.ndarray:
@@ -73,7 +74,7 @@ class Calibration:
         return [self._verdict(k) for k in range(len(self.quantities))]
 
     def _verdict(self, k: int) -> str:
-        name, covered = self.quantities[k], f"the central 90 % of q holds {100 * self.coverage(0.9)[k]:.1f} %"
+        name, covered = self.quantities[k], f"the central 90 % of q holds {self.coverage(0.9).at(k).percent}"
         if self.inside[k]:
             return f"{name}: calibrated, {covered}"
         places, n = self._positions[:, k], len(self.ranks)
@@ -100,7 +101,7 @@ class Calibration:
             "images": len(self.ranks),
             "shares": self.shares.tolist(),
             "inside": self.inside.tolist(),
-            "coverage": {str(mass): self.coverage(mass).tolist() for mass in (0.5, 0.9)},
+            "coverage": {str(mass): self.coverage(mass).value.tolist() for mass in (0.5, 0.9)},
             "verdicts": self.verdicts(),
         }
 

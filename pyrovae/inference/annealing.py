@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
+from pyrovae.estimates import Estimate, PerImage
 from pyrovae.inference.graphs import graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.target import other_codes
@@ -89,9 +90,10 @@ class BidirectionalBounds:
     upper: LikelihoodEstimate
 
     @property
-    def gap(self) -> float:
-        """Upper less lower bound: how far either may be from the truth on average, nats per image."""
-        return self.upper.mean - self.lower.mean
+    def gap(self) -> Estimate:
+        """Upper minus lower bound, nats per image: on average neither is farther from the truth."""
+        lower, upper = (PerImage(side.log_likelihood, side.error) for side in (self.lower, self.upper))
+        return (upper - lower).mean
 
     def __str__(self) -> str:
         return (

@@ -11,6 +11,7 @@ import torch
 
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
+from pyrovae.estimates import Estimate
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.models import LatentVariableModel
 
@@ -72,14 +73,14 @@ class ClassPosterior:
         return self.log_probabilities.argmax(1) == self.labels
 
     @property
-    def accuracy(self) -> float:
-        """Share of images of which it is."""
-        return float(self.correct.mean())
+    def accuracy(self) -> Estimate:
+        """Share of images for which it is."""
+        return Estimate.share(float(self.correct.mean()), len(self.labels))
 
     @property
-    def log_score(self) -> float:
-        """Mean of -log p(right class | x), in nats: what a calibrated forecast makes smallest."""
-        return float(-self.log_probabilities[np.arange(len(self.labels)), self.labels].mean())
+    def log_score(self) -> Estimate:
+        """Mean of -log p(right class | x), nats: a proper score, smallest for calibrated probabilities."""
+        return Estimate.mean_of(-self.log_probabilities[np.arange(len(self.labels)), self.labels], "nats")
 
     def reliability(self, bins: int = 10) -> Reliability:
         """Accuracy by confidence, in bins of equal width.
@@ -102,8 +103,10 @@ class ClassPosterior:
         return {
             "images": len(self.labels),
             "samples": self.samples,
-            "accuracy": self.accuracy,
-            "log_score": self.log_score,
+            "accuracy": self.accuracy.value,
+            "accuracy_error": self.accuracy.sampling,
+            "log_score": self.log_score.value,
+            "log_score_error": self.log_score.sampling,
             "expected_calibration_error": curve.expected_error,
             "confidence": curve.confidence.tolist(),
             "accuracy_by_confidence": curve.accuracy.tolist(),
@@ -111,13 +114,10 @@ class ClassPosterior:
         }
 
     def __str__(self) -> str:
-        n = len(self.labels)
-        error = np.sqrt(self.accuracy * (1 - self.accuracy) / n)
         bound = "ELBO" if self.samples == 1 else f"importance-weighted, k = {self.samples:,}"
         return (
-            f"p(y | x) names the class of {100 * self.accuracy:.2f} ± {100 * error:.2f} % of {n:,} images rightly; "
-            f"-log p(right class) {self.log_score:.3f} nats, calibration error {self.reliability().expected_error:.3f} "
-            f"({bound})"
+            f"p(y | x) classifies {self.accuracy.percent} of {len(self.labels):,} images correctly; "
+            f"-log p(right class) {self.log_score}, calibration error {self.reliability().expected_error:.3f} ({bound})"
         )
 
 

@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.data import Split, batches
-from pyrovae.estimates import mean_error
+from pyrovae.estimates import PerImage
 from pyrovae.inference.graphs import graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.pareto import SMALLEST_TAIL, pareto_shape, tail_size, threshold
@@ -92,8 +92,7 @@ def _estimate(parts: Sequence[_Weights], samples: int, stops: Sequence[int]) -> 
         bounds[-1],
         errors[-1],
         np.square(errors[-1]) / 2,
-        {k: float(row.mean()) for k, row in zip(stops, bounds, strict=True)},
-        {k: mean_error(row) for k, row in zip(stops, errors, strict=True)},
+        {k: PerImage(*rows).mean for k, *rows in zip(stops, bounds, errors, strict=True)},
         pareto_shape(tails.T, samples) if tail_size(samples) >= SMALLEST_TAIL else None,
         threshold(samples),
     )

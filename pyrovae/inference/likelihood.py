@@ -21,8 +21,7 @@ class LikelihoodEstimate:
         log_likelihood: log p(x) of each image, or the bound that estimates it, (images,).
         error: Standard error of each, or the quadrature's own error bound, (images,).
         bias: How far each lies below log p(x) on average, to first order in 1 / samples, (images,); 0 for quadrature.
-        sweep: Mean bound for numbers of samples up to the one used, by number; empty for other methods.
-        sweep_errors: Standard error of each.
+        sweep: Mean bound by number of samples, up to the one used; empty for other methods.
         pareto: Pareto shape k of the importance weights of each image, (images,), or None.
         pareto_threshold: Shape above which the estimate of an image is not to be trusted.
     """
@@ -31,8 +30,7 @@ class LikelihoodEstimate:
     log_likelihood: np.ndarray
     error: np.ndarray
     bias: np.ndarray
-    sweep: dict[int, float] = field(default_factory=dict)
-    sweep_errors: dict[int, float] = field(default_factory=dict)
+    sweep: dict[int, Estimate] = field(default_factory=dict)
     pareto: np.ndarray | None = None
     pareto_threshold: float = math.nan
 
@@ -74,8 +72,8 @@ class LikelihoodEstimate:
             "error": self.mean_error,
             "bias": self.mean_bias,
             "spread": self.estimate.sampling,
-            "sweep": self.sweep,
-            "sweep_errors": self.sweep_errors,
+            "sweep": {k: bound.value for k, bound in self.sweep.items()},
+            "sweep_errors": {k: bound.monte_carlo for k, bound in self.sweep.items()},
             "unit": "nats per image",
         }
         if self.pareto is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.data import Split, to_unit
+from pyrovae.estimates import Estimates
 from pyrovae.latent.codes import Codes, mean_codes
 from pyrovae.latent.morphology import ATTRIBUTES, UNITS, measure
 from pyrovae.latent.traversals import Traversal, traverse
@@ -78,15 +79,19 @@ def attribute_vector(
     groups = [group for group in groups if (has & group).any() and (lacks & group).any()]
     if not groups:
         raise ValueError(f"an attribute vector needs images with and without {name}, got {has.sum()} and {lacks.sum()}")
-    weights = np.array([((has | lacks) & group).sum() for group in groups], dtype=float)
-    weights /= weights.sum()
-    vector, variance = np.zeros(codes.latent_dim), np.zeros(codes.latent_dim)
-    for weight, group in zip(weights, groups, strict=True):
-        for sign, chosen in ((1, has & group), (-1, lacks & group)):
-            means = codes.means[chosen].astype(np.float64)
-            vector += sign * weight * means.mean(0)
-            variance += weight**2 * (means.var(0, ddof=1) / len(means) if len(means) > 1 else np.nan)
-    return AttributeVector(name, vector, np.sqrt(variance), int(has.sum()), int(lacks.sum()))
+    vector, errors = _difference(codes.means.astype(np.float64), [(has & group, lacks & group) for group in groups])
+    return AttributeVector(name, vector, errors, int(has.sum()), int(lacks.sum()))
+
+
+def _difference(means: np.ndarray, groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean with minus mean without, averaged over groups by their sizes, and its standard error: (latent_dim,) each."""
+    sizes = np.array([(has | lacks).sum() for has, lacks in groups], dtype=float)
+    vector, variance = np.zeros(means.shape[1]), np.zeros(means.shape[1])
+    for weight, (has, lacks) in zip(sizes / sizes.sum(), groups, strict=True):
+        for sign, some in ((1, means[has]), (-1, means[lacks])):
+            vector += sign * weight * some.mean(0)
+            variance += weight**2 * (some.var(0, ddof=1) / len(some) if len(some) > 1 else np.nan)
+    return vector, np.sqrt(variance)
 
 
 def extremes(values: np.ndarray, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -179,64 +184,56 @@ class AttributeEffect:
         images: Number of images.
         attributes: What was measured, (attributes,).
         changes: Mean change over the images, in each attribute's own unit, (attributes, alphas).
-        errors: Standard error of these means, (attributes, alphas).
         travelled: How far the pictures have moved along the vector as the encoder sees them, in units of the vector,
             (alphas,): mean over the images of (mean code at alpha - mean code at 0) · v / |v|². It is alpha where
             the encoder undoes the decoder, and says something of any attribute, measured or not.
-        travelled_errors: Standard error of these means, (alphas,).
         scales: Standard deviation of each attribute over the images at alpha = 0, (attributes,): the ruler by which
             changes of different attributes compare.
         kept: Share of pictures that the classifier gives the class it gave at alpha = 0, (alphas,); NaN without one.
-        kept_errors: Standard error of these shares, (alphas,).
     """
 
     name: str
     alphas: np.ndarray
     images: int
     attributes: tuple[str, ...]
-    changes: np.ndarray
-    errors: np.ndarray
-    travelled: np.ndarray
-    travelled_errors: np.ndarray
+    changes: Estimates
+    travelled: Estimates
     scales: np.ndarray
-    kept: np.ndarray
-    kept_errors: np.ndarray
+    kept: Estimates
 
     def __str__(self) -> str:
-        rows = list(zip(self.attributes, self.standardised, self.standardised_errors, strict=True))
+        rows = [(attribute, self.standardised[row]) for row, attribute in enumerate(self.attributes)]
         if self.name in self.attributes:
-            rows.insert(0, (f"{self.name}, {UNITS.get(self.name, 'units')}", *self.of(self.name)))
-        rows.append(("travelled", self.travelled, self.travelled_errors))
-        if not np.isnan(self.kept).any():
-            rows.append(("class kept", self.kept, self.kept_errors))
+            rows.insert(0, (f"{self.name}, {UNITS.get(self.name, 'units')}", self.of(self.name)))
+        rows.append(("travelled", self.travelled))
+        if not np.isnan(self.kept.value).any():
+            rows.append(("class kept", self.kept))
         lines = [
             f"z + alpha * {self.name}, {self.images:,} images; changes in standard deviations of each attribute",
             f"{'alpha':18}" + "".join(f"{alpha:>16g}" for alpha in self.alphas),
         ]
-        for name, means, errors in rows:
-            lines.append(f"{name:18}" + "".join(f"{m:8.3f} ± {e:5.3f}" for m, e in zip(means, errors, strict=True)))
+        for name, found in rows:
+            pairs = zip(found.value, found.sampling, strict=True)
+            lines.append(f"{name:18}" + "".join(f"{mean:8.3f} ± {error:5.3f}" for mean, error in pairs))
         return "\n".join(lines)
 
-    def of(self, attribute: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean change of one attribute and its standard error, each (alphas,).
+    def of(self, attribute: str) -> Estimates:
+        """Mean change of one attribute, (alphas,).
 
         Raises:
             ValueError: If it was not measured.
         """
         if attribute not in self.attributes:
             raise ValueError(f"{attribute} was not measured; there are {', '.join(self.attributes)}")
-        row = self.attributes.index(attribute)
-        return self.changes[row], self.errors[row]
+        return self.changes[self.attributes.index(attribute)]
 
     @property
-    def standardised(self) -> np.ndarray:
-        """Changes in standard deviations of each attribute over the images, (attributes, alphas)."""
+    def standardised(self) -> Estimates:
+        """Changes in standard deviations of each attribute over the images, (attributes, alphas).
+
+        The errors take the standard deviations as known.
+        """
         return self.changes / self.scales[:, None]
-
-    @property
-    def standardised_errors(self) -> np.ndarray:
-        """Standard errors of `standardised`, the standard deviations taken as known, (attributes, alphas)."""
-        return self.errors / self.scales[:, None]
 
 
 def attribute_effect(
@@ -272,32 +269,30 @@ def attribute_effect(
     flat = pictures.reshape(n * columns, *pictures.shape[2:])
     measured = {name: np.asarray(values, float).reshape(n, columns) for name, values in measures(flat).items()}
     values = np.stack(list(measured.values())) if measured else np.zeros((0, n, columns))  # attributes, images, alphas
-    changes = values[:, :, 1:] - values[:, :, :1]
-    seen = mean_codes(model, flat, np.repeat(labels, columns)).reshape(n, columns, -1) @ vector.vector
-    travelled = (seen[:, 1:] - seen[:, :1]) / (vector.vector @ vector.vector)
-    kept = np.full((n, columns - 1), np.nan)
-    if classifier is not None:
-        named = np.asarray(classifier(flat)).reshape(n, columns)
-        kept = (named[:, 1:] == named[:, :1]).astype(float)
     return AttributeEffect(
         name=vector.name,
         alphas=np.asarray(alphas, dtype=np.float64),
         images=n,
         attributes=tuple(measured),
-        changes=changes.mean(1),
-        errors=_error(changes, 1),
-        travelled=travelled.mean(0),
-        travelled_errors=_error(travelled, 0),
+        changes=Estimates.mean_of(values[:, :, 1:] - values[:, :, :1], 1),
+        travelled=_travelled(mean_codes(model, flat, np.repeat(labels, columns)).reshape(n, columns, -1), vector),
         scales=values[:, :, 0].std(1, ddof=1),
-        kept=kept.mean(0),
-        kept_errors=_error(kept, 0),
+        kept=_kept(None if classifier is None else np.asarray(classifier(flat)).reshape(n, columns), n, columns - 1),
     )
+
+
+def _travelled(codes: np.ndarray, vector: AttributeVector) -> Estimates:
+    """How far mean codes, (images, columns, latent_dim), lie along the vector from those of the first column."""
+    along = codes @ vector.vector / (vector.vector @ vector.vector)
+    return Estimates.mean_of(along[:, 1:] - along[:, :1], 0)
+
+
+def _kept(classes: np.ndarray | None, images: int, columns: int) -> Estimates:
+    """Share of images whose class, (images, 1 + columns), is that of the first column; NaN without classes."""
+    if classes is None:
+        return Estimates.mean_of(np.full((images, columns), np.nan), 0)
+    return Estimates.mean_of((classes[:, 1:] == classes[:, :1]).astype(float), 0)
 
 
 def _nothing(images: np.ndarray) -> dict[str, np.ndarray]:
     return {}
-
-
-def _error(values: np.ndarray, axis: int) -> np.ndarray:
-    """Standard error of a mean over an axis."""
-    return values.std(axis, ddof=1) / np.sqrt(values.shape[axis])

@@ -110,11 +110,11 @@ def class_gaussians(
         raise ValueError(f"shrink must be a share from 0 to 1, got {shrink}")
     there = np.unique(codes.labels)
     chosen = there if classes is None else np.asarray(classes)
+    for label in np.setdiff1d(chosen, there):
+        raise ValueError(f"class {label} has no images here; there are classes {', '.join(map(str, there))}")
     rng = np.random.default_rng(seed)
     rows = []
     for label in chosen:
-        if label not in there:
-            raise ValueError(f"class {label} has no images here; there are classes {', '.join(map(str, there))}")
         own = codes.of_class(label)
         mean, covariance = _moments(own, estimate)
         covariance = _shrunk(covariance, shrink)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,17 +120,29 @@ def train_classifier(
     images, labels = train.images.to(device), train.labels.to(device)
     with seeded(seed, device):
         model = Classifier(data.image_shape, data.num_classes).to(device)
-        optimizer = torch.optim.Adam(model.parameters())
-        steps = -(-len(images) // batch_size)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, epochs=epochs, steps_per_epoch=steps)
-        for _ in range(epochs):
-            for index in torch.randperm(len(images)).to(device).split(batch_size):
-                optimizer.zero_grad()
-                cross_entropy(model(to_unit(images[index])), labels[index]).backward()
-                optimizer.step()
-                cycle.step()
-                after_step()
+        order = (index for _ in range(epochs) for index in torch.randperm(len(images)).to(device).split(batch_size))
+        _one_cycle(model, images, labels, order, epochs * -(-len(images) // batch_size), learning_rate, after_step)
     return model.eval()
+
+
+def _one_cycle(
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    order: Iterable[Tensor],
+    steps: int,
+    learning_rate: float,
+    after_step: Callable[[], None],
+) -> None:
+    """Take `steps` steps of Adam over batches of indices, in one cycle of the learning rate."""
+    optimizer = torch.optim.Adam(model.parameters())
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
+    for index in order:
+        optimizer.zero_grad()
+        cross_entropy(model(to_unit(images[index])), labels[index]).backward()
+        optimizer.step()
+        cycle.step()
+        after_step()
 
 
 def predict_classes(classifier: Classifier, images: np.ndarray) -> Predictions:

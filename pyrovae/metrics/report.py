@@ -313,8 +313,8 @@ def _likelihoods(
         seed=seed,
         progress=progress("importance weighting, codes", budget.samples * n),
     )
-    for k, mean in weighted.sweep.items():
-        estimate = weighted.estimate if k == budget.samples else Estimate(mean, monte_carlo=weighted.sweep_errors[k])
+    for k, bound in weighted.sweep.items():
+        estimate = weighted.estimate if k == budget.samples else bound
         yield Row("log p(x) at least", estimate, n, f"importance-weighted, k = {k:,}")
     yield Row("its bias", Estimate(-weighted.mean_bias), n, f"k = {budget.samples:,}, to first order")
     bits = Estimate(weighted.bits_per_dim(few.images[0].numel()))
@@ -373,10 +373,11 @@ def _samples(
     yield Row("precision of samples", quality.precision, n, f"share, 3 neighbours, {quality.space}")
     yield Row("recall of samples", quality.recall, n, f"share, 3 neighbours, {quality.space}")
     if quality.confidence and quality.entropy and quality.balance is not None:
-        real = f"real images {quality.confidence[1]:.3f}"
-        yield Row("confidence in samples", Estimate(quality.confidence[0]), n, f"probability of first choice, {real}")
-        real = f"real images {quality.entropy[1]:.3f}"
-        yield Row("entropy of samples", Estimate(quality.entropy[0]), n, f"of the classifier's probabilities, {real}")
+        (confidence, real), (entropy, real_entropy) = quality.confidence, quality.entropy
+        how = f"probability of the first choice, real images {real.value:.3f}"
+        yield Row("confidence in samples", confidence, n, how)
+        how = f"of the classifier's probabilities, real images {real_entropy.value:.3f}"
+        yield Row("entropy of samples", entropy, n, how)
         yield Row("imbalance of classes", Estimate(quality.balance), n, "KL from the real images' classes")
 
 

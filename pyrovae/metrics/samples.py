@@ -37,8 +37,8 @@ class SampleQuality:
     space: str
     precision: Estimate
     recall: Estimate
-    confidence: tuple[float, float] | None = None
-    entropy: tuple[float, float] | None = None
+    confidence: tuple[Estimate, Estimate] | None = None
+    entropy: tuple[Estimate, Estimate] | None = None
     balance: float | None = None
 
 
@@ -135,8 +135,8 @@ def sample_quality(
         "classifier features",
         Estimate.share(precision, n),
         Estimate.share(recall, n),
-        confidence=(float(drawn.probabilities.max(1).mean()), float(truth.probabilities.max(1).mean())),
-        entropy=(float(drawn.entropies.mean()), float(truth.entropies.mean())),
+        confidence=(Estimate.mean_of(drawn.probabilities.max(1)), Estimate.mean_of(truth.probabilities.max(1))),
+        entropy=(Estimate.mean_of(drawn.entropies), Estimate.mean_of(truth.entropies)),
         balance=float((frequencies[some] * np.log(ratio)).sum()),
     )
 

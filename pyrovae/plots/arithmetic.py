@@ -38,14 +38,13 @@ def plot_effect(effect: AttributeEffect, axes: Sequence[Axes]) -> Sequence[Axes]
         axes: Two axes, or three.
     """
     styles = class_styles(len(effect.attributes))
-    for name, changes, errors, (colour, marker) in zip(
-        effect.attributes, effect.standardised, effect.standardised_errors, styles, strict=True
-    ):
+    for row, (name, (colour, marker)) in enumerate(zip(effect.attributes, styles, strict=True)):
         own = name == effect.name
+        changes = effect.standardised[row]
         axes[0].errorbar(
             effect.alphas,
-            changes,
-            errors,
+            changes.value,
+            changes.sampling,
             color=colour,
             marker=marker,
             markersize=4,
@@ -59,12 +58,16 @@ def plot_effect(effect: AttributeEffect, axes: Sequence[Axes]) -> Sequence[Axes]
         axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes[1].plot(effect.alphas, effect.alphas, color="#999999", linewidth=0.8, linestyle="--", label="α")
     axes[1].errorbar(
-        effect.alphas, effect.travelled, effect.travelled_errors, color=styles[0][0] if styles else "C0", marker="o"
+        effect.alphas,
+        effect.travelled.value,
+        effect.travelled.sampling,
+        color=styles[0][0] if styles else "C0",
+        marker="o",
     )
     axes[1].set(ylabel="seen by the encoder, vectors")
     axes[1].legend(frameon=False)
     for ax in axes[2:]:
-        ax.errorbar(effect.alphas, effect.kept, effect.kept_errors, color="#332288", marker="o", markersize=4)
+        ax.errorbar(effect.alphas, effect.kept.value, effect.kept.sampling, color="#332288", marker="o", markersize=4)
         ax.set(ylabel="share that keeps its class", ylim=(0, 1.05))
     for ax in axes:
         ax.set(xlabel=f"α, in units of the {effect.name} vector", xticks=np.asarray(effect.alphas))

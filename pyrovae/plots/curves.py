@@ -52,12 +52,13 @@ def plot_rate_distortion(found: RateDistortion, ax: Axes) -> Axes:
         found: Rates and distortions.
         ax: The axes to draw on.
     """
-    order = np.argsort(found.rates)
+    rates, distortions = found.rates, found.distortions
+    order = np.argsort(rates.value)
     ax.errorbar(
-        found.rates[order],
-        found.distortions[order],
-        found.distortion_errors[order],
-        found.rate_errors[order],
+        rates.value[order],
+        distortions.value[order],
+        distortions.sampling[order],
+        rates.sampling[order],
         color=_TRAIN,
         marker="o",
         markersize=5,
@@ -76,9 +77,10 @@ def plot_rate_distortion(found: RateDistortion, ax: Axes) -> Axes:
 
 def _together(found: RateDistortion) -> list[tuple[tuple[float, float], list[float]]]:
     """Layout and their weights; of points so near that their labels would lie on each other, one place for all."""
-    near = 0.04 * np.ptp(found.rates), 0.04 * np.ptp(found.distortions)
+    rates, distortions = found.rates.value, found.distortions.value
+    near = 0.04 * np.ptp(rates), 0.04 * np.ptp(distortions)
     places: list[tuple[tuple[float, float], list[float]]] = []
-    for beta, rate, distortion in zip(found.betas, found.rates, found.distortions, strict=True):
+    for beta, rate, distortion in zip(found.betas, rates, distortions, strict=True):
         for (x, y), betas in places:
             if abs(rate - x) <= near[0] and abs(distortion - y) <= near[1]:
                 betas.append(beta)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
 from pyrovae.estimates import Estimate
 
 Verdict = Literal["holds", "does not hold", "undecided", "skipped"]
+Found = TypeVar("Found")
 
 SIGNIFICANT = 2.0
 """Standard errors that a value has to be away from a threshold for a verdict."""
@@ -44,9 +45,62 @@ class Claim:
     values: dict[str, Estimate] = field(default_factory=dict)
 
 
-def skipped(claim: tuple[str, str, str], reason: str) -> Claim:
-    """A claim, (number, source, words), that could not be looked at."""
-    return Claim(*claim, quantity="–", criterion="–", measured="–", verdict="skipped", remark=reason)
+@dataclass(frozen=True)
+class Decision:
+    """What a measurement says of a claim.
+
+    Attributes:
+        measured: The values, in words.
+        verdict: Whether the claim holds.
+        values: The values that decided, by name.
+        remark: What else there is to know.
+    """
+
+    measured: str
+    verdict: Verdict
+    values: dict[str, Estimate] = field(default_factory=dict)
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Statement(Generic[Found]):
+    """A row of an experiment's table of claims. Its texts may hold fields of the measurement: "β = {found.beta:g}".
+
+    Attributes:
+        number: Such as "1a".
+        source: Which documents say it.
+        says: What they say.
+        quantity: What decides it.
+        criterion: When it holds.
+        decide: From the measurement to the decision.
+    """
+
+    number: str
+    source: str
+    says: str
+    quantity: str
+    criterion: str
+    decide: Callable[[Found], Decision]
+
+    def claim(self, found: Found) -> Claim:
+        """The claim as the measurement decides it."""
+        says, quantity, criterion = (text.format(found=found) for text in (self.says, self.quantity, self.criterion))
+        decision = self.decide(found)
+        return Claim(
+            self.number,
+            self.source,
+            says,
+            quantity,
+            criterion,
+            decision.measured,
+            decision.verdict,
+            decision.remark,
+            decision.values,
+        )
+
+    def skipped(self, reason: str) -> Claim:
+        """The claim where there is nothing to measure."""
+        return Claim(self.number, self.source, self.says, "–", "–", measured="–", verdict="skipped", remark=reason)
 
 
 def above(value: Estimate, threshold: float) -> Verdict:

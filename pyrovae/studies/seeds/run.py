@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pyrovae.data import ImageSet
 from pyrovae.files import replace_text
@@ -74,7 +75,7 @@ def run_study(
     return claims
 
 
-def choose(only: Sequence[int] | None) -> list[Experiment]:
+def choose(only: Sequence[int] | None) -> list[Experiment[Any]]:
     """The experiments of some claims, by default all.
 
     Raises:
@@ -100,7 +101,7 @@ def load_or_train_classifier(budget: Budget, data: ImageSet, folder: Path, devic
     return classifier
 
 
-def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment]) -> list[Recipe]:
+def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment[Any]]) -> list[Recipe]:
     names = {name for experiment in chosen for name in experiment.needs(budget)}
     return [
         recipe
@@ -109,7 +110,7 @@ def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment]) -> list[Re
     ]
 
 
-def _section(experiment: Experiment, study: Study, folder: Path) -> Section:
+def _section(experiment: Experiment[Any], study: Study, folder: Path) -> Section:
     claims, pictures = experiment.investigate(study)
     files = []
     for picture in pictures:

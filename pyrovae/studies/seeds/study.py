@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.plots import Axes, Figure, plot_values
 from pyrovae.runs.loading import load
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, bootstrapped
+from pyrovae.studies.seeds.claims import Claim, Found, Statement, bootstrapped
 from pyrovae.studies.seeds.runs import Runs
 
 Measured = TypeVar("Measured")
@@ -42,20 +42,37 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class Experiment:
+class Experiment(Generic[Found]):
     """One of the questions of a study.
 
     Attributes:
         number: Its number among the claims.
         title: Its heading.
-        needs: The names of the runs that it looks at.
-        investigate: Measures, decides and draws.
+        needs: Names of the runs that it uses.
+        measure: Measures them.
+        claims: The table of claims that the measurement decides.
+        draw: Draws it.
+        missing: Why it cannot be done, or "" if it can.
     """
 
     number: int
     title: str
     needs: Callable[[Budget], Sequence[str]]
-    investigate: Callable[[Study], tuple[list[Claim], list[Picture]]]
+    measure: Callable[[Study], Found]
+    claims: Sequence[Statement[Found]]
+    draw: Callable[[Study, Found], list[Picture]]
+    missing: Callable[[Study], str] = lambda study: ""
+
+    def decide(self, found: Found) -> list[Claim]:
+        """Every claim of the table."""
+        return [statement.claim(found) for statement in self.claims]
+
+    def investigate(self, study: Study) -> tuple[list[Claim], list[Picture]]:
+        """Measure, decide and draw."""
+        if reason := self.missing(study):
+            return [statement.skipped(reason) for statement in self.claims], []
+        found = study.once(self.measure)
+        return self.decide(found), self.draw(study, found)
 
 
 class Study:

@@ -1,5 +1,7 @@
 """The questions of the study, one file each: what is measured, which criterion decides, what is drawn."""
 
+from typing import Any
+
 from pyrovae.studies.seeds.experiments import (
     arithmetic,
     autoencoder,
@@ -14,7 +16,7 @@ from pyrovae.studies.seeds.experiments import (
 )
 from pyrovae.studies.seeds.study import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = tuple(
+EXPERIMENTS: tuple[Experiment[Any], ...] = tuple(
     module.EXPERIMENT
     for module in (
         dimensions,
