@@ -1,4 +1,4 @@
-"""Arithmetic with codes: the direction of an attribute, pictures moved along it, and what that does to them."""
+"""Arithmetic with codes: the direction of an attribute, images moved along it, and the measured effect."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def attribute_vector(
     name: str = "attribute",
     within_classes: bool = False,
 ) -> AttributeVector:
-    """Mean code of the images that have an attribute, minus that of those that lack it.
+    """Mean code of the images with an attribute minus the mean code of the images without it.
 
     References:
         A. B. L. Larsen, S. K. Sønderby, H. Larochelle and O. Winther, Autoencoding beyond pixels using a learned
@@ -62,12 +62,12 @@ def attribute_vector(
         codes: The codes.
         has: Which images have it, bool (images,).
         lacks: Which images lack it, bool (images,); by default all others.
-        name: What the attribute is called.
-        within_classes: Whether to take the difference inside of each class and average these by class size, so that
-            the vector does not lead from one class to another in which the attribute is more frequent.
+        name: Name of the attribute.
+        within_classes: Whether to average the differences within each class, weighted by class size. Then the vector
+            does not point from one class to another in which the attribute is more frequent.
 
     Raises:
-        ValueError: If no image has the attribute or none lacks it, or the columns are not of one entry an image.
+        ValueError: If no image has the attribute or none lacks it, or a mask does not have one entry per image.
     """
     has = np.asarray(has, dtype=bool)
     lacks = ~has if lacks is None else np.asarray(lacks, dtype=bool)
@@ -84,7 +84,7 @@ def attribute_vector(
 
 
 def _difference(means: np.ndarray, groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean with minus mean without, averaged over groups by their sizes, and its standard error: (latent_dim,) each."""
+    """Mean with minus mean without, averaged over groups by size, and its standard error: (latent_dim,) each."""
     sizes = np.array([(has | lacks).sum() for has, lacks in groups], dtype=float)
     vector, variance = np.zeros(means.shape[1]), np.zeros(means.shape[1])
     for weight, (has, lacks) in zip(sizes / sizes.sum(), groups, strict=True):
@@ -98,14 +98,14 @@ def extremes(values: np.ndarray, share: float = 0.5) -> tuple[np.ndarray, np.nda
     """The images with the largest and with the smallest values of a measured attribute.
 
     Args:
-        values: The attribute, (images,); NaN is neither large nor small.
-        share: Share of the images on each side, above 0 and at most one half, which is a split at the median.
+        values: The attribute, (images,). NaN is in neither group.
+        share: Share of the images in each group, above 0 and at most 0.5, which splits at the median.
 
     Returns:
-        Which are large and which small, both bool (images,).
+        Which values are large and which small, both bool (images,).
 
     Raises:
-        ValueError: If the share is out of its range.
+        ValueError: If the share is out of range.
     """
     if not 0 < share <= 0.5:
         raise ValueError(f"the share of images on each side must be above 0 and at most 0.5, got {share}")
@@ -119,14 +119,14 @@ def find_attribute(
     """Which images have an attribute and which lack it, by the attribute's name.
 
     Args:
-        name: A column of the set's own attributes ("Smiling"); a measured attribute ("slant"), whose largest values
-            are set against the smallest; "class:3", against all other classes; or "class:3-vs:5".
-        split: The images as they are, not binarised, with labels and attributes.
+        name: An attribute of the image set ("Smiling"); a measured attribute ("slant"): largest against smallest
+            values; "class:3": against all other classes; or "class:3-vs:5".
+        split: The grey or coloured images, not binarised, with labels and attributes.
         attribute_names: Names of the set's own attributes.
-        share: Share of the images on each side of a measured attribute, at most one half.
+        share: Share of the images in each group of a measured attribute, at most 0.5.
 
     Returns:
-        Who has it and who lacks it, both bool (images,).
+        Which images have it and which lack it, both bool (images,).
 
     Raises:
         ValueError: If there is no such attribute.
@@ -155,13 +155,13 @@ def move_along(
     alphas: Sequence[float],
     labels: np.ndarray | None = None,
 ) -> Traversal:
-    """Decode z + alpha * vector for the mean code z of some images: one row for each image, one column for each alpha.
+    """Decode z + alpha * vector for the mean codes z of some images: one row per image, one column per alpha.
 
     Args:
         model: The model.
         codes: Codes of the images.
         vector: The direction, (latent_dim,).
-        alphas: How far to go, (columns,), in units of the vector.
+        alphas: Multiples of the vector, (columns,).
         labels: Class to decode each image with, (images,), for a conditional model; by default its own.
     """
     steps = np.asarray(alphas, dtype=np.float64)[None, :, None] * np.asarray(vector, dtype=np.float64)
@@ -176,20 +176,20 @@ def morphology(images: np.ndarray) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class AttributeEffect:
-    """What a traversal along an attribute vector does to pictures, against where each began (alpha = 0).
+    """The effect of a traversal along an attribute vector on images, relative to alpha = 0.
 
     Attributes:
-        name: The attribute whose vector was followed.
-        alphas: How far, in units of the vector, (alphas,).
+        name: The attribute of the vector.
+        alphas: Multiples of the vector, (alphas,).
         images: Number of images.
-        attributes: What was measured, (attributes,).
-        changes: Mean change over the images, in each attribute's own unit, (attributes, alphas).
-        travelled: How far the pictures have moved along the vector as the encoder sees them, in units of the vector,
-            (alphas,): mean over the images of (mean code at alpha - mean code at 0) · v / |v|². It is alpha where
-            the encoder undoes the decoder, and says something of any attribute, measured or not.
-        scales: Standard deviation of each attribute over the images at alpha = 0, (attributes,): the ruler by which
-            changes of different attributes compare.
-        kept: Share of pictures that the classifier gives the class it gave at alpha = 0, (alphas,); NaN without one.
+        attributes: Names of the measured attributes, (attributes,).
+        changes: Mean change over the images, in each attribute's unit, (attributes, alphas).
+        travelled: Movement of the re-encoded images along the vector v, in units of v, (alphas,): mean over the images
+            of (mean code at alpha - mean code at 0) · v / |v|². It equals alpha if the encoder inverts the decoder,
+            and is defined for every attribute, measured or not.
+        scales: Standard deviation of each attribute over the images at alpha = 0, (attributes,). Changes are compared
+            across attributes in these units.
+        kept: Share of images whose predicted class is that at alpha = 0, (alphas,); NaN without a classifier.
     """
 
     name: str
@@ -246,19 +246,19 @@ def attribute_effect(
     classifier: Classifier | None = None,
     labels: np.ndarray | None = None,
 ) -> AttributeEffect:
-    """Move images along an attribute vector and measure what becomes of them.
+    """Move images along an attribute vector and measure the effect.
 
     Args:
         model: The model.
-        codes: Codes of the images to move, best of other images than the vector was made of.
+        codes: Codes of the images to move; preferably not of those that the vector was estimated from.
         vector: The attribute vector.
-        alphas: How far to go, in units of the vector.
-        measures: What to measure; by default `morphology` of images of one channel, and nothing of coloured ones.
-        classifier: Names the class of pictures; without one, `kept` is NaN.
+        alphas: Multiples of the vector.
+        measures: Measured attributes; by default `morphology` for images of one channel, and none for colour images.
+        classifier: A classifier of images; without one, `kept` is NaN.
         labels: Class to decode each image with, (images,), for a conditional model; by default its own.
 
     Raises:
-        ValueError: If there are fewer than two images, which have no standard error.
+        ValueError: If there are fewer than two images.
     """
     if len(codes) < 2:
         raise ValueError(f"an effect with its error needs at least two images, got {len(codes)}")
@@ -267,8 +267,8 @@ def attribute_effect(
     pictures = move_along(model, codes, vector.vector, [0.0, *alphas], labels).images
     n, columns = pictures.shape[:2]
     flat = pictures.reshape(n * columns, *pictures.shape[2:])
-    measured = {name: np.asarray(values, float).reshape(n, columns) for name, values in measures(flat).items()}
-    values = np.stack(list(measured.values())) if measured else np.zeros((0, n, columns))  # attributes, images, alphas
+    measured = measures(flat)
+    values = np.array(list(measured.values()), float).reshape(len(measured), n, columns)
     return AttributeEffect(
         name=vector.name,
         alphas=np.asarray(alphas, dtype=np.float64),
@@ -282,13 +282,13 @@ def attribute_effect(
 
 
 def _travelled(codes: np.ndarray, vector: AttributeVector) -> Estimates:
-    """How far mean codes, (images, columns, latent_dim), lie along the vector from those of the first column."""
+    """Movement of mean codes, (images, columns, latent_dim), along the vector, from those of the first column."""
     along = codes @ vector.vector / (vector.vector @ vector.vector)
     return Estimates.mean_of(along[:, 1:] - along[:, :1], 0)
 
 
 def _kept(classes: np.ndarray | None, images: int, columns: int) -> Estimates:
-    """Share of images whose class, (images, 1 + columns), is that of the first column; NaN without classes."""
+    """Share of images whose class, (images, 1 + columns), equals that of the first column; NaN without classes."""
     if classes is None:
         return Estimates.mean_of(np.full((images, columns), np.nan), 0)
     return Estimates.mean_of((classes[:, 1:] == classes[:, :1]).astype(float), 0)

@@ -1,4 +1,4 @@
-"""How different are the classes, from each other and from the prior? Numbers with their errors."""
+"""Distances of the classes from each other and from the prior, with their errors."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pyrovae.latent.gaussians import ClassGaussians, mahalanobis_squared
 
 @dataclass(frozen=True, eq=False)
 class ClassComparison:
-    """How far apart class Gaussians are; everything in nats unless it says otherwise.
+    """Distances between class Gaussians, in nats unless stated otherwise.
 
     Attributes:
         classes: Labels, (classes,).
         bhattacharyya: Bhattacharyya distance of each pair, (classes, classes).
         symmetric_kl: KL(a, b) + KL(b, a) of each pair, (classes, classes).
-        overlap: Probability mass that two Gaussians share, ∫ min(p_a, p_b), of each pair, (classes, classes).
+        overlap: Overlap of the two densities, ∫ min(p_a, p_b), of each pair, (classes, classes).
         kl_from_prior: KL of each class's Gaussian from the standard Normal, (classes,).
         aggregate_kl_from_prior: KL of the Gaussian with the moments of all codes together from the standard Normal.
-        bayes_accuracy: Share of draws from posteriors that the Bayes rule of these Gaussians gives the right class.
-        chance: Accuracy of always naming the most frequent class.
-        information: Mutual information of code and class by these Gaussians, log p(y | z) - log p(y) over the draws:
-            a lower bound of the true one.
+        bayes_accuracy: Share of posterior draws that the Bayes rule of these Gaussians classifies correctly.
+        chance: Share of the most frequent class.
+        information: Lower bound of the mutual information of code and class: the mean of log p(y | z) - log p(y) by
+            these Gaussians over the draws.
     """
 
     classes: np.ndarray
@@ -61,13 +61,13 @@ def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: int = 400
     """Compare the Gaussians of a set of codes with each other and with the standard Normal.
 
     Args:
-        codes: Codes to classify; those of other images than the Gaussians come from give an honest accuracy.
+        codes: Codes to classify; for an unbiased accuracy, of other images than the Gaussians were estimated from.
         gaussians: The class Gaussians.
         draws: Draws from each Gaussian for the overlaps.
         seed: Seed of these draws.
 
     Raises:
-        ValueError: If no code is of one of the classes.
+        ValueError: If no code belongs to one of the classes.
     """
     own = codes.take(np.flatnonzero(np.isin(codes.labels, gaussians.classes)))
     if not len(own):
@@ -90,7 +90,7 @@ def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: int = 400
 
 
 def _bayes_rule(codes: Codes, gaussians: ClassGaussians) -> tuple[Estimate, float, Estimate]:
-    """Accuracy of the most probable class at the drawn codes, chance, and the information that the codes have of it."""
+    """Accuracy of the most probable class at the drawn codes, chance, and the information about the class."""
     from scipy.special import log_softmax
 
     share = gaussians.counts / gaussians.counts.sum()
@@ -123,7 +123,7 @@ def bhattacharyya(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarr
 
 
 def _overlaps(gaussians: ClassGaussians, draws: int, seed: int) -> np.ndarray:
-    """∫ min(p_a, p_b) = E_a[min(1, p_b / p_a)], averaged over the two ways to draw."""
+    """∫ min(p_a, p_b) = E_a[min(1, p_b / p_a)], averaged over draws from a and from b."""
     rng = np.random.default_rng(seed)
     one_way = []
     for a, (mean, covariance) in enumerate(zip(gaussians.means, gaussians.covariances, strict=True)):
@@ -144,11 +144,11 @@ class Agreement:
 
     Attributes:
         classes: Labels, (classes,).
-        symmetric_kl: Between the two Gaussians of each class, nats, (classes,).
-        mean_z: Largest difference of a mean's components, in standard errors, (classes,).
-        covariance_z: The same of a covariance's entries, (classes,).
-        p_value: Probability that the largest difference of all would be as large if the sets were of one population
-            (two-sided normal tails with Bonferroni's bound, so rather too large than too small).
+        symmetric_kl: Symmetric KL between the two Gaussians of each class, nats, (classes,).
+        mean_z: Largest difference of the components of the means, in standard errors, (classes,).
+        covariance_z: Largest difference of the entries of the covariances, in standard errors, (classes,).
+        p_value: Probability of a largest difference of this size if both sets come from one population (two-sided
+            normal tails with Bonferroni's correction, which is conservative).
     """
 
     classes: np.ndarray
@@ -169,7 +169,7 @@ def agreement(first: ClassGaussians, second: ClassGaussians) -> Agreement:
     """Compare the Gaussians that two sets of images give, class by class, with their bootstrap errors.
 
     Raises:
-        ValueError: If they are not of the same classes, or have no standard errors.
+        ValueError: If their classes differ, or they have no standard errors.
     """
     if not np.array_equal(first.classes, second.classes):
         raise ValueError(f"two sets of the same classes can be compared, got {first.classes} and {second.classes}")

@@ -1,4 +1,4 @@
-"""How well codes tell classes apart."""
+"""Accuracy of classifiers of codes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pyrovae.estimates import Estimate
 from pyrovae.latent import Codes
 
 LABELS = (100, 600, 1000)
-"""Numbers of labelled images for the accuracy of codes."""
+"""Default numbers of labelled images."""
 
 
 @dataclass(frozen=True)
 class CodeAccuracy:
-    """Accuracy of classifiers of posterior means on test images, each with its standard error.
+    """Accuracy of classifiers of posterior means on test images.
 
     Attributes:
-        neighbours: Of the k nearest neighbours, by number of labelled images.
-        linear: Of logistic regression, by number of labelled images.
+        neighbours: Accuracy of the k nearest neighbours, by number of labelled images.
+        linear: Accuracy of logistic regression, by number of labelled images.
         k: Number of neighbours.
     """
 
@@ -33,15 +33,15 @@ class CodeAccuracy:
 def code_accuracy(
     train: Codes, test: Codes, labels: Sequence[int] = LABELS, *, k: int = 5, repeats: int = 5, seed: int = 0
 ) -> CodeAccuracy:
-    """Classify test images by their posterior means, from a few labelled training images.
+    """Classify test images by their posterior means, given a few labelled training images.
 
-    The error is that of the mean over draws of the labelled images, and of the test images as a sample.
+    The error covers the draw of the labelled images and of the test images.
 
     Args:
         train: Codes of training images.
         test: Codes of test images.
-        labels: Numbers of labelled training images; those that there are not are left out.
-        k: Neighbours that vote.
+        labels: Numbers of labelled training images. Numbers above the number of training images are left out.
+        k: Number of neighbours.
         repeats: Draws of the labelled images.
         seed: Seed of these draws.
 
@@ -74,7 +74,7 @@ def _accuracies(train: Codes, test: Codes, k: int) -> tuple[float, float]:
 
 
 def _mean_share(shares: Sequence[float], images: int) -> Estimate:
-    """Mean over draws of the labelled images; its error holds their scatter and that of the test images."""
+    """Mean over draws of the labelled images. Its error combines their scatter and that of the test images."""
     mean = float(np.mean(shares))
     scatter = np.std(shares, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
     return Estimate(mean, float(np.hypot(scatter, Estimate.share(mean, images).sampling)))

@@ -1,4 +1,4 @@
-"""Rate against distortion: what the weight of the KL term buys, over several models of the same images."""
+"""Rate against distortion of models that were trained with different weights of the KL term."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyrovae.latent import Codes, encode
 from pyrovae.models import LatentVariableModel
 
 FOLDS = 10
-"""Parts that the images are cut into, whose scatter gives the standard errors."""
+"""Number of folds of the images. Their scatter gives the standard errors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,15 +22,15 @@ class RateDistortion:
     """Rate, distortion and shape of the codes of several models, one for each weight of the KL term.
 
     Attributes:
-        score: What the distortion is: "NLL", or "cross-entropy" where it is no density.
+        score: Name of the distortion: "NLL", or "cross-entropy" if the likelihood is not a density.
         images: Number of images.
-        betas: Weight of the KL term over that of the reconstruction, (models,).
+        betas: Weight of the KL term relative to that of the reconstruction, (models,).
         rates: KL of the posterior from the prior, nats per image, (models,).
         distortions: Minus the expected log-likelihood of an image given its code, nats per image, (models,).
-        widths: Standard deviation of a posterior, averaged over images and dimensions, in units of the code, (models,).
-        correlations: Absolute correlation of two dimensions' posterior means, averaged over the pairs of dimensions
-            that depend on the image; NaN where fewer than two do, (models,).
-        active_units: Number of dimensions that depend on the image, (models,).
+        widths: Standard deviation of a posterior, averaged over images and dimensions, (models,).
+        correlations: Absolute correlation of two active dimensions' posterior means, averaged over pairs; NaN if
+            fewer than two dimensions are active, (models,).
+        active_units: Number of active dimensions, those that depend on the image, (models,).
     """
 
     score: str
@@ -69,14 +69,12 @@ def rate_distortion(
 
     Args:
         models: The models.
-        betas: Weight of the KL term of each one's training, over that of the reconstruction.
-        split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split` where the models
-            were trained on binary pixels.
+        betas: Weight of the KL term in the training of each, relative to that of the reconstruction.
+        split: Images, uint8 (N, C, H, W), and labels, (N,). For models of binary pixels, binarise it first.
         seed: Seed of the codes.
 
     Raises:
-        ValueError: If there is not one weight for each model, or there are too few images for a standard error, or
-            a posterior has no width.
+        ValueError: If the numbers of models and weights differ, there are too few images, or a posterior is a point.
     """
     if len(models) != len(betas) or not models:
         raise ValueError(f"each model needs its own beta, got {len(models)} models and {len(betas)} betas")
@@ -102,7 +100,7 @@ def rate_distortion(
 
 
 def _rate_and_distortion(model: LatentVariableModel, split: Split, seed: int) -> tuple[Estimate, Estimate]:
-    """The two terms of the bound; their errors come from the scatter over folds of the images."""
+    """The two terms of the bound, with errors from the scatter over folds of the images."""
     folds = [split.take(numbers.tolist()) for numbers in np.array_split(np.arange(len(split)), FOLDS)]
     found = [estimate_elbo(model, fold, seed=seed + i) for i, fold in enumerate(folds)]
     sizes = np.array([len(fold) for fold in folds])
@@ -113,7 +111,7 @@ def _rate_and_distortion(model: LatentVariableModel, split: Split, seed: int) ->
 
 
 def _over_folds(values: np.ndarray, sizes: np.ndarray) -> Estimate:
-    """Mean over all images of means over folds."""
+    """Mean over all images from the means over folds."""
     return Estimate(float(np.average(values, weights=sizes)), float(values.std(ddof=1) / np.sqrt(len(values))))
 
 

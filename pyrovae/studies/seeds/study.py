@@ -1,4 +1,4 @@
-"""A study: its runs, its images and its classifier, opened when an experiment asks for them and kept."""
+"""A study: its runs, images and classifier, loaded on first use, and its experiments."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Picture:
     """A figure of the report.
 
     Attributes:
-        name: Its file's name.
+        name: Name of its file.
         figure: The figure.
-        caption: What it shows, with its settings.
-        alt: The same for who cannot see it.
+        caption: Caption, with its settings.
+        alt: Text for readers who cannot see it.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Experiment(Generic[Found]):
     Attributes:
         number: Its number among the claims.
         title: Its heading.
-        needs: Names of the runs that it uses.
-        measure: Measures them.
+        needs: Names of the runs that it uses, by budget.
+        measure: Function from the study to the measurement.
         claims: The table of claims that the measurement decides.
-        draw: Draws it.
-        missing: Why it cannot be done, or "" if it can.
+        draw: Function that draws the measurement.
+        missing: The reason why it cannot be done, or "".
     """
 
     number: int
@@ -76,7 +76,7 @@ class Experiment(Generic[Found]):
 
 
 class Study:
-    """What experiments look at; everything is computed once.
+    """The inputs of experiments. Everything is computed once.
 
     Args:
         budget: Sizes and lengths.
@@ -91,7 +91,7 @@ class Study:
         self._kept: dict[Any, Any] = {}
 
     def once(self, measure: Callable[[Study], Measured]) -> Measured:
-        """A measurement that several experiments need."""
+        """A measurement, computed on the first call."""
         return self._keep(measure, lambda: measure(self))
 
     @property
@@ -108,11 +108,11 @@ class Study:
         return seeded_names(self.budget, name)
 
     def model(self, name: str) -> LatentVariableModel:
-        """A run's model with its last weights: the best by the bound would be unfair to other weights than 1."""
+        """A run's model with its last weights. The weights with the best bound would favour β = 1."""
         return self._keep(("model", name), lambda: load(self.folder(name), which="last"))
 
     def split(self, name: str = "test") -> Split:
-        """As many images of a split as the budget looks at, from all over it."""
+        """The budget's number of images, evenly spaced over a split."""
 
         def cut() -> Split:
             whole = self.data.split(name)
@@ -128,7 +128,7 @@ class Study:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """What the classifier says of the test images."""
+        """The classifier's predictions for the test images."""
         return predict_classes(self.classifier, self.images)
 
     def codes(self, name: str, split: str = "test") -> Codes:
@@ -136,11 +136,11 @@ class Study:
         return self._keep(("codes", name, split), lambda: encode(self.model(name), self.split(split)))
 
     def reconstructions(self, name: str) -> Reconstructions:
-        """The test images and what a run's model makes of them."""
+        """The test images and their reconstructions by a run's model."""
         return self._keep(("reconstructions", name), lambda: reconstruct(self.model(name), self.split()))
 
     def samples(self, name: str) -> np.ndarray:
-        """As many samples of a run's model as there are test images, all classes alike, (N, C, H, W)."""
+        """As many samples of a run's model as there are test images, in equal numbers per class, (N, C, H, W)."""
 
         def draw() -> np.ndarray:
             model, count = self.model(name), len(self.split())
@@ -152,7 +152,7 @@ class Study:
         return self._keep(("samples", name), draw)
 
     def sample_predictions(self, name: str) -> Predictions:
-        """What the classifier says of a run's samples."""
+        """The classifier's predictions for a run's samples."""
         return self._keep(("judged", name), lambda: predict_classes(self.classifier, self.samples(name)))
 
     def frechet(self, name: str) -> Estimate:
@@ -174,7 +174,7 @@ def seeded_names(budget: Budget, name: str) -> list[str]:
 def draw_values(
     values: Mapping[Any, Estimate], ax: Axes, label: str, *, name: str = "", line: float | None = None
 ) -> None:
-    """Draw a curve of values over their settings; see `plot_values`."""
+    """Draw values over their settings; see `plot_values`."""
     settings = [f"{setting:g}" if isinstance(setting, float) else str(setting) for setting in values]
     means, errors = [v.value for v in values.values()], [v.error for v in values.values()]
     plot_values(settings, means, errors, ax, label, name=name, line=line)
