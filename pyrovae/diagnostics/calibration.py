@@ -146,6 +146,18 @@ def calibrate(
     Raises:
         ValueError: If the model has no posterior or draws no images, or an argument is out of range.
     """
+    _check(model, images, draws, labels, mass)
+    with frozen(model, seed) as device:
+        classes = labels_in_turn(model, images, device) if labels is None else labels.to(device)
+        parts = torch.arange(images, device=device).split(max(1, CODES_AT_A_TIME // draws))
+        ranks = [_ranks(model, len(index), None if classes is None else classes[index], draws) for index in parts]
+    found = torch.cat(ranks).numpy()
+    names = (*(f"z[{j}]" for j in range(found.shape[1] - 1)), "log p(x|z)")
+    return Calibration(names, found, draws, mass, *_band(images, draws, (1 - mass) / len(names), seed))
+
+
+def _check(model: LatentVariableModel, images: int, draws: int, labels: Tensor | None, mass: float) -> None:
+    """Refuse models and arguments for which there is no calibration."""
     check_has_posterior(model)
     check_draws_pixels(model)
     if images < 20 or draws < 9 or not 0 < mass < 1:
@@ -155,13 +167,6 @@ def calibrate(
         )
     if labels is not None and len(labels) != images:
         raise ValueError(f"calibration needs a label for each of its {images} images, got {len(labels)}")
-    with frozen(model, seed) as device:
-        classes = labels_in_turn(model, images, device) if labels is None else labels.to(device)
-        parts = torch.arange(images, device=device).split(max(1, CODES_AT_A_TIME // draws))
-        ranks = [_ranks(model, len(index), None if classes is None else classes[index], draws) for index in parts]
-    found = torch.cat(ranks).numpy()
-    names = (*(f"z[{j}]" for j in range(found.shape[1] - 1)), "log p(x|z)")
-    return Calibration(names, found, draws, mass, *_band(images, draws, (1 - mass) / len(names), seed))
 
 
 def _ranks(model: LatentVariableModel, images: int, y: Tensor | None, draws: int) -> Tensor:

@@ -42,9 +42,6 @@ class Comparison:
         log_evidence: log p(x).
         elbo: ELBO of the encoder's q.
         best_elbo: ELBO of the best q of the family.
-        gap: The whole gap, KL(q || p).
-        approximation: The approximation gap, KL(best q || p).
-        amortisation: The amortisation gap.
         reverse: KL(p || q).
         truth: Mean, (images, latent_dim), and covariance, (images, latent_dim, latent_dim), of p(z | x).
         guide: The same of the encoder's q.
@@ -56,16 +53,28 @@ class Comparison:
     log_evidence: PerImage
     elbo: PerImage
     best_elbo: PerImage
-    gap: PerImage
-    approximation: PerImage
-    amortisation: PerImage
     reverse: PerImage
     truth: tuple[np.ndarray, np.ndarray]
     guide: tuple[np.ndarray, np.ndarray]
     best: tuple[np.ndarray, np.ndarray]
 
     def __len__(self) -> int:
-        return len(self.gap.value)
+        return len(self.elbo.value)
+
+    @property
+    def gap(self) -> PerImage:
+        """The whole gap, KL(q || p)."""
+        return self.log_evidence - self.elbo
+
+    @property
+    def approximation(self) -> PerImage:
+        """The approximation gap, KL(best q || p)."""
+        return self.log_evidence - self.best_elbo
+
+    @property
+    def amortisation(self) -> PerImage:
+        """The amortisation gap."""
+        return self.best_elbo - self.elbo
 
     @property
     def _parts(self) -> tuple[PerImage, ...]:
@@ -169,21 +178,11 @@ def compare(
         log_evidence,
         elbo,
         best_elbo,
-        **_gaps(log_evidence, elbo, best_elbo),
-        reverse=reverse,
+        reverse,
         truth=(truth.mean, truth.covariance),
         guide=_moments(encode(model, split, batch_size=len(split), seed=seed)),
         best=_moments(encode(local, split, batch_size=len(split), seed=seed)),
     )
-
-
-def _gaps(log_evidence: PerImage, elbo: PerImage, best_elbo: PerImage) -> dict[str, PerImage]:
-    """The inference gap and its two parts."""
-    return {
-        "gap": log_evidence - elbo,
-        "approximation": log_evidence - best_elbo,
-        "amortisation": best_elbo - elbo,
-    }
 
 
 def _check_same_images(

@@ -97,8 +97,7 @@ def predictive_check(
     Raises:
         ValueError: If the likelihood is not a density, the number of images differs, or the mass is no probability.
     """
-    _check(model, split, posterior, mass)
-    codes = thinned(posterior, draws)
+    codes = _checked(model, split, thinned(posterior, draws), mass)
     drawn = images_at(model, split.labels, codes, seed)
     expected = expected_images(model, split.labels, codes)
     x = to_unit(split.images).numpy()
@@ -116,14 +115,15 @@ def predictive_check(
     )
 
 
-def _check(model: LatentVariableModel, split: Split, posterior: PosteriorDraws, mass: float) -> None:
-    """Refuse models and arguments for which there is no check."""
+def _checked(model: LatentVariableModel, split: Split, codes: np.ndarray, mass: float) -> np.ndarray:
+    """The codes, (draws, images, latent_dim), unless there is no check of the model or the arguments."""
     check_draws_pixels(model)
-    if posterior.z.shape[2] != len(split) or not 0 < mass < 1:
+    if codes.shape[1] != len(split) or not 0 < mass < 1:
         raise ValueError(
             f"a predictive check needs draws of the same images and a mass between 0 and 1, got draws of "
-            f"{posterior.z.shape[2]} for {len(split)} images, and {mass}"
+            f"{codes.shape[1]} for {len(split)} images, and {mass}"
         )
+    return codes
 
 
 def _tail(drawn: np.ndarray, observed: np.ndarray) -> np.ndarray:

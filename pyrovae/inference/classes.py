@@ -154,18 +154,9 @@ def classify(
     classes = len(shares)
     if len(split) and int(split.labels.max()) >= classes:
         raise ValueError(f"this model knows the classes 0 to {classes - 1}, got class {int(split.labels.max())}")
-    columns = [
-        importance_weighted(
-            model,
-            replace(split, labels=torch.full_like(split.labels, label)),
-            samples,
-            sweep=(),
-            engine=engine,
-            seed=seed,
-            progress=progress,
-        ).log_likelihood
-        for label in range(classes)
-    ]
+    settings: dict[str, Any] = {"sweep": (), "engine": engine, "seed": seed, "progress": progress}
+    relabelled = (replace(split, labels=torch.full_like(split.labels, label)) for label in range(classes))
+    columns = [importance_weighted(model, each, samples, **settings).log_likelihood for each in relabelled]
     return ClassPosterior(np.stack(columns, 1), shares, split.labels.numpy(), samples)
 
 

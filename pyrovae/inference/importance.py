@@ -66,8 +66,7 @@ def importance_weighted(
     weigh = graph_of(_log_weights(model), engine)
     parts: list[_Weights] = []
     with frozen(model, seed) as device:
-        size, draws = _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
-        size, draws = min(size, len(split)), min(draws, samples)
+        size, draws = map(min, _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK, (len(split), samples))
         for x, y in batches(split, size, device):
             weights = _Weights(len(x), samples, stops, device)
             _fill(weights, weigh, x, y, size, draws, progress)

@@ -81,13 +81,11 @@ def inpaint(
 ) -> Inpainting:
     """Draw codes from p(z | x_seen), where p(x_seen | z) scores the observed pixels alone, and complete the images.
 
-    A conditional model is given the image's label.
-
     References:
         D. J. Rezende, S. Mohamed and D. Wierstra, Stochastic Backpropagation (2014), arXiv:1401.4082, section 6.
 
     Args:
-        model: A model whose pixels are independent given the code.
+        model: A model whose pixels are independent given the code. A conditional model gets the images' labels.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
         seen: Which pixels are observed, bool (C, H, W) or (N, C, H, W), such as `half`.
         method: "quadrature" (one or two dimensions), "nuts", "svi" (the best q of the guide's family), or "auto":

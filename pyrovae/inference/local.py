@@ -92,8 +92,8 @@ def fit_local(
 ) -> LocalPosterior:
     """Find the q of the guide's family with the highest ELBO for each image, by SVI on the family's parameters.
 
-    It starts from the encoder's output. The gradient leaves out the score of q, whose expectation is 0, so its noise
-    vanishes where q is the posterior. Of a flow the transforms' weights stay fixed; only their context is free.
+    It starts from the encoder's output. The gradient leaves out the score of q, whose mean is 0, so it has no noise
+    where q is the posterior. Of a flow only the context is free.
 
     Args:
         model: A model whose guide has a density and reparametrised draws.
@@ -114,9 +114,8 @@ def fit_local(
     with frozen(model, seed) as device:
         target = Target.of(model, split, device, seen)
         fed = fed_by_encoder(model.posterior, target.filled(), target.y).clone()
-        gradient = _gradient(model.posterior, target)
+        gradient, like = _gradient(model.posterior, target), torch.empty(particles, device=device)
         step = gradient if engine == "pyro" else compile_function(gradient, engine)
-        like = torch.empty(particles, device=device)
         best = _averaged_descent(fed, lambda: step(fed, like), steps, lr, progress)
     return LocalPosterior(model.posterior, best)
 

@@ -47,6 +47,9 @@ class Box:
     low: Tensor
     high: Tensor
 
+    def __str__(self) -> str:
+        return f"[{float(self.low[0]):.1f}, {float(self.high[0]):.1f}]²"
+
     def grid(self, points: int) -> tuple[Tensor, Tensor]:
         """Midpoints of points x points cells, (points, points, 2), and the sides of a cell, (2,)."""
         step = (self.high - self.low) / points
@@ -74,15 +77,13 @@ def quadrature(
 ) -> LikelihoodEstimate:
     """Compute log p(x) = log ∫ p(x | z) p(z) dz of a two-dimensional code on a grid over the plane.
 
-    The grid is decoded once for all images (once per class in a conditional model). Binary pixels are scored by a
-    matrix product, since their log-probability is linear in the pixels.
+    The grid is decoded once for all images (of a class). Binary pixels are scored by a matrix product.
 
     Args:
         model: A model with a code of two dimensions, whose likelihood is a density.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
         points: Points along each side, an even number.
-        extent: Half the side of the grid. By default the grid covers the posterior means of all images and 10,000
-            prior draws with a margin, or the box or torus that the prior lives on.
+        extent: Half the side of the grid. By default it covers posterior means and prior draws, or the prior's support.
         tolerance: Error in nats above which an image gets a grid of its own.
         engine: "compiled" or "graph", for the decoder.
         progress: Called with the number of pairs of a point and an image done since the last call.
@@ -103,8 +104,7 @@ def quadrature(
                 x = to_unit(some.images[few].to(device))
                 total[few], error[few] = _closer(model, joint, x, y, box, points, tolerance, total[few], error[few])
             values[chosen], errors[chosen] = total, error
-    side = f"[{float(box.low[0]):.1f}, {float(box.high[0]):.1f}]²"
-    return LikelihoodEstimate(f"quadrature, {points} x {points} points of {side}", values, errors, np.zeros(len(split)))
+    return LikelihoodEstimate(f"quadrature, {points} x {points} points of {box}", values, errors, np.zeros(len(split)))
 
 
 def _check(model: LatentVariableModel, split: Split, points: int) -> None:

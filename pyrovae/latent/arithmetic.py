@@ -263,22 +263,27 @@ def attribute_effect(
     if len(codes) < 2:
         raise ValueError(f"an effect with its error needs at least two images, got {len(codes)}")
     labels = codes.labels if labels is None else labels
-    measures = measures or (morphology if model.shapes.image_shape[0] == 1 else _nothing)
     pictures = move_along(model, codes, vector.vector, [0.0, *alphas], labels).images
     n, columns = pictures.shape[:2]
     flat = pictures.reshape(n * columns, *pictures.shape[2:])
-    measured = measures(flat)
-    values = np.array(list(measured.values()), float).reshape(len(measured), n, columns)
+    names, values = _measured(measures or (morphology if flat.shape[1] == 1 else _nothing), flat, n)
     return AttributeEffect(
         name=vector.name,
         alphas=np.asarray(alphas, dtype=np.float64),
         images=n,
-        attributes=tuple(measured),
+        attributes=names,
         changes=Estimates.mean_of(values[:, :, 1:] - values[:, :, :1], 1),
         travelled=_travelled(mean_codes(model, flat, np.repeat(labels, columns)).reshape(n, columns, -1), vector),
         scales=values[:, :, 0].std(1, ddof=1),
-        kept=_kept(None if classifier is None else np.asarray(classifier(flat)).reshape(n, columns), n, columns - 1),
+        kept=_kept(classifier, flat, n),
     )
+
+
+def _measured(measures: Measure, flat: np.ndarray, images: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the attributes, and their values, (attributes, images, columns), in images (images * columns, C, H, W)."""
+    found = measures(flat)
+    values = np.array(list(found.values()), float).reshape(len(found), images, len(flat) // images)
+    return tuple(found), values
 
 
 def _travelled(codes: np.ndarray, vector: AttributeVector) -> Estimates:
@@ -287,10 +292,12 @@ def _travelled(codes: np.ndarray, vector: AttributeVector) -> Estimates:
     return Estimates.mean_of(along[:, 1:] - along[:, :1], 0)
 
 
-def _kept(classes: np.ndarray | None, images: int, columns: int) -> Estimates:
-    """Share of images whose class, (images, 1 + columns), equals that of the first column; NaN without classes."""
-    if classes is None:
-        return Estimates.mean_of(np.full((images, columns), np.nan), 0)
+def _kept(classifier: Classifier | None, flat: np.ndarray, images: int) -> Estimates:
+    """Share of images that keep the predicted class of the first column; NaN without a classifier."""
+    columns = len(flat) // images
+    if classifier is None:
+        return Estimates.mean_of(np.full((images, columns - 1), np.nan), 0)
+    classes = np.asarray(classifier(flat)).reshape(images, columns)
     return Estimates.mean_of((classes[:, 1:] == classes[:, :1]).astype(float), 0)
 
 

@@ -231,8 +231,7 @@ def evaluate(
         ValueError: If the images do not fit the model, or there are none.
     """
     few, some = _evenly_spaced(split, budget.images), _evenly_spaced(split, budget.others)
-    rows = list(_bound(model, estimate_elbo(model, split, seed=seed)))
-    missing: dict[str, str] = {}
+    bound = list(_bound(model, estimate_elbo(model, split, seed=seed)))
     sections: dict[str, Callable[[], Iterable[Row]]] = {
         "log p(x)": lambda: _likelihoods(model, few, budget, seed, progress),
         "annealed log p(x)": lambda: _annealed(model, few, budget, seed, progress),
@@ -240,12 +239,20 @@ def evaluate(
         "quality of samples": lambda: _samples(model, some, judge, seed),
         "accuracy of codes": lambda: _accuracy(model, train, some, seed),
     }
+    rows, missing = _collect(sections)
+    return Report(policy, seed, (*bound, *rows), missing)
+
+
+def _collect(sections: dict[str, Callable[[], Iterable[Row]]]) -> tuple[list[Row], dict[str, str]]:
+    """The rows of all sections, and the reason for each section that does not exist."""
+    rows: list[Row] = []
+    missing: dict[str, str] = {}
     for what, numbers in sections.items():
         try:
             rows += list(numbers())  # all or none: an error may come after the first row
         except NotApplicable as reason:
             missing[what] = str(reason)
-    return Report(policy, seed, tuple(rows), missing)
+    return rows, missing
 
 
 def check_comparable(first: Policy, second: Policy, names: tuple[str, str]) -> None:

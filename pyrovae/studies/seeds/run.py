@@ -61,9 +61,14 @@ def run_study(
         study = Study(budget, runs, load_or_train_classifier(budget, data, folder, device))
         bar.advance(1, "classifier")
         sections = _investigate(study, chosen, folder, bar)
-    made = [(recipe, runs[recipe.name]) for recipe in recipes]
-    correct = accuracy(study.classifier, data.split("test"))
-    write_report(folder / "report.html", budget, data, sections, made, correct)
+    return _write(study, sections, recipes, folder)
+
+
+def _write(study: Study, sections: list[Section], recipes: list[Recipe], folder: Path) -> list[Claim]:
+    """Write the report and the claims; return the claims."""
+    made = [(recipe, study.runs[recipe.name]) for recipe in recipes]
+    correct = accuracy(study.classifier, study.data.split("test"))
+    write_report(folder / "report.html", study.budget, study.data, sections, made, correct)
     claims = [claim for section in sections for claim in section.claims]
     replace_text(folder / "claims.json", json.dumps(claims_json(claims), indent=1, ensure_ascii=False) + "\n")
     return claims
