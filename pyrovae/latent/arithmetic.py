@@ -280,7 +280,7 @@ def attribute_effect(
 
 
 def _measured(measures: Measure, flat: np.ndarray, images: int) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the attributes, and their values, (attributes, images, columns), in images (images * columns, C, H, W)."""
+    """Names of the attributes, and their values, (attributes, images, columns), in (images * columns, C, H, W)."""
     found = measures(flat)
     values = np.array(list(found.values()), float).reshape(len(found), images, len(flat) // images)
     return tuple(found), values
