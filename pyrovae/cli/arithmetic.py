@@ -1,4 +1,4 @@
-"""Add an attribute's vector to codes: a row of pictures for each image, and how far it moves what."""
+"""Add an attribute vector to codes: a row of decoded images for each image, and the measured effect."""
 
 import json
 
@@ -13,7 +13,7 @@ from pyrovae.runs.loading import open_run, picture
 
 
 def _options(description: str | None) -> Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = run_parser(description)
     parser.add_argument(
         "--attribute",
@@ -29,7 +29,7 @@ def _options(description: str | None) -> Namespace:
     )
     parser.add_argument("--alphas", type=list[float], default=[-3, -2, -1, 0, 1, 2, 3], help="Multiples of the vector.")
     parser.add_argument("--images", type=list[int], default=list(range(6)), help="Numbers of test images to draw.")
-    parser.add_argument("--measured", type=int, default=1000, help="Test images to measure, at most.")
+    parser.add_argument("--measured", type=int, default=1000, help="Maximum number of test images to measure.")
     add_shared(parser, "data_dir", "output")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Train the same model with several weights of the KL term, side by side, and draw rate against distortion."""
+"""Train the same model with several weights of the KL term in parallel, and draw rate against distortion."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ from pyrovae.training import RunFolder
 
 
 def main(description: str | None = None) -> None:
-    """Train what is missing, measure, draw."""
+    """Train the missing runs, measure, draw."""
     parser = Parser(description=description)
     parser.add_argument("--low", type=float, default=0.1, help="Smallest weight.")
     parser.add_argument("--high", type=float, default=10.0, help="Largest weight.")

@@ -17,15 +17,19 @@ from pyrovae.runs.loading import open_run, picture
 
 
 def _options(description: str | None) -> Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = run_parser(description)
-    parser.add_argument("--images", type=int | None, default=None, help="So many of them; by default all.")
+    parser.add_argument("--images", type=int | None, default=None, help="Number of images; by default all.")
     parser.add_argument("--masses", type=list[float], default=list(MASSES), help="Probabilities inside the ellipses.")
     parser.add_argument("--classes", type=list[int] | None, default=None, help="Labels to draw; by default all.")
-    parser.add_argument("--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Which moments.")
-    parser.add_argument("--plane", type=Literal["pair", "pca", "lda"], default="pair", help="Which plane, above 2-D.")
+    parser.add_argument(
+        "--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Kind of covariance."
+    )
+    parser.add_argument(
+        "--plane", type=Literal["pair", "pca", "lda"], default="pair", help="The plane to project to, above 2-D."
+    )
     parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The two dimensions of --plane pair.")
-    parser.add_argument("--shrink", type=float, default=0.0, help="Share by which covariances are made round.")
+    parser.add_argument("--shrink", type=float, default=0.0, help="Share by which covariances are shrunk to a sphere.")
     parser.add_argument(
         "--against",
         type=Literal["halves", "train", "validation", "test"] | None,

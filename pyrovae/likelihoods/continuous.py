@@ -179,7 +179,7 @@ class OpenAffineBeta(dist.AffineBeta):
         self._concentrations = concentration1, concentration0
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Equal to the library's, computed directly instead of by a two-component Dirichlet, which takes twice as long."""
+        """The library's, computed directly instead of by a two-component Dirichlet, which takes twice as long."""
         if self._validate_args:
             self._validate_sample(value)
         a, b = (concentration.expand(self.batch_shape) for concentration in self._concentrations)

@@ -1,4 +1,4 @@
-"""Arithmetic with codes: rows of pictures, and what the arithmetic does to them."""
+"""Plots of arithmetic with codes: rows of images, and the measured effect."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from pyrovae.plots.style import class_styles, spare_axes
 def plot_moved(
     traversal: Traversal, alphas: Sequence[float], ax: Axes, row_labels: Sequence[str] | None = None
 ) -> Axes:
-    """Draw images moved along a direction, one a row, with alpha above each column.
+    """Draw images moved along a direction, one image per row, with alpha above each column.
 
     Args:
         traversal: The moved images, (rows, alphas, C, H, W).
@@ -28,13 +28,13 @@ def plot_moved(
 
 
 def plot_effect(effect: AttributeEffect, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw what a traversal along an attribute vector does, with one standard error up and down.
+    """Draw the effect of a traversal along an attribute vector, with error bars of one standard error.
 
-    On the first axes all measured attributes, in their scales (standard deviations over the images); on the second
-    how far the encoder sees the pictures to have moved; on the third, if there is one, the share that keeps its class.
+    The first axes show all measured attributes in standard deviations over the images, the second the movement of the
+    re-encoded images along the vector, and the third, if there is one, the share that keeps its class.
 
     Args:
-        effect: What it does.
+        effect: The effect.
         axes: Two axes, or three.
     """
     styles = class_styles(len(effect.attributes))

@@ -131,7 +131,7 @@ _UNIFORM = math.log(math.expm1(1 - 1e-2))
 
 
 class WrappedNormal(_Headed):
-    """Independent angles, q(z | x) = prod_j sum_k N(z_j + 2 pi k; loc_j(x), scale_j(x)^2): Normals wrapped around a torus.
+    """Independent angles, q(z | x) = prod_j sum_k N(z_j + 2 pi k; loc_j(x), scale_j(x)^2), wrapped Normals on a torus.
 
     The posterior for a prior of angles, `priors.VonMises`. It is close to a von Mises distribution and, unlike the
     libraries' von Mises, has differentiable draws.
