@@ -1,4 +1,4 @@
-"""The questions of the study, one file each: what is measured, which criterion decides, what is drawn."""
+"""The experiments of the study, one file each: measurement, table of claims, pictures."""
 
 from typing import Any
 

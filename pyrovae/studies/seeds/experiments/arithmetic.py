@@ -1,4 +1,4 @@
-"""Claim 8: adding the vector of an attribute to codes."""
+"""Claim 8: adding attribute vectors to codes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
 ATTRIBUTES = ("slant", "thickness")
 ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 MOVED = 0.5
-"""Standard deviations of an attribute by which one vector must move it."""
+"""Minimum change of an attribute by one vector, in standard deviations."""
 LITTLE = 0.5
-"""What every other attribute may move at most, in standard deviations, over what the attribute moves."""
+"""Maximum change of every other attribute relative to that of the attribute, both in standard deviations."""
 KEPT = 0.9
-"""Share of pictures that must stay of their class."""
+"""Minimum share of images that keep their class."""
 IMAGES = 1000
 
 
 def vector_of(study: Study, name: str, attribute: str) -> AttributeVector:
-    """Mean code of the training images in the upper half of an attribute minus the lower, class by class."""
+    """Mean code of the training images above the median of an attribute minus those below, within classes."""
     values = morphology(study.split("train").images.numpy() / 255).to_dict()[attribute]
     return attribute_vector(study.codes(name, "train"), *extremes(values), name=attribute, within_classes=True)
 
@@ -50,7 +50,7 @@ def measure(study: Study) -> Mapping[str, AttributeEffect]:
 
 
 def own_shift(found: AttributeEffect) -> Estimate:
-    """What one vector forth and back move the attribute, half the way between, in standard deviations."""
+    """Half the change of the attribute from alpha = -1 to 1, in standard deviations."""
     return _shift(found, found.attributes.index(found.name))
 
 
@@ -59,7 +59,7 @@ def _shift(found: AttributeEffect, row: int) -> Estimate:
 
 
 def largest_other(found: AttributeEffect) -> tuple[str, Estimate]:
-    """The other attribute that moves most over the same way, and how far, in standard deviations."""
+    """The other attribute with the largest change over the same range, and the change in standard deviations."""
     others = {name: _shift(found, row) for row, name in enumerate(found.attributes) if name != found.name}
     name, shift = max(others.items(), key=lambda item: abs(item[1].value))
     return name, Estimate(abs(shift.value), shift.error)
@@ -109,7 +109,7 @@ CLAIMS = (*claims_on("slant", "ab"), *claims_on("thickness", "cd"))
 
 
 def draw(study: Study, found: Mapping[str, AttributeEffect]) -> list[Picture]:
-    """Rows of moved pictures, and what was measured on them."""
+    """Rows of moved images, and the measured effects."""
     name = study.seeded("vae-10d")[0]
     codes = study.codes(name)
     few = codes.take(np.array([np.flatnonzero(codes.labels == k)[0] for k in (0, 2, 4, 7, 9)]))

@@ -1,4 +1,4 @@
-"""Claim 5: the autoencoder and the KL term alone, beside the VAE."""
+"""Claim 5: the autoencoder and the KL term alone, compared with the VAE."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values,
 
 AUTOENCODER = "conv-autoencoder"
 PAIRS = 500
-"""Pairs of test images of different classes that are interpolated between, at most."""
+"""Maximum number of interpolated pairs of test images of different classes."""
 STEPS = 9
 CLEAR = 0.1
-"""Share of ambiguous pictures up to which interpolations are called clear."""
+"""Maximum share of ambiguous images for interpolations to be called clear."""
 NO_INFORMATION = 0.01
-"""KL of the posteriors from the prior, nats per image, below which codes say nothing of the image."""
+"""KL of the posteriors from the prior, nats per image, below which codes carry no information."""
 SPREAD = 1.5
-"""Dispersion of the counts in cells of equal probability from which codes are called unevenly spread."""
+"""Relative dispersion of counts in cells of equal probability above which codes are called unevenly distributed."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Panels:
 
 
 def cell_counts(codes: np.ndarray, mass: float = 0.95) -> np.ndarray:
-    """Number of codes, (N, 2), in each of some cells that have equal probability under the codes' own Gaussian.
+    """Number of codes, (N, 2), in cells of equal probability under the Gaussian fitted to the codes.
 
     Rings of equal probability up to an ellipse of `mass`, each cut into as many equal sectors as make ten codes a cell.
     """

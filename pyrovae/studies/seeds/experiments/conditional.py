@@ -1,4 +1,4 @@
-"""Claim 4: what the label takes from the code in a conditional VAE."""
+"""Claim 4: the code of a conditional VAE describes the style and not the class."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
 
 DIGIT = 9
 NEAR_CHANCE = 0.05
-"""How far above chance the classes may be told apart and still be called indistinguishable."""
+"""Maximum accuracy above chance for classes to be called indistinguishable."""
 NEIGHBOURS = 50
 STYLES = ("width", "slant")
-"""What the first document sees change over the plane of the 9."""
+"""Attributes that change over the plane of the 9 according to the first document."""
 
 
 @dataclass(frozen=True)
 class Conditional:
-    """What was measured of the CVAE beside the VAE.
+    """Measurements of the CVAE, with some of the VAE.
 
     Attributes:
         bayes: Accuracy of the Bayes rule of the class Gaussians on test codes.

@@ -27,7 +27,7 @@ GAP = 0.02
 
 @dataclass(frozen=True)
 class Convergence:
-    """What was measured on the curves of a training.
+    """Measurements on the curves of a training.
 
     Attributes:
         epochs: Epochs of the training.

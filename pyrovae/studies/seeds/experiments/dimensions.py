@@ -1,4 +1,4 @@
-"""Claim 1: what more latent dimensions buy, in reconstructions and in samples."""
+"""Claim 1: the effect of more latent dimensions on reconstructions and samples."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values,
 
 DIMS = (2, 5, 10, 20)
 AMBIGUOUS_MARGIN = 0.1
-"""How much larger the ambiguous share of samples must be than that of test images."""
+"""Minimum difference between the ambiguous shares of samples and of test images."""
 
 
 @dataclass(frozen=True)
 class Dimensions:
-    """What was measured of the plain VAE, by number of latent dimensions.
+    """Measurements of the plain VAE, by number of latent dimensions.
 
     Attributes:
         squared_error: Of reconstructions of test images, summed over the pixels.

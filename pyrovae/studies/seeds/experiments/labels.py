@@ -1,4 +1,4 @@
-"""Claim 10: the fifth document's wish, a data set with many labels."""
+"""Claim 10: a data set with many labels, which the fifth document proposes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RUN = "emnist-10d"
 
 @dataclass(frozen=True)
 class Labels:
-    """What was measured of the classes of a set of many labels.
+    """Measurements of the classes of a data set with many labels.
 
     Attributes:
         classes: Number of classes.
@@ -49,7 +49,7 @@ CLAIMS: tuple[Statement[Labels], ...] = (
 
 
 def missing(study: Study) -> str:
-    """Why there is nothing to measure."""
+    """The reason why there is nothing to measure, or ""."""
     if not study.budget.many_labels:
         return f"Not part of the budget {study.budget.name}."
     return "" if study.runs.at_hand(MANY_LABELS) else "Its files are not at hand; see --data_dir."

@@ -1,4 +1,4 @@
-"""Claim 2: where the classes of a plain VAE lie in the plane."""
+"""Claim 2: the layout of the classes in the plane of a plain VAE."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
 NEAR = 0.1
 """KL from N(0, I), nats, below which a Gaussian is called near it."""
 SHARED = 0.1
-"""Mass that two classes share from which they are called overlapping."""
+"""Overlap above which two classes are called overlapping."""
 LEVEL, SMALL = 0.01, 0.1
 SAME = f"No difference but that of samples of one population (p above {LEVEL}), or a small one (ratio below {SMALL})."
 DRAWN_MASSES = (0.5, 0.9)
@@ -35,7 +35,7 @@ DRAWN_MASSES = (0.5, 0.9)
 
 @dataclass(frozen=True)
 class Layout:
-    """What was measured of the classes in a plane.
+    """Measurements of the classes in a plane.
 
     Attributes:
         bayes: Share of test codes whose class the Bayes rule of the class Gaussians classifies correctly.

@@ -1,4 +1,4 @@
-"""Claim 3: what the digit of one class turns into on the way out of its place."""
+"""Claim 3: the digits around the mean of a class."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STEP = 0.5
 """Distance of neighbours on the grid, in units of the code."""
 RINGS = 4
 ITS_NEIGHBOURS = (4, 7)
-"""Digits beside the 9 in the first document's plane that every eye finds like a 9."""
+"""Neighbours of the 9 in the first document's plane that resemble a 9."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What was measured on grids around class means.
+    """Measurements on grids around class means.
 
     Attributes:
         same: Share of the pictures that are still of the digit, by the ring of the grid around the mean of its class.
@@ -140,7 +140,7 @@ CLAIMS: tuple[Statement[Neighbours], ...] = (
 
 
 def draw(study: Study, found: Neighbours) -> list[Picture]:
-    """The grid around the 9s, the plane around it, and how the digit fades."""
+    """The grid around the mean of the 9s, the plane around it, and the share of 9s by ring."""
     name = study.seeded("vae-2d")[0]
     codes = study.codes(name, "train")
     mean = class_gaussians(codes, bootstrap=0).means[DIGIT]

@@ -1,4 +1,4 @@
-"""Claim 6: β from nothing to too much, the convolutional nets of the fourth document."""
+"""Claim 6: the convolutional nets of the fourth document over a grid of β."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SCALE = (
     "formula does; against a mean over pixels it would be as many times smaller."
 )
 GOOD = 0.1
-"""Share of the images' variance that a good reconstruction leaves unexplained, at most."""
+"""Maximum share of the images' variance that a good reconstruction leaves unexplained."""
 ALIKE = 0.25
 """Mean squared distance of two samples over that of two test images, below which samples are called alike."""
 MONOTONE = 0.8
-"""Rank correlation from which something is said to rise with β."""
+"""Minimum rank correlation for a monotone dependence on β."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was measured over β.
+    """Measurements over β.
 
     Attributes:
         unexplained: Share of the test images' variance that the reconstructions leave.
@@ -135,7 +135,7 @@ def _best_between(found: Sweep) -> Decision:
 
 
 def _with_beta(values: Mapping[float, float], sign: int) -> Decision:
-    """Whether values rise (sign 1) or fall (sign -1) with β; those that are NaN are left out of the correlation."""
+    """Whether values rise (sign 1) or fall (sign -1) with β. NaN is left out of the correlation."""
     known = {b: v for b, v in values.items() if np.isfinite(v)}
     correlation = rank_correlation(list(known), list(known.values()))
     return Decision(

@@ -1,4 +1,4 @@
-"""Claim 7: the third document's weight of the reconstruction, and what the KL term does to the plane."""
+"""Claim 7: the third document's weight of the reconstruction, and the effect of the KL term on the plane."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SCALE = (
     "fourth document's β upside down: β = pixels / r for the error summed over the pixels."
 )
 CENTRED = 0.1
-"""Distance of the mean code from the origin up to which codes are called centred."""
+"""Maximum distance of the mean code from the origin for codes to be called centred."""
 REACH = 3.5
-"""Half the side of the planes that are drawn, in units of the code."""
+"""Half the side of the drawn planes, in units of the code."""
 GAPS = 0.05
-"""Share of empty cells up to which a plane is said to have no large gaps."""
+"""Maximum share of empty cells for a plane without large gaps."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What was measured over the third document's weight r, and of the plane of the plain VAE.
+    """Measurements over the third document's weight r, and of the plane of the plain VAE.
 
     Attributes:
         squared_error: Of reconstructions of test images, summed over the pixels, by r.
