@@ -262,7 +262,6 @@ def attribute_effect(
     """
     if len(codes) < 2:
         raise ValueError(f"an effect with its error needs at least two images, got {len(codes)}")
-    labels = codes.labels if labels is None else labels
     pictures = move_along(model, codes, vector.vector, [0.0, *alphas], labels).images
     n, columns = pictures.shape[:2]
     flat = pictures.reshape(n * columns, *pictures.shape[2:])
@@ -273,7 +272,7 @@ def attribute_effect(
         images=n,
         attributes=names,
         changes=Estimates.mean_of(values[:, :, 1:] - values[:, :, :1], 1),
-        travelled=_travelled(mean_codes(model, flat, np.repeat(labels, columns)).reshape(n, columns, -1), vector),
+        travelled=_travelled(model, flat, np.repeat(codes.labels if labels is None else labels, columns), n, vector),
         scales=values[:, :, 0].std(1, ddof=1),
         kept=_kept(classifier, flat, n),
     )
@@ -286,8 +285,11 @@ def _measured(measures: Measure, flat: np.ndarray, images: int) -> tuple[tuple[s
     return tuple(found), values
 
 
-def _travelled(codes: np.ndarray, vector: AttributeVector) -> Estimates:
-    """Movement of mean codes, (images, columns, latent_dim), along the vector, from those of the first column."""
+def _travelled(
+    model: LatentVariableModel, flat: np.ndarray, labels: np.ndarray, images: int, vector: AttributeVector
+) -> Estimates:
+    """Movement of the mean codes of images, (images * columns, C, H, W), along the vector, from the first column."""
+    codes = mean_codes(model, flat, labels).reshape(images, -1, len(vector.vector))
     along = codes @ vector.vector / (vector.vector @ vector.vector)
     return Estimates.mean_of(along[:, 1:] - along[:, :1], 0)
 
