@@ -67,7 +67,7 @@ def main(description: str | None = None) -> None:
             policy,
             budget,
             train=run.split("train"),
-            judge=predict,
+            predict=predict,
             seed=options.seed,
             progress=progress,
         )

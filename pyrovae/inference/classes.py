@@ -148,7 +148,7 @@ def classify(
         progress: Called with the number of codes done since the last call.
 
     Raises:
-        ValueError: If the model does not look at labels, has no p(x), or the prior does not fit.
+        ValueError: If the model is not conditional, has no p(x), or the prior does not fit.
     """
     shares = _shares(model.shapes.num_classes, prior)
     classes = len(shares)

@@ -211,7 +211,7 @@ def evaluate(
     budget: EvaluationBudget = EvaluationBudget(),
     *,
     train: Split | None = None,
-    judge: Callable[[np.ndarray], Predictions] | None = None,
+    predict: Callable[[np.ndarray], Predictions] | None = None,
     seed: int = 0,
     progress: Callable[[str, int], Callable[[int], object]] = lambda name, total: lambda done: None,
 ) -> Report:
@@ -223,7 +223,7 @@ def evaluate(
         policy: Data, split, pixels and score, for the report.
         budget: Sizes of the evaluation.
         train: Training images with labels, for the accuracy of codes.
-        judge: A classifier of images, for the quality of samples.
+        predict: A classifier of images, for the quality of samples.
         seed: Seed of all draws.
         progress: Takes a name and a total; returns a function to call with the work done since the last call.
 
@@ -236,7 +236,7 @@ def evaluate(
         "log p(x)": lambda: _likelihoods(model, few, budget, seed, progress),
         "annealed log p(x)": lambda: _annealed(model, few, budget, seed, progress),
         "parts of the KL": lambda: _parts_of_kl(model, some, seed),
-        "quality of samples": lambda: _samples(model, some, judge, seed),
+        "quality of samples": lambda: _samples(model, some, predict, seed),
         "accuracy of codes": lambda: _accuracy(model, train, some, seed),
     }
     rows, missing = _collect(sections)
@@ -374,9 +374,9 @@ def _parts_of_kl(model: LatentVariableModel, some: Split, seed: int) -> Iterable
 
 
 def _samples(
-    model: LatentVariableModel, some: Split, judge: Callable[[np.ndarray], Predictions] | None, seed: int
+    model: LatentVariableModel, some: Split, predict: Callable[[np.ndarray], Predictions] | None, seed: int
 ) -> Iterable[Row]:
-    quality = sample_quality(model, some, judge, seed=seed)
+    quality = sample_quality(model, some, predict, seed=seed)
     n = quality.samples
     yield Row("precision of samples", quality.precision, n, f"share, 3 neighbours, {quality.space}")
     yield Row("recall of samples", quality.recall, n, f"share, 3 neighbours, {quality.space}")

@@ -153,7 +153,7 @@ class Study:
 
     def sample_predictions(self, name: str) -> Predictions:
         """The classifier's predictions for a run's samples."""
-        return self._keep(("judged", name), lambda: predict_classes(self.classifier, self.samples(name)))
+        return self._keep(("predictions", name), lambda: predict_classes(self.classifier, self.samples(name)))
 
     def frechet(self, name: str) -> Estimate:
         """Fréchet distance of a run's samples from the test images, in the classifier's features."""

@@ -259,7 +259,7 @@ def _marginals(study: Study) -> Picture:
     figure, axes = new_figure(11, 5, columns=7, rows=len(few))
     plot_marginals(marginals(study.model("vae-6d"), few), study.data.class_names, axes)
     return Picture(
-        "closeup",
+        "marginals",
         figure,
         "Posterior of each of six latent dimensions for four test images (colour) beside the prior (grey), with the KL "
         "in nats.",
