@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Command line and plots, which runs need, take a second that a notebook may have no need of.
+    # Imported on first use: runs need the command line and plots, which take a second to import.
     if name in ("load", "run_info"):
         from pyrovae import runs
 

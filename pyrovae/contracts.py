@@ -1,11 +1,11 @@
-"""What a prior, a likelihood and a posterior say of themselves, and the error of what does not exist for a model.
+"""The contracts of a prior, a likelihood and a posterior, and the error for numbers that a model does not have.
 
     prior(y)        -> p(z | y)        batch_shape () or (B,), event_shape (latent_dim,)
     likelihood(z,y) -> p(x | z, y)     batch_shape (..., B), event_shape (C, H, W)
     posterior(x,y)  -> q(z | x, y)     batch_shape (B,), event_shape (latent_dim,)
 
-A part is a subclass of one of the three classes here, with a `forward`; everything else has a default. A plain
-`nn.Module` will do as well: a model wraps it once, when it is built, by `as_prior`, `as_likelihood` or `as_posterior`.
+A part is a subclass of one of the three classes here with a `forward`; all else has a default. A plain `nn.Module` is
+accepted too: the model wraps it by `as_prior`, `as_likelihood` or `as_posterior` when it is built.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from torch.distributions import Distribution
 
 
 class NotApplicable(ValueError):  # noqa: N818 - an answer as much as an error
-    """A number or a method that does not exist for this model or these images; its text says why."""
+    """A number or a method does not exist for this model or these images. The message gives the reason."""
 
 
 class Prior(nn.Module, ABC):
     """p(z | y): a module that maps labels y, (B,) or None, to a distribution of codes.
 
     Attributes:
-        periodic: Whether codes are angles, so that -pi and pi are the same; the posterior must agree.
-        scored: Whether its log-density is part of the loss. An autoencoder's is not.
+        periodic: Whether codes are angles, with -pi and pi the same point. The posterior must agree.
+        scored: Whether its log-density is part of the loss. It is not in an autoencoder.
     """
 
     periodic: bool = False
@@ -37,23 +37,23 @@ class Prior(nn.Module, ABC):
         """The prior: batch_shape () or (B,), event_shape (latent_dim,)."""
 
     def attach(self, posterior: Posterior) -> None:
-        """Take in the model's finished posterior, for a prior that is made of it; the model calls this once."""
+        """Receive the model's posterior, for a prior that depends on it. The model calls this once."""
 
     def start_from(self, images: Tensor, labels: Tensor) -> None:
-        """Start from training images x, (N, C, H, W), with labels, (N,); called before the first step of a training."""
+        """Initialise from training images, (N, C, H, W), and labels, (N,). Called before the first training step."""
 
     def check_classes(self, num_classes: int) -> None:
-        """Refuse images of another number of classes than the prior is for; called before a training."""
+        """Refuse image sets with a wrong number of classes. Called before a training."""
 
 
 class Likelihood(nn.Module, ABC):
     """p(x | z, y): a module that maps codes and labels to a distribution of images.
 
     Attributes:
-        score: What the reconstruction term is called in tables and on axes: "NLL" where it is the negative
-            logarithm of a probability of the data, another name where it is not.
-        pixels: What the likelihood scores, in words, for messages about data that it cannot; by default its support.
-        cure: What to do about such data, in words.
+        score: Name of the reconstruction term in tables and on axes: "NLL" if it is minus a log-probability of the
+            data, another name if it is not.
+        pixels: The pixels that it can score, in words, for error messages; by default its support.
+        cure: What to do about other pixels, in words.
     """
 
     score: ClassVar[str] = "NLL"
@@ -66,7 +66,7 @@ class Likelihood(nn.Module, ABC):
 
     @property
     def is_density(self) -> bool:
-        """Whether it is a density of pixels, so that images can be drawn from it and p(x) exists."""
+        """Whether it is a density of pixels. Then images can be drawn from it, and p(x) exists."""
         return self.score == "NLL"
 
 
@@ -74,9 +74,9 @@ class Posterior(nn.Module, ABC):
     """q(z | x, y): a module that maps images and labels to a distribution of codes.
 
     Attributes:
-        has_density: Whether log q(z | x) exists; a point mass has none, and so no ELBO.
-        periodic: Whether codes are angles, so that -pi and pi are the same; the prior must agree, and the decoder is
-            given their cosines and sines.
+        has_density: Whether log q(z | x) exists. A point mass has no density, and so no ELBO.
+        periodic: Whether codes are angles, with -pi and pi the same point. The prior must agree, and the decoder gets
+            their cosines and sines.
     """
 
     has_density: bool = True
@@ -87,17 +87,17 @@ class Posterior(nn.Module, ABC):
         """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
 
     def need_density(self, otherwise: str) -> None:
-        """Refuse a point.
+        """Refuse a point mass.
 
         Raises:
-            NotApplicable: If it is one; `otherwise` says what does not exist then.
+            NotApplicable: If it has no density, with the message `otherwise`.
         """
         if not self.has_density:
             raise NotApplicable(otherwise)
 
 
 class _Wrapped(nn.Module):
-    """A plain module as a part: it passes calls on, and its weights keep the names that they have without it."""
+    """A plain module as a part. It forwards calls, and the names of the weights are those of the module."""
 
     declared: ClassVar[tuple[str, ...]]
 
@@ -109,7 +109,7 @@ class _Wrapped(nn.Module):
 
     @classmethod
     def of(cls, module: nn.Module) -> Self:
-        """The wrapper, with whatever of the contract the module itself declares."""
+        """The wrapper, with the attributes of the contract that the module declares."""
         wrapped = cls(module)
         for name in cls.declared:
             if hasattr(module, name):
@@ -125,7 +125,7 @@ class _Wrapped(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         if "module" not in self.__dict__.get("_modules", {}) or name in ("training", "forward", *self.declared):
             super().__setattr__(name, value)
-        else:  # set on the wrapper alone it would change nothing, without a word
+        else:  # set on the wrapper it would silently have no effect
             setattr(self.module, name, value)
 
     def forward(self, *inputs: Tensor | None) -> Distribution:
@@ -153,27 +153,27 @@ class _PlainPosterior(_Wrapped, Posterior):
 
 
 def as_prior(module: nn.Module) -> Prior:
-    """A prior as it is, any other module wrapped."""
+    """A prior unchanged, any other module wrapped."""
     return module if isinstance(module, Prior) else _PlainPrior.of(module)
 
 
 def as_likelihood(module: nn.Module) -> Likelihood:
-    """A likelihood as it is, any other module wrapped."""
+    """A likelihood unchanged, any other module wrapped."""
     return module if isinstance(module, Likelihood) else _PlainLikelihood.of(module)
 
 
 def as_posterior(module: nn.Module) -> Posterior:
-    """A posterior as it is, any other module wrapped."""
+    """A posterior unchanged, any other module wrapped."""
     return module if isinstance(module, Posterior) else _PlainPosterior.of(module)
 
 
 def name_of(part: nn.Module) -> str:
-    """Name of a part's class, or of the class of the module that was wrapped."""
+    """Class name of a part, or of the module that it wraps."""
     return type(unwrapped(part)).__name__
 
 
 def unwrapped(part: nn.Module) -> nn.Module:
-    """The module that a user gave as a part."""
+    """The user's module."""
     return part.module if isinstance(part, _Wrapped) else part
 
 
@@ -186,6 +186,6 @@ def _with_wrapper(wrapper: nn.Module, state: dict[str, Any], prefix: str, *other
 
 
 def _rename(state: dict[str, Any], old: str, new: str) -> None:
-    """Give the entries of a state whose names begin with `old` names that begin with `new`, in their order."""
+    """Replace the prefix `old` by `new` in the names of a state's entries, keeping their order."""
     for name in [name for name in state if name.startswith(old)]:
         state[new + name.removeprefix(old)] = state.pop(name)

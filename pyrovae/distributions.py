@@ -1,4 +1,4 @@
-"""Distributions that torch, Pyro and zuko do not have, or have without what a part needs of them."""
+"""Distributions that torch, Pyro and zuko lack, or have without a feature that a part needs."""
 
 import math
 import warnings
@@ -27,7 +27,7 @@ class OpenInterval(constraints.Constraint):
 
 
 class _Lattice(constraints.Constraint):
-    """Values k / levels whose whole number k lies in another constraint."""
+    """Values k / levels whose whole number k satisfies another constraint."""
 
     is_discrete = True
 
@@ -38,12 +38,12 @@ class _Lattice(constraints.Constraint):
     def check(self, value: Tensor) -> Tensor:
         """Whether each value is a level."""
         scaled = value * self.levels
-        # k / 255 * 255 is off by some 1e-5 in float32.
+        # k / 255 * 255 has an error of about 1e-5 in float32.
         return ((scaled - scaled.round()).abs() < 1e-3) & self.whole.check(scaled.round())
 
 
 class Levels(dist.TorchDistribution):
-    """Values k / levels, where the whole number k has a given distribution: grey pixels as the levels they are.
+    """Values k / levels, where the whole number k has a given distribution, such as grey levels.
 
     Args:
         base: Distribution of k, with empty event shape.
@@ -88,7 +88,7 @@ class Levels(dist.TorchDistribution):
 
 
 class WholeCategorical(dist.Categorical):
-    """A Categorical over 0, 1, ..., read as numbers, so that it has a mean."""
+    """A Categorical over the numbers 0, 1, ..., with a mean."""
 
     @property
     def mean(self) -> Tensor:
@@ -147,7 +147,7 @@ class DiscretizedLogistic(dist.TorchDistribution):
         return self._tail_sum(lambda k: 2.0 * k - 1.0) - self.mean**2
 
     def _tail_sum(self, weight: Any) -> Tensor:
-        # One level at a time: all 255 at once would be the largest tensor of the whole program.
+        # One level at a time: all 255 at once would be the program's largest tensor.
         total = torch.zeros_like(self.loc)
         for k in range(1, self.top + 1):
             total = total + weight(k) * torch.sigmoid((self.loc - (k - 0.5)) / self.scale)
@@ -174,7 +174,7 @@ class DiscretizedLogistic(dist.TorchDistribution):
         width = self.scale.reciprocal()
         above = (value + 0.5 - self.loc) * width
         below = above - width
-        # F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): nothing cancels, however far from the location.
+        # F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)), without cancellation in the tails.
         inside = logsigmoid(above) + logsigmoid(-below) + torch.log(-torch.expm1(-width))
         return torch.where(
             value < 0.5, logsigmoid(above), torch.where(value > self.top - 0.5, logsigmoid(-below), inside)
@@ -182,7 +182,7 @@ class DiscretizedLogistic(dist.TorchDistribution):
 
 
 class VonMises(dist.VonMises):
-    """torch's von Mises distribution, which knows that it lives on the circle [-pi, pi]."""
+    """torch's von Mises distribution with the support [-pi, pi]."""
 
     support = constraints.interval(-math.pi, math.pi)
 
@@ -192,7 +192,7 @@ class VonMises(dist.VonMises):
 
 
 class WrappedNormal(dist.TorchDistribution):
-    """A Normal wound around the circle, q(z) = sum_k N(z + 2 pi k; loc, scale^2), z in [-pi, pi).
+    """A Normal wrapped around the circle, q(z) = sum_k N(z + 2 pi k; loc, scale^2), z in [-pi, pi).
 
     Seven windings, k = -3 ... 3: for |loc| and scale of at most pi, what they leave out is below 1e-8 of the mass.
     The draw is the wrapped draw of a Normal, so that gradients pass through it; the libraries' von Mises is drawn by
@@ -282,7 +282,7 @@ class DiagNormalMixture(dist.MixtureSameFamily):
 
 
 class Flow(ZukoToPyro):
-    """A zuko flow in Pyro (`pyro.contrib.zuko`), with what Pyro's adapter leaves out: support, draws and moments."""
+    """A zuko flow in Pyro (`pyro.contrib.zuko`), with the support, draws and moments that Pyro's adapter lacks."""
 
     support = constraints.real_vector
 
@@ -301,7 +301,7 @@ class Flow(ZukoToPyro):
 
     @property
     def mean(self) -> Tensor:
-        """The mean by quasi-Monte-Carlo over 256 fixed points: deterministic, and off by some 1e-2 scales."""
+        """The mean by quasi-Monte-Carlo over 256 fixed points: deterministic, with an error of about 0.01 scales."""
         return self._points().mean(0)
 
     @property
@@ -333,7 +333,7 @@ def zuko() -> Any:
 
 
 def flow(transform: Transform, base: Distribution) -> Flow:
-    """The distribution of the values that a transform carries to a base."""
+    """The distribution of values that a transform maps to a base distribution."""
     return Flow(zuko().distributions.NormalizingFlow(transform, base))
 
 

@@ -1,28 +1,30 @@
-"""One type for a number and its errors, and one for such a number of each image."""
+"""A number with its errors, arrays of such numbers, and a number for each image."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and how far off it may be.
+    """A number and its errors.
 
-    An error that is NaN is not known. Of two independent estimates each kind of error is combined by itself.
+    An unknown error is NaN. Arithmetic of independent estimates combines each kind of error separately.
 
     >>> print(Estimate(-23.404, sampling=0.203, monte_carlo=0.004) - Estimate(-23.27, sampling=0.208))
     -0.1340 ± 0.0040 (Monte Carlo) ± 0.2906 (sampling)
 
     Attributes:
         value: The number.
-        sampling: Standard error as an estimate for all images (or seeds) of which these are a sample. It is what a
-            plain ± means in print. Where it is known it holds the Monte Carlo error too.
-        monte_carlo: Standard error that comes from the method's own draws: of the number of these very images.
-        unit: Such as "nats per image"; empty for shares and ratios.
+        sampling: Standard error due to the sample of images (or seeds). A plain ± in print means this error. It
+            includes the Monte Carlo error.
+        monte_carlo: Standard error due to the method's random draws, for the given images.
+        unit: Unit, such as "nats per image"; empty for shares and ratios.
     """
 
     value: float
@@ -32,7 +34,7 @@ class Estimate:
 
     @classmethod
     def mean_of(cls, values: np.ndarray, unit: str = "") -> Estimate:
-        """Mean over independent values, (n,), those that are not finite left out; the error is not known for n < 2."""
+        """Mean over independent values, (n,). Values that are not finite are left out; n < 2 has no known error."""
         finite = np.asarray(values, dtype=np.float64)
         finite = finite[np.isfinite(finite)]
         error = float(finite.std(ddof=1) / math.sqrt(len(finite))) if len(finite) > 1 else math.nan
@@ -40,19 +42,27 @@ class Estimate:
 
     @classmethod
     def share(cls, share: float, count: int) -> Estimate:
-        """A share of so many independent trials, with its binomial error."""
+        """A share of `count` independent trials, with its binomial error."""
         return cls(float(share), math.sqrt(share * (1 - share) / count))
 
     @property
     def error(self) -> float:
-        """The largest error that is known, 0 if none is."""
+        """The larger known error, or 0."""
         known = [error for error in (self.sampling, self.monte_carlo) if not math.isnan(error)]
         return max(known, default=0.0)
 
     @property
     def is_known(self) -> bool:
-        """Whether any of its errors is."""
+        """Whether one of its errors is known."""
         return not (math.isnan(self.sampling) and math.isnan(self.monte_carlo))
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(
+            self.value + other.value,
+            _hypot(self.sampling, other.sampling),
+            _hypot(self.monte_carlo, other.monte_carlo),
+            self.unit,
+        )
 
     def __sub__(self, other: Estimate) -> Estimate:
         return Estimate(
@@ -62,8 +72,9 @@ class Estimate:
             self.unit,
         )
 
-    def __truediv__(self, other: Estimate) -> Estimate:
-        """The ratio, its errors to first order."""
+    def __truediv__(self, other: Estimate | float) -> Estimate:
+        """The ratio, with first-order errors."""
+        other = other if isinstance(other, Estimate) else Estimate(other)
         ratio = self.value / other.value
         sampling, monte_carlo = (
             _hypot(one, ratio * another) / abs(other.value)
@@ -91,12 +102,64 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
-class PerImage:
-    """A number of each image with the Monte Carlo error of each, in nats.
+class Estimates:
+    """Numbers of one kind, each with its sampling error.
 
     Attributes:
-        value: One for each image, (images,).
-        error: Standard error of each that comes from the method, (images,).
+        value: The numbers, an array of any shape.
+        sampling: Standard error of each, as in `Estimate`, of the same shape; NaN where it is not known.
+    """
+
+    value: np.ndarray
+    sampling: np.ndarray
+
+    @classmethod
+    def mean_of(cls, values: np.ndarray, axis: int) -> Estimates:
+        """Means over an axis of independent values."""
+        return cls(values.mean(axis), values.std(axis, ddof=1) / np.sqrt(values.shape[axis]))
+
+    @classmethod
+    def stack(cls, estimates: Sequence[Estimate]) -> Estimates:
+        """Single estimates as one array."""
+        return cls(np.array([e.value for e in estimates]), np.array([e.sampling for e in estimates]))
+
+    def at(self, *index: int) -> Estimate:
+        """One of the numbers."""
+        return Estimate(float(self.value[index]), float(self.sampling[index]))
+
+    def __getitem__(self, index: int | slice) -> Estimates:
+        return Estimates(self.value[index], self.sampling[index])
+
+    def __truediv__(self, scale: np.ndarray) -> Estimates:
+        return Estimates(self.value / scale, self.sampling / scale)
+
+
+def for_json(result: Any) -> dict[str, Any]:
+    """The fields of a result under their names, for JSON.
+
+    Arrays become lists. A number with an error becomes two entries, `name` and `name_error` (its sampling error).
+
+    Args:
+        result: A dataclass of numbers, arrays, text and estimates.
+    """
+    found: dict[str, Any] = {}
+    for field in fields(result):
+        value = getattr(result, field.name)
+        if isinstance(value, Estimate | Estimates):
+            found[field.name] = np.asarray(value.value).tolist()
+            found[f"{field.name}_error"] = np.asarray(value.sampling).tolist()
+        else:
+            found[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class PerImage:
+    """A number of each image, in nats, with its Monte Carlo error.
+
+    Attributes:
+        value: The number of each image, (images,).
+        error: Its Monte Carlo error, (images,).
     """
 
     value: np.ndarray
@@ -123,7 +186,7 @@ def mean_error(errors: np.ndarray) -> float:
 
 
 def _hypot(one: float, other: float) -> float:
-    """Of two errors, of which one may not be known."""
+    """Two errors combined; an unknown one is ignored."""
     if math.isnan(one) or math.isnan(other):
         return other if math.isnan(one) else one
     return math.hypot(one, other)

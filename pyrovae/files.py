@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whole, whenever the process is killed."""
+"""Atomic writes: after a crash a file is either the old one or the new one."""
 
 import os
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it over the old one.
+    """Write a temporary file and move it to its path.
 
     Args:
-        path: Where the file shall be.
-        write: Function that writes to the path that it is given.
+        path: Path of the file.
+        write: Function that writes to a given path.
 
     Raises:
-        OSError: If it cannot be written; the old file is untouched then.
+        OSError: If it cannot be written. Then the old file is unchanged.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -23,12 +23,12 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(beside, path)  # noqa: PTH105 - the atomic rename, by its name
     except BaseException as error:
         beside.unlink(missing_ok=True)
-        if not isinstance(error, Exception):  # Ctrl-C is no trouble with the file
+        if not isinstance(error, Exception):  # Ctrl-C is not an error of the file
             raise
         reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
         raise OSError(f"cannot write {path}: {reason}; what was there before is untouched") from error
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write text to a file as `replace_file` does."""
+    """Write text to a file by `replace_file`."""
     replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))

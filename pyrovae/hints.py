@@ -1,11 +1,11 @@
-"""The known name that a mistaken one was meant for."""
+"""Suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Sequence
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """The known name that is most like a name, as the end of a message; nothing if none is.
+    """The known name closest to a misspelt one, as the end of a message; "" if none is close.
 
     >>> nearest("standardnormal", ["Flow", "StandardNormal"])
     '; did you mean StandardNormal?'

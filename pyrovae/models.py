@@ -1,12 +1,12 @@
-"""VAE, CVAE and autoencoder: three parts, two Pyro programs.
+"""VAE, CVAE and autoencoder: three parts and two Pyro programs.
 
     vae = VAE(image_shape=(1, 28, 28), latent_dim=2)
     q = vae.posterior(x)           # q(z | x)
     p = vae.likelihood(q.mean)     # p(x | z)
 
 Every part is a constructor argument: a class, a function that builds the part, or a finished module. Training,
-evaluation and latent-space analysis use nothing of a model but the five names `prior`, `likelihood`,
-`posterior`, `model` and `guide`, and its `shapes`.
+evaluation and latent-space analysis use only a model's `prior`, `likelihood`, `posterior`, `model`, `guide` and
+`shapes`.
 """
 
 import inspect
@@ -50,9 +50,9 @@ _AS_PART: dict[str, Callable[[nn.Module], nn.Module]] = {
 class LatentVariableModel(nn.Module):
     """p(x, z | y) = p(z | y) p(x | z, y) as a Pyro model, q(z | x, y) as its guide.
 
-    A subclass may write the two programs anew, with more codes than z: training, the bound, log p(x) and samples go
-    through the programs, whatever they draw. Analyses of codes look at z, which `posterior` encodes and `likelihood`
-    decodes; scripts/examples/hierarchical.py is an example.
+    A subclass may override the two programs and draw more codes than z: training, the bound, log p(x) and samples use
+    the programs. Analyses of codes use z, which `posterior` encodes and `likelihood` decodes. See
+    scripts/examples/hierarchical.py.
 
     Args:
         shapes: Sizes of the model.
@@ -73,14 +73,14 @@ class LatentVariableModel(nn.Module):
         self.posterior = as_posterior(posterior)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # A part that is put in another's place later is wrapped like those that the model is built from.
+        # A part that is assigned later is wrapped like those of the constructor.
         super().__setattr__(name, _AS_PART[name](value) if name in _AS_PART else value)
 
     def need_bound(self, otherwise: str) -> None:
-        """Refuse a model whose codes have no densities, so that there is no bound of log p(x).
+        """Refuse a model that has no bound of log p(x), because its codes have no density.
 
         Raises:
-            NotApplicable: If the prior is not scored or the posterior is a point; `otherwise` says what does not exist.
+            NotApplicable: If the prior is not scored or the posterior is a point, with the message `otherwise`.
         """
         if not self.prior.scored:
             raise NotApplicable(otherwise)
@@ -99,16 +99,13 @@ class LatentVariableModel(nn.Module):
 
 
 def labels_in_turn(model: LatentVariableModel, count: int, device: torch.device) -> Tensor | None:
-    """Labels of so many images to draw, (count,): all classes in turn.
-
-    None for a model without labels, whose prior is then p(z), also where it has labelled components.
-    """
+    """Labels for `count` images to draw, (count,): all classes in turn. None for a model without labels."""
     classes = model.shapes.num_classes
     return torch.arange(count, device=device) % classes if classes else None
 
 
 class VAE(LatentVariableModel):
-    """Variational autoencoder: a latent-variable model that does not look at labels.
+    """Variational autoencoder, which does not use labels.
 
     References:
         D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes (2014), arXiv:1312.6114.
@@ -123,8 +120,7 @@ class VAE(LatentVariableModel):
         posterior: The guide's distribution of the code given an image, q(z | x).
 
     Raises:
-        ValueError: If a size is out of its range, a network cannot take images of this size, or parts do not go
-            together.
+        ValueError: If a size is out of range, a network cannot take images of this size, or parts are incompatible.
     """
 
     def __init__(
@@ -142,7 +138,7 @@ class VAE(LatentVariableModel):
 
 
 class CVAE(LatentVariableModel):
-    """Conditional variational autoencoder: the label goes into every part, so the code is left with the style.
+    """Conditional variational autoencoder: every part gets the label, so the code describes the style.
 
     References:
         K. Sohn, H. Lee and X. Yan, Learning Structured Output Representation using Deep Conditional Generative
@@ -160,8 +156,7 @@ class CVAE(LatentVariableModel):
         posterior: The guide's distribution of the code given an image and its label, q(z | x, y).
 
     Raises:
-        ValueError: If a size is out of its range, a network cannot take images of this size, or parts do not go
-            together.
+        ValueError: If a size is out of range, a network cannot take images of this size, or parts are incompatible.
     """
 
     def __init__(
@@ -184,8 +179,7 @@ class CVAE(LatentVariableModel):
 class Autoencoder(LatentVariableModel):
     """Autoencoder as a Pyro program: a Delta guide and no prior term, so the loss is the reconstruction alone.
 
-    Codes can be drawn from N(0, I) to see what becomes of them, though nothing in training made it their
-    distribution.
+    Samples decode draws from N(0, I), although training does not make this the distribution of the codes.
 
     Args:
         image_shape: Channels, height and width of one image, (C, H, W).
@@ -195,7 +189,7 @@ class Autoencoder(LatentVariableModel):
         likelihood: The distribution of an image given its code, p(x | z).
 
     Raises:
-        ValueError: If a size is out of its range, or a network cannot take images of this size.
+        ValueError: If a size is out of range, or a network cannot take images of this size.
     """
 
     def __init__(
@@ -219,17 +213,17 @@ def _build(
     likelihood: LikelihoodFactory,
     posterior: PosteriorFactory,
 ) -> tuple[Prior, Likelihood, Posterior]:
-    """The three parts: finished modules as they are, the others from their factories.
+    """The three parts: finished modules unchanged, the others built by their factories.
 
     Raises:
-        ValueError: If one is no part, or they do not go together.
+        ValueError: If one is not a part, or they are incompatible.
     """
     if isinstance(posterior, nn.Module):
         q = as_posterior(posterior)
     else:
         q = as_posterior(_part("posterior", posterior, shapes, _part("encoder", encoder, shapes)))
     p = as_prior(_part("prior", prior, shapes))
-    p.attach(q)  # a VampPrior is made of the posterior
+    p.attach(q)  # a VampPrior uses the posterior
     _check_parts(shapes, p, q)
     make_decoder = _decoder_factory(shapes, decoder, q.periodic)
     return p, as_likelihood(_part("likelihood", likelihood, shapes, make_decoder)), q
@@ -242,19 +236,19 @@ _SLOTS = {
     "likelihood": ("likelihoods.Bernoulli", "shapes, make_decoder", "z, y"),
     "posterior": ("posteriors.DiagonalNormal", "shapes, encoder", "x, y"),
 }
-"""For each part an example, what a factory of it is called with, and what the module is."""
+"""For each part an example, the arguments of its factory, and the arguments of the module."""
 
 
 def _part(slot: str, part: Any, *arguments: object) -> nn.Module:
-    """A finished module as it is, any other part from its factory.
+    """A finished module unchanged, any other part built by its factory.
 
     Args:
-        slot: What the part is called, such as "prior".
+        slot: Name of the part, such as "prior".
         part: The module or its factory.
-        arguments: What a factory is called with.
+        arguments: Arguments of the factory.
 
     Raises:
-        ValueError: If it is neither, or cannot be called as it will be.
+        ValueError: If it is neither, or does not take the arguments.
     """
     example, made_with, called_with = _SLOTS[slot]
     if not callable(part):
@@ -277,14 +271,14 @@ def _name(factory: Callable[..., object]) -> str:
 
 
 def _check_takes(function: Callable[..., object], arguments: Sequence[object], must: str) -> None:
-    """Refuse a function that does not take so many arguments, without calling it.
+    """Refuse a function that does not take these arguments, without calling it.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If it does not take them.
     """
     try:
         signature = inspect.signature(function)
-    except ValueError:  # one that was not written in Python does not tell
+    except ValueError:  # functions not written in Python may have no signature
         return
     try:
         signature.bind(*arguments)
@@ -293,7 +287,7 @@ def _check_takes(function: Callable[..., object], arguments: Sequence[object], m
 
 
 def _decoder_factory(shapes: Shapes, decoder: DecoderFactory, periodic: bool) -> likelihoods.DecoderFactory:
-    """What a likelihood makes its decoder with; one of angles is given their cosines and sines."""
+    """The function by which a likelihood builds its decoder. For angles the decoder gets cosines and sines."""
     inputs = replace(shapes, latent_dim=2 * shapes.latent_dim) if periodic else shapes
 
     def build(channels: int) -> nn.Module:
@@ -304,7 +298,7 @@ def _decoder_factory(shapes: Shapes, decoder: DecoderFactory, periodic: bool) ->
 
 
 def _check_parts(shapes: Shapes, prior: Prior, posterior: Posterior) -> None:
-    """Refuse a posterior that puts codes where the prior has no density, or that has none itself."""
+    """Refuse a posterior without a density, or one whose support exceeds the prior's."""
     p, q = name_of(prior), name_of(posterior)
     if not prior.scored:
         return
@@ -333,7 +327,7 @@ def _check_parts(shapes: Shapes, prior: Prior, posterior: Posterior) -> None:
 
 
 def _codes_all_over(support: constraints.Constraint, latent_dim: int, device: torch.device) -> Tensor | None:
-    """Codes at the ends and in the middle of a support, (5, 1, latent_dim); None where torch cannot map to it."""
+    """Codes at the ends and in the middle of a support, (5, 1, latent_dim); None if torch has no map to it."""
     anywhere = torch.tensor([-1e4, -3.0, 0.0, 3.0, 1e4], device=device).reshape(-1, 1, 1).expand(-1, 1, latent_dim)
     try:
         return transform_to(support)(anywhere)

@@ -1,4 +1,4 @@
-"""Devices, seeds, and looking at a model without touching it."""
+"""Devices, seeds, and evaluation without side effects."""
 
 import itertools
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from pyrovae.engine.randomness import restore_rng_state, rng_state
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Turn a device's name into a device that exists here.
+    """The device of a name.
 
     Args:
-        name: "auto" (CUDA where there is one, then Apple's MPS, then the CPU), "cpu", "cuda", "cuda:1", "mps".
+        name: "auto" (the first that exists of CUDA, Apple's MPS and the CPU), "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
-        ValueError: If there is no such device on this machine.
+        ValueError: If this machine does not have the device.
     """
     found = ["cpu"]
     if torch.backends.mps.is_available():
@@ -32,14 +32,14 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """The device that a model's parameters live on, or its buffers; the CPU for a model with neither."""
+    """The device of a model's parameters or buffers; the CPU for a model without either."""
     tensors = itertools.chain(model.parameters(), model.buffers())
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Draw random numbers from `seed` inside, and leave the generators outside as they were."""
+    """Draw random numbers from `seed` within the context, and restore the generators afterwards."""
     device = torch.device(device)
     before = rng_state(device)
     try:
@@ -56,12 +56,12 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module, seed: int = 0) -> Iterator[torch.device]:
-    """Look at a model without changing it: no gradients, evaluation mode, random numbers from `seed`.
+    """Evaluate a model without changing it: no gradients, evaluation mode, random numbers from `seed`.
 
     Weights, module modes and the random number generators are bit-equal afterwards.
 
     Yields:
-        The device of the model, on which inputs have to be.
+        The device of the model. Inputs must be on it.
     """
     device = device_of(model)
     modes = [(module, module.training) for module in model.modules()]

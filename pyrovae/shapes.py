@@ -1,4 +1,4 @@
-"""The sizes that every part of a model is built from."""
+"""The sizes of a model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ ImageShape = tuple[int, int, int]
 
 
 def is_whole(value: object, at_least: int) -> bool:
-    """Whether a value is a whole number, and no truth value, of at least so much."""
+    """Whether a value is an int (not a bool) and at least `at_least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What a part needs to know about the model that it is built for.
+    """The sizes of a model, from which its parts are built.
 
     Args:
         image_shape: Channels, height and width of one image, (C, H, W).
         latent_dim: Number of dimensions of the latent code z.
-        num_classes: Number of classes of the label y; 0 for a model that does not look at labels.
+        num_classes: Number of classes of the label y; 0 for a model without labels.
 
     Raises:
-        ValueError: If a size is not a whole number in its range.
+        ValueError: If a size is not a whole number or out of range.
     """
 
     image_shape: ImageShape

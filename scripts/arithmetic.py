@@ -1,4 +1,4 @@
-"""Add an attribute's vector to codes: a row of pictures for each image, and how far it moves what.
+"""Add an attribute vector to codes: a row of decoded images for each image, and the measured effect.
 
 python scripts/arithmetic.py runs/mnist-vae-10d --attribute slant
 python scripts/arithmetic.py runs/mnist-cvae-2d --attribute thickness --share 0.2 --alphas [-2,-1,0,1,2]

@@ -1,4 +1,4 @@
-"""Calibrate a run's guide by simulation: do true codes lie in q(z | x) as one draw among others?
+"""Test the calibration of a run's guide by simulation: are true codes distributed like draws from q(z | x)?
 
 python scripts/calibrate.py runs/mnist-vae-2d
 python scripts/calibrate.py runs/mnist-vae-10d --images 5000 --output calibration.pdf

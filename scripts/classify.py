@@ -1,4 +1,4 @@
-"""Name the classes of images by Bayes' rule with a run's CVAE, p(y | x) from p(x | y), and check its probabilities.
+"""Classify images by Bayes' rule with a run's CVAE, p(y | x) from p(x | y), and check the probabilities.
 
 python scripts/classify.py runs/mnist-cvae-2d
 python scripts/classify.py runs/mnist-cvae-10d --images 1000 --samples 500 --engine compiled

@@ -1,4 +1,4 @@
-"""Evaluate a run: bound, log p(x), where the guide fails, parts of the KL, quality of samples, accuracy of codes.
+"""Evaluate a run: bound, log p(x), failures of the guide, parts of the KL, quality of samples, accuracy of codes.
 
 python scripts/evaluate.py runs/mnist-vae-2d
 python scripts/evaluate.py runs/mnist-vae-10d --images 10000 --samples 5000 --engine compiled

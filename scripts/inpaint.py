@@ -1,4 +1,4 @@
-"""Show a run's model half of each image, and draw what the other half may be.
+"""Inpaint: give a run's model half of each image, and draw completions of the other half.
 
 python scripts/inpaint.py runs/mnist-vae-2d --images [3,7,12]
 python scripts/inpaint.py runs/mnist-vae-10d --seen top --method svi --completions 10

@@ -1,4 +1,4 @@
-"""Compare a run's guide with the true posterior of chosen images, and say what the difference is made of.
+"""Compare a run's guide with the true posterior of chosen images, and split their gap into its parts.
 
 python scripts/inspect_posterior.py runs/mnist-vae-2d --images [3,7,12]
 python scripts/inspect_posterior.py runs/mnist-vae-10d --draws 1000 --target_accept 0.95 --ais 500

@@ -1,4 +1,4 @@
-"""Look closely at a few images: the posterior of each latent dimension beside the prior, with its KL.
+"""Draw the marginals of a few images: the posterior of each latent dimension with the prior and their KL.
 
 python scripts/marginals.py runs/mnist-vae-10d
 python scripts/marginals.py runs/mnist-cvae-2d --images [7,12] --output two.svg

@@ -1,4 +1,4 @@
-"""Draw images beside what a run's model makes of them.
+"""Draw images and their reconstructions by a run's model.
 
 python scripts/reconstruct.py runs/mnist-vae-2d --images [0,1,2,3]
 python scripts/reconstruct.py runs/mnist-vae-2d --split train --output pairs.svg

@@ -1,10 +1,10 @@
-"""Run the whole study of the seed documents: train, measure, draw, decide each claim, and write one report.
+"""Run the study of the seed documents: train, measure, draw, decide each claim, and write one report.
 
 python scripts/study.py --budget quick
 python scripts/study.py --budget standard --output_dir runs/study
 python scripts/study.py --budget standard --only [4,5]
 
-Give the same command again to go on after an interruption: what is there is not trained again.
+The same command continues after an interruption. Finished runs are not trained again.
 """
 
 from pyrovae.cli import run_command

@@ -1,4 +1,4 @@
-"""Train a VAE, a CVAE or an autoencoder with Pyro's SVI, and keep the run in runs/NAME.
+"""Train a VAE, a CVAE or an autoencoder by SVI, and write the run to runs/NAME.
 
 python scripts/svi_train.py
 python scripts/svi_train.py --data mnist --model CVAE --model.latent_dim 5

@@ -101,6 +101,23 @@ def test_there_is_no_circle_of_imports_not_even_for_types() -> None:
     assert not left, f"these import each other: {sorted(left)}"
 
 
+MOST_LINES, LONG, MOST_LONG = 60, 40, 15
+"""No function has more lines than the first, docstring included, and fewer than the third have more than the second."""
+
+
+def lengths_of_functions(path: Path) -> dict[str, int]:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, functions)]
+    return {f"{path.relative_to(PACKAGE)}:{n.lineno} {n.name}": (n.end_lineno or 0) - n.lineno + 1 for n in nodes}
+
+
+def test_functions_are_short() -> None:
+    lengths = {name: length for path in FILES for name, length in lengths_of_functions(path).items()}
+    assert not {name: length for name, length in lengths.items() if length > MOST_LINES}
+    long = {name: length for name, length in lengths.items() if length > LONG}
+    assert len(long) < MOST_LONG, long
+
+
 def test_private_modules_are_imported_by_the_engine_alone() -> None:
     for path in FILES:
         if room_of(path) != "engine":

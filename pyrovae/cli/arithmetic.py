@@ -1,12 +1,11 @@
-"""Add an attribute's vector to codes: a row of pictures for each image, and how far it moves what."""
+"""Add an attribute vector to codes: a row of decoded images for each image, and the measured effect."""
 
 import json
-from dataclasses import asdict
 
-import numpy as np
 from jsonargparse import Namespace
 
 from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
 from pyrovae.latent import attribute_effect, attribute_vector, encode, find_attribute, move_along
 from pyrovae.plots import new_figure, plot_effect, plot_moved, save_figure
@@ -14,7 +13,7 @@ from pyrovae.runs.loading import open_run, picture
 
 
 def _options(description: str | None) -> Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = run_parser(description)
     parser.add_argument(
         "--attribute",
@@ -30,7 +29,7 @@ def _options(description: str | None) -> Namespace:
     )
     parser.add_argument("--alphas", type=list[float], default=[-3, -2, -1, 0, 1, 2, 3], help="Multiples of the vector.")
     parser.add_argument("--images", type=list[int], default=list(range(6)), help="Numbers of test images to draw.")
-    parser.add_argument("--measured", type=int, default=1000, help="Test images to measure, at most.")
+    parser.add_argument("--measured", type=int, default=1000, help="Maximum number of test images to measure.")
     add_shared(parser, "data_dir", "output")
     return parser.parse_args()
 
@@ -61,6 +60,6 @@ def main(description: str | None = None) -> None:
     figure, axes = new_figure(11, 4, columns=2)
     plot_effect(moved, axes)
     save_figure(figure, output.with_stem(f"{output.stem}-effect"))
-    numbers = {"vector": asdict(vector), "effect": asdict(moved)}
-    replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1, default=np.ndarray.tolist) + "\n")
+    numbers = {"vector": for_json(vector), "effect": for_json(moved)}
+    replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
     print(f"{output}\n{output.with_stem(f'{output.stem}-effect')}\n{output.with_suffix('.json')}")

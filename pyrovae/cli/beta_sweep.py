@@ -1,13 +1,13 @@
-"""Train the same model with several weights of the KL term, side by side, and draw rate against distortion."""
+"""Train the same model with several weights of the KL term in parallel, and draw rate against distortion."""
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from pyrovae.cli.options import add_shared, divide_words
+from pyrovae.estimates import for_json
 from pyrovae.factory.parser import Parser
 from pyrovae.files import replace_text
 from pyrovae.metrics.rate_distortion import rate_distortion
@@ -19,7 +19,7 @@ from pyrovae.training import RunFolder
 
 
 def main(description: str | None = None) -> None:
-    """Train what is missing, measure, draw."""
+    """Train the missing runs, measure, draw."""
     parser = Parser(description=description)
     parser.add_argument("--low", type=float, default=0.1, help="Smallest weight.")
     parser.add_argument("--high", type=float, default=10.0, help="Largest weight.")
@@ -51,5 +51,5 @@ def main(description: str | None = None) -> None:
     figure, (ax,) = new_figure(7, 5)
     plot_rate_distortion(found, ax).set_title(f"{runs[0].data.name}, {len(split):,} {options.split} images")
     save_figure(figure, output)
-    replace_text(output.with_suffix(".json"), json.dumps(asdict(found), indent=1, default=np.ndarray.tolist) + "\n")
+    replace_text(output.with_suffix(".json"), json.dumps(for_json(found), indent=1) + "\n")
     print(f"{found}\n{output}\n{output.with_suffix('.json')}")

@@ -1,4 +1,4 @@
-"""Calibrate a run's guide by simulation: do true codes lie in q(z | x) as one draw among others?"""
+"""Test the calibration of a run's guide by simulation: are true codes distributed like draws from q(z | x)?"""
 
 import json
 
@@ -10,7 +10,7 @@ from pyrovae.runs.loading import analysis_device, load, picture
 
 
 def main(description: str | None = None) -> None:
-    """Simulate, rank, judge, draw."""
+    """Simulate, rank, test, draw."""
     parser = run_parser(description)
     parser.add_argument("--images", type=int, default=1000, help="Images drawn from the model.")
     parser.add_argument("--draws", type=int, default=99, help="Draws of the guide for each.")

@@ -1,4 +1,4 @@
-"""Name the classes of images by Bayes' rule with a run's CVAE, p(y | x) from p(x | y), and check its probabilities."""
+"""Classify images by Bayes' rule with a run's CVAE, p(y | x) from p(x | y), and check the probabilities."""
 
 import json
 
@@ -13,10 +13,10 @@ from pyrovae.runs.loading import open_run, picture
 
 
 def main(description: str | None = None) -> None:
-    """Weigh, name, judge, draw."""
+    """Classify, check, draw."""
     parser = Parser(description=description)
     parser.add_argument("run", type=str, help="Run folder of a conditional model, such as runs/NAME.")
-    parser.add_argument("--images", type=int, default=1000, help="How many of them.")
+    parser.add_argument("--images", type=int, default=1000, help="Number of images.")
     parser.add_argument("--samples", type=int, default=100, help="Codes for each image and class; 1 is the ELBO.")
     add_shared(parser, "split", "engine", "seed", "data_dir", "device", "output")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How a command is run: what the user got wrong ends in one line and exit status 2."""
+"""Execution of a command: user errors end in one line and exit status 2."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from pyrovae.training import Interrupted
 
 
 def run_command(command: Callable[..., None], *arguments: object) -> None:
-    """Run a command; what the user got wrong or lacks ends in one line and exit status 2."""
+    """Run a command. User errors and missing files end in one line and exit status 2."""
     # A script's own folder is on the path; the user's own parts are in the current one.
     sys.path.append(str(Path.cwd()))
     try:

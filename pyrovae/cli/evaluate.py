@@ -1,4 +1,4 @@
-"""Evaluate a run: bound, log p(x), where the guide fails, parts of the KL, quality of samples, accuracy of codes."""
+"""Evaluate a run: bound, log p(x), failures of the guide, parts of the KL, quality of samples, accuracy of codes."""
 
 import json
 from collections.abc import Callable
@@ -21,16 +21,20 @@ from pyrovae.runtime import device_of
 
 
 def _options(description: str | None) -> Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = run_parser(description)
-    parser.add_argument("--pixels", type=PixelPolicy | None, default=None, help="Refused if not those of the run.")
-    parser.add_argument("--images", type=int, default=200, help="Images for log p(x); the bound takes the whole split.")
+    parser.add_argument(
+        "--pixels", type=PixelPolicy | None, default=None, help="Pixel policy; must be that of the run."
+    )
+    parser.add_argument("--images", type=int, default=200, help="Images for log p(x); the bound uses the whole split.")
     parser.add_argument("--samples", type=int, default=1000, help="Codes for each image, k.")
     parser.add_argument("--points", type=int, default=200, help="Quadrature points along each side, for a 2-D code.")
     parser.add_argument("--others", type=int, default=2000, help="Images for parts of the KL, samples and codes.")
-    parser.add_argument("--ais", type=int, default=0, help="Temperatures of annealing; 0 for none.")
     parser.add_argument(
-        "--classifier", type=bool, default=False, help="Whether to train one for the quality of samples."
+        "--ais", type=int, default=0, help="Temperatures of annealed importance sampling; 0 leaves it out."
+    )
+    parser.add_argument(
+        "--classifier", type=bool, default=False, help="Whether to train a classifier for the quality of samples."
     )
     parser.add_argument("--against", type=str | None, default=None, help="Another run that was evaluated before.")
     add_shared(parser, "split", "engine", "seed", "data_dir", "device")
@@ -38,7 +42,7 @@ def _options(description: str | None) -> Namespace:
 
 
 def main(description: str | None = None) -> None:
-    """Estimate, print, keep."""
+    """Estimate, print, save."""
     options = _options(description)
     run = open_run(options.run, options.data_dir, options.device)
     split, file, predict = run.split(options.split), f"evaluation-{options.split}.json", None
@@ -63,7 +67,7 @@ def main(description: str | None = None) -> None:
             policy,
             budget,
             train=run.split("train"),
-            judge=predict,
+            predict=predict,
             seed=options.seed,
             progress=progress,
         )

@@ -1,4 +1,4 @@
-"""Draw images from a run's own prior: any number, or a row for each class of a CVAE."""
+"""Draw samples from a run's prior: a grid of any size, or a row for each class of a CVAE."""
 
 import torch
 

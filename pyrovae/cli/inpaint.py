@@ -1,4 +1,4 @@
-"""Show a run's model half of each image, and draw what the other half may be."""
+"""Inpaint: give a run's model half of each image, and draw completions of the other half."""
 
 from tqdm import tqdm
 
@@ -9,11 +9,11 @@ from pyrovae.runs.loading import open_run, picture
 
 
 def main(description: str | None = None) -> None:
-    """Draw codes of the seen half, decode, save."""
+    """Draw codes given the observed half, decode, save."""
     parser = run_parser(description)
     parser.add_argument("--images", type=list[int], default=[3, 7, 12, 15], help="Numbers of images in the split.")
-    parser.add_argument("--seen", type=Half, default="left", help="The half that is seen.")
-    parser.add_argument("--method", type=Method, default="auto", help="Of p(z | x_seen).")
+    parser.add_argument("--seen", type=Half, default="left", help="The observed half.")
+    parser.add_argument("--method", type=Method, default="auto", help="Method of inference.")
     parser.add_argument("--completions", type=int, default=8, help="Completed images shown for each.")
     add_shared(parser, "split", "seed", "data_dir", "device", "output")
     options = parser.parse_args()

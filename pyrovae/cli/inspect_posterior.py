@@ -1,4 +1,4 @@
-"""Compare a run's guide with the true posterior of chosen images, and say what the difference is made of."""
+"""Compare a run's guide with the true posterior of chosen images, and split their gap into its parts."""
 
 import json
 from typing import Any, Literal
@@ -22,20 +22,27 @@ from pyrovae.runs.loading import open_run, picture
 
 
 def _options(description: str | None) -> Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = run_parser(description)
     parser.add_argument("--images", type=list[int], default=[3, 7, 12], help="Numbers of images in the split.")
-    parser.add_argument("--method", type=Literal["auto", "quadrature", "nuts"], default="auto", help="Of the truth.")
-    parser.add_argument("--draws", type=int, default=300, help="Draws of each of four chains of NUTS.")
-    parser.add_argument("--warmup", type=int, default=300, help="Transitions before them.")
-    parser.add_argument("--target_accept", type=float, default=0.8, help="Higher: slower, with fewer divergences.")
-    parser.add_argument("--ais", type=int, default=0, help="Temperatures of annealing, for log p(x); 0 for none.")
+    parser.add_argument(
+        "--method", type=Literal["auto", "quadrature", "nuts"], default="auto", help="Method for the true posterior."
+    )
+    parser.add_argument("--draws", type=int, default=300, help="Draws of each of the four NUTS chains.")
+    parser.add_argument("--warmup", type=int, default=300, help="Warm-up transitions of each chain.")
+    parser.add_argument(
+        "--target_accept",
+        type=float,
+        default=0.8,
+        help="Acceptance rate of NUTS; higher is slower, with fewer divergences.",
+    )
+    parser.add_argument("--ais", type=int, default=0, help="Temperatures of annealing, for log p(x); 0 leaves it out.")
     add_shared(parser, "split", "seed", "data_dir", "device", "output")
     return parser.parse_args()
 
 
 def main(description: str | None = None) -> None:
-    """Draw from the truth, compare, check, keep."""
+    """Compute the true posterior, compare, check, save."""
     options = _options(description)
     run = open_run(options.run, options.data_dir, options.device)
     model, seed = run.model, options.seed

@@ -20,10 +20,10 @@ def main(description: str | None = None) -> None:
         "--classes",
         type=list[tuple[int, int]] | None,
         default=None,
-        help="Pairs of classes, from mean to mean, instead.",
+        help="Pairs of classes instead, from mean to mean.",
     )
     parser.add_argument("--steps", type=int, default=9, help="Images in a row, both ends included.")
-    parser.add_argument("--path", type=Interpolation, default="linear", help="How to go from one code to the other.")
+    parser.add_argument("--path", type=Interpolation, default="linear", help="Path from one code to the other.")
     add_shared(parser, "data_dir", "output")
     options = parser.parse_args()
 

@@ -1,13 +1,12 @@
 """Estimate a Gaussian for each class in a run's latent space, and draw ellipses of equal probability."""
 
 import json
-from dataclasses import asdict
 from typing import Literal
 
-import numpy as np
 from jsonargparse import Namespace
 
 from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
 from pyrovae.latent import MASSES, agreement, class_ellipses, class_gaussians, compare_classes, ellipse, encode
 from pyrovae.latent.codes import prior_moments
@@ -18,15 +17,19 @@ from pyrovae.runs.loading import open_run, picture
 
 
 def _options(description: str | None) -> Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = run_parser(description)
-    parser.add_argument("--images", type=int | None, default=None, help="So many of them; by default all.")
+    parser.add_argument("--images", type=int | None, default=None, help="Number of images; by default all.")
     parser.add_argument("--masses", type=list[float], default=list(MASSES), help="Probabilities inside the ellipses.")
     parser.add_argument("--classes", type=list[int] | None, default=None, help="Labels to draw; by default all.")
-    parser.add_argument("--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Which moments.")
-    parser.add_argument("--plane", type=Literal["pair", "pca", "lda"], default="pair", help="Which plane, above 2-D.")
+    parser.add_argument(
+        "--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Kind of covariance."
+    )
+    parser.add_argument(
+        "--plane", type=Literal["pair", "pca", "lda"], default="pair", help="The plane to project to, above 2-D."
+    )
     parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The two dimensions of --plane pair.")
-    parser.add_argument("--shrink", type=float, default=0.0, help="Share by which covariances are made round.")
+    parser.add_argument("--shrink", type=float, default=0.0, help="Share by which covariances are shrunk to a sphere.")
     parser.add_argument(
         "--against",
         type=Literal["halves", "train", "validation", "test"] | None,
@@ -62,11 +65,11 @@ def main(description: str | None = None) -> None:
 
     print(coverage_table(ellipses, seen, names))
     print(comparison)
-    numbers = {name: np.asarray(value).tolist() for name, value in asdict(comparison).items()}
+    numbers = for_json(comparison)
     if options.against:
         pair = codes.halves() if options.against == "halves" else (codes, encode(run.model, run.split(options.against)))
         found = agreement(*(class_gaussians(part, **settings) for part in pair))
         print(f"{options.split} against {options.against}: {found}")
-        numbers["agreement"] = {name: np.asarray(value).tolist() for name, value in asdict(found).items()}
+        numbers["agreement"] = for_json(found)
     replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
     print(f"{output}\n{output.with_suffix('.json')}")

@@ -1,4 +1,4 @@
-"""Look closely at a few images: the posterior of each latent dimension beside the prior, with its KL."""
+"""Draw the marginals of a few images: the posterior of each latent dimension with the prior and their KL."""
 
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.latent import marginals

@@ -1,4 +1,4 @@
-"""What several commands take: their shared options, each declared once."""
+"""Options shared by several commands, each declared once."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -20,7 +20,7 @@ SHARED: dict[str, dict[str, Any]] = {
 
 
 def add_shared(parser: Parser, *names: str, **helps: str) -> None:
-    """Let a parser take some of the shared options; those given by keyword with other words in the help."""
+    """Add some of the shared options to a parser; keywords give another help text."""
     for name in (*names, *helps):
         parser.add_argument(f"--{name}", **SHARED[name] | ({"help": helps[name]} if name in helps else {}))
 

@@ -1,4 +1,4 @@
-"""Draw images beside what a run's model makes of them."""
+"""Draw images and their reconstructions by a run's model."""
 
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.latent import reconstruct

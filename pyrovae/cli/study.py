@@ -1,4 +1,4 @@
-"""Run the whole study of the seed documents: train, measure, draw, decide each claim, and write one report."""
+"""Run the study of the seed documents: train, measure, draw, decide each claim, and write one report."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pyrovae.studies.seeds.report import claims_markdown
 
 
 def main(description: str | None = None) -> None:
-    """Parse, run_study, print."""
+    """Parse, run the study, print."""
     parser = Parser(description=description)
     parser.add_argument("--budget", type=BudgetName, default="quick", help="quick: digits; standard, full: MNIST.")
     parser.add_argument("--only", type=list[int] | None, default=None, help="Numbers of the claims; by default all.")

@@ -1,4 +1,4 @@
-"""Train a VAE, a CVAE or an autoencoder with Pyro's SVI, and keep the run in runs/NAME."""
+"""Train a VAE, a CVAE or an autoencoder by SVI, and write the run to runs/NAME."""
 
 from pyrovae.runs.config_file import continue_run, create_run
 from pyrovae.runs.training import build_training, finish_run, load_training_data, parse_training
@@ -6,7 +6,7 @@ from pyrovae.training import Interrupted
 
 
 def main(description: str | None = None) -> None:
-    """Parse, build, train, look."""
+    """Parse, build, train, draw."""
     arguments = parse_training(description=description)
     data = load_training_data(arguments)
     print(data.source, flush=True)

@@ -31,7 +31,7 @@ def main(description: str | None = None) -> None:
     parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The dimensions of the grid.")
     parser.add_argument("--label", type=int | None, default=None, help="The class to decode with, of a CVAE.")
     parser.add_argument("--axes", type=bool, default=False, help="Whether to traverse each dimension instead.")
-    parser.add_argument("--every_class", type=bool, default=False, help="Whether to hold the code, one class a column.")
+    parser.add_argument("--every_class", type=bool, default=False, help="Whether to decode one code with every class.")
     add_shared(parser, "data_dir", "output")
     options = parser.parse_args()
     run = open_run(options.run, options.data_dir)

@@ -1,4 +1,4 @@
-"""What is wrong with a model or its guide: the gap, calibration, predictive checks, the parts of the KL."""
+"""Diagnostics of a model and its guide: the inference gap, calibration, predictive checks, the parts of the KL."""
 
 from pyrovae.diagnostics.calibration import Calibration, calibrate
 from pyrovae.diagnostics.collapse import collapse_warning

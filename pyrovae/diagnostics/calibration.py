@@ -1,4 +1,11 @@
-"""Calibration of the guide by simulation: does the true code of an image lie in q(z | x) as one draw among others?"""
+"""Simulation-based calibration of the guide: are true codes distributed like draws from q(z | x)?
+
+References:
+    S. Talts et al., Validating Bayesian Inference Algorithms with Simulation-Based Calibration (2018),
+    arXiv:1804.06788; T. Säilynoja, P.-C. Bürkner and A. Vehtari, Graphical test for discrete uniformity (2022),
+    Statistics and Computing 32, for the bands; M. Modrák et al., Simulation-Based Calibration Checking for Bayesian
+    Computation: The Choice of Test Quantities Shapes Sensitivity (2023), Bayesian Analysis, for the likelihood.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +16,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.estimates import Estimates
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels, check_has_posterior
 from pyrovae.models import LatentVariableModel, labels_in_turn
 from pyrovae.runtime import frozen
 
 SIMULATIONS = 4000
-"""Sets of uniform ranks from which the width of the bands is found."""
+"""Simulated sets of uniform ranks that set the width of the bands."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Ranks of true codes among draws of the guide, and bands that uniform ranks stay inside of.
+    """Ranks of true codes among draws of the guide, and simultaneous bands for uniform ranks.
 
     Attributes:
-        quantities: What is ranked: each dimension of the code, and the log-likelihood of the image.
-        ranks: How many of the draws lie below the truth, (images, quantities), from 0 to `draws`.
+        quantities: Names of what is ranked: each dimension of the code, and the log-likelihood of the image.
+        ranks: Number of draws below the true value, (images, quantities), from 0 to `draws`.
         draws: Draws of the guide for each image.
-        mass: Probability that uniform ranks of all quantities stay inside the bands everywhere.
-        lower: The band's lower end, (draws,), as a share of the images below each threshold 1 ... draws.
-        upper: Its upper end.
+        mass: Probability that uniform ranks of all quantities stay inside the bands at every threshold.
+        lower: Lower end of the band, (draws,): share of the images with a rank below each threshold 1 ... draws.
+        upper: Upper end of the band.
     """
 
     quantities: tuple[str, ...]
@@ -39,7 +47,7 @@ class Calibration:
 
     @property
     def levels(self) -> np.ndarray:
-        """Probability of a uniform rank below each threshold, (draws,)."""
+        """Probability that a uniform rank is below each threshold, (draws,)."""
         return np.arange(1, self.draws + 1) / (self.draws + 1)
 
     @property
@@ -49,7 +57,7 @@ class Calibration:
 
     @property
     def inside(self) -> np.ndarray:
-        """Whether each quantity stays inside the band everywhere, (quantities,)."""
+        """Whether each quantity stays inside the band at every threshold, (quantities,)."""
         slack = 1e-9
         away = np.maximum(self.lower - self.shares, self.shares - self.upper)
         return np.asarray(away.max(1) <= slack)
@@ -59,26 +67,28 @@ class Calibration:
         """Whether every quantity does."""
         return bool(self.inside.all())
 
-    def coverage(self, mass: float) -> np.ndarray:
+    def coverage(self, mass: float) -> Estimates:
         """Share of true values inside the guide's central interval of a given mass, (quantities,)."""
-        return (np.abs(self._positions - 0.5) <= mass / 2).mean(0)
+        return Estimates.mean_of(np.abs(self._positions - 0.5) <= mass / 2, 0)
 
     @property
     def _positions(self) -> np.ndarray:
-        """Ranks as places in (0, 1)."""
+        """Ranks scaled to (0, 1)."""
         return (self.ranks + 0.5) / (self.draws + 1)
 
     def verdicts(self) -> list[str]:
-        """What is wrong with each quantity, a line each."""
+        """The result of each quantity, a line each."""
         return [self._verdict(k) for k in range(len(self.quantities))]
 
     def _verdict(self, k: int) -> str:
-        name, covered = self.quantities[k], f"the central 90 % of q holds {100 * self.coverage(0.9)[k]:.1f} %"
+        name, covered = self.quantities[k], f"the central 90 % of q holds {self.coverage(0.9).at(k).percent}"
         if self.inside[k]:
             return f"{name}: calibrated, {covered}"
         places, n = self._positions[:, k], len(self.ranks)
         size = self.draws + 1
-        variance = (size**2 - 1) / (12 * size**2)  # of a uniform place; that of its square is 0.8 times its square
+        variance = (size**2 - 1) / (
+            12 * size**2
+        )  # of a uniform position; its square has 0.8 times the squared variance
         shift = (places.mean() - 0.5) / np.sqrt(variance / n)
         width = (np.square(places - 0.5).mean() / variance - 1) / np.sqrt(0.8 / n)
         if name.startswith("log"):
@@ -100,7 +110,7 @@ class Calibration:
             "images": len(self.ranks),
             "shares": self.shares.tolist(),
             "inside": self.inside.tolist(),
-            "coverage": {str(mass): self.coverage(mass).tolist() for mass in (0.5, 0.9)},
+            "coverage": {str(mass): self.coverage(mass).value.tolist() for mass in (0.5, 0.9)},
             "verdicts": self.verdicts(),
         }
 
@@ -121,27 +131,33 @@ def calibrate(
 ) -> Calibration:
     """Rank true codes among the guide's draws: z ~ p(z | y), x ~ p(x | z, y), z_1 ... z_L ~ q(z | x, y).
 
-    If q is the posterior, the rank of z among the z_i is uniform on 0 ... L, in each dimension, and so is that of
-    log p(x | z), which notices a guide that has forgotten the image and returns the prior. The band around the ranks'
-    distribution function holds uniform ranks everywhere at once, and those of all quantities, with probability `mass`.
-
-    References:
-        S. Talts et al., Validating Bayesian Inference Algorithms with Simulation-Based Calibration (2018),
-        arXiv:1804.06788; T. Säilynoja, P.-C. Bürkner and A. Vehtari, Graphical test for discrete uniformity (2022),
-        Statistics and Computing 32, for the bands; M. Modrák et al., Simulation-Based Calibration Checking for Bayesian
-        Computation: The Choice of Test Quantities Shapes Sensitivity (2023), Bayesian Analysis, for the likelihood.
+    If q is the posterior, the rank of z among the z_i is uniform on 0 ... L in each dimension. So is the rank of
+    log p(x | z), which detects a guide that ignores the image and returns the prior. The bands contain the empirical
+    distribution functions of uniform ranks, at all thresholds and for all quantities, with probability `mass`.
 
     Args:
         model: A model whose guide and likelihood are densities.
         images: Number of images to draw.
-        draws: Draws of the guide for each, L.
-        labels: Classes of a conditional model's images, (images,); by default all in equal parts.
+        draws: Draws of the guide per image, L.
+        labels: Classes of a conditional model's images, (images,); by default all classes in turn.
         mass: Probability that a calibrated guide passes.
-        seed: Seed of everything drawn.
+        seed: Seed of all draws.
 
     Raises:
-        ValueError: If the model has no posterior or no images to draw, or an argument is out of its range.
+        ValueError: If the model has no posterior or draws no images, or an argument is out of range.
     """
+    _check(model, images, draws, labels, mass)
+    with frozen(model, seed) as device:
+        classes = labels_in_turn(model, images, device) if labels is None else labels.to(device)
+        parts = torch.arange(images, device=device).split(max(1, CODES_AT_A_TIME // draws))
+        ranks = [_ranks(model, len(index), None if classes is None else classes[index], draws) for index in parts]
+    found = torch.cat(ranks).numpy()
+    names = (*(f"z[{j}]" for j in range(found.shape[1] - 1)), "log p(x|z)")
+    return Calibration(names, found, draws, mass, *_band(images, draws, (1 - mass) / len(names), seed))
+
+
+def _check(model: LatentVariableModel, images: int, draws: int, labels: Tensor | None, mass: float) -> None:
+    """Refuse models and arguments for which there is no calibration."""
     check_has_posterior(model)
     check_draws_pixels(model)
     if images < 20 or draws < 9 or not 0 < mass < 1:
@@ -151,24 +167,20 @@ def calibrate(
         )
     if labels is not None and len(labels) != images:
         raise ValueError(f"calibration needs a label for each of its {images} images, got {len(labels)}")
-    ranks = []
-    with frozen(model, seed) as device:
-        classes = labels_in_turn(model, images, device) if labels is None else labels.to(device)
-        for index in torch.arange(images, device=device).split(max(1, CODES_AT_A_TIME // draws)):
-            y = None if classes is None else classes[index]
-            z = model.prior(y).expand([len(index)]).sample()
-            x = model.likelihood(z, y).sample()
-            codes = model.posterior(x, y).sample(torch.Size([draws]))
-            fit, fits = (model.likelihood(each, y).log_prob(x) for each in (z, codes))
-            ranks.append(torch.cat([(codes < z).sum(0), (fits < fit).sum(0)[:, None]], 1).cpu())
-    found = torch.cat(ranks).numpy()
-    names = (*(f"z[{j}]" for j in range(found.shape[1] - 1)), "log p(x|z)")
-    return Calibration(names, found, draws, mass, *_band(images, draws, (1 - mass) / len(names), seed))
+
+
+def _ranks(model: LatentVariableModel, images: int, y: Tensor | None, draws: int) -> Tensor:
+    """Draw codes and images from the model; return the codes' ranks among draws of the guide, (images, quantities)."""
+    z = model.prior(y).expand([images]).sample()
+    x = model.likelihood(z, y).sample()
+    codes = model.posterior(x, y).sample(torch.Size([draws]))
+    fit, fits = (model.likelihood(each, y).log_prob(x) for each in (z, codes))
+    return torch.cat([(codes < z).sum(0), (fits < fit).sum(0)[:, None]], 1).cpu()
 
 
 def _band(images: int, draws: int, error: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the band of shares that uniform ranks leave anywhere with probability `error`, (draws,) twice."""
-    from scipy.stats import binom  # with the module it would cost every training a second
+    """Ends of the band that uniform ranks leave at some threshold with probability `error`, (draws,) twice."""
+    from scipy.stats import binom  # imported here: it takes a second, which a training need not wait for
 
     levels = np.arange(1, draws + 1) / (draws + 1)
     counts = np.random.default_rng(seed).multinomial(images, np.full(draws + 1, 1 / (draws + 1)), SIMULATIONS)

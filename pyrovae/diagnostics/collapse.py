@@ -1,8 +1,8 @@
-"""Posterior collapse: latent dimensions that carry nothing about the image."""
+"""Posterior collapse: no latent dimension depends on the image."""
 
 
 def collapse_warning(active: int, latent_dim: int, kl: float) -> str | None:
-    """A line that says that the posterior has collapsed and what to try, or None if it has not."""
+    """A warning with remedies if the posterior has collapsed, otherwise None."""
     if active > 0:
         return None
     return (

@@ -1,4 +1,4 @@
-"""Everything in ArviZ's terms: `InferenceData` of ArviZ 0.x, `DataTree` of 1.x. ArviZ is imported when asked for."""
+"""Export to ArviZ: `InferenceData` of ArviZ 0.x, `DataTree` of 1.x."""
 
 from __future__ import annotations
 
@@ -36,21 +36,20 @@ def to_arviz(
     predictive: int = 100,
     seed: int = 0,
 ) -> Any:
-    """Put what is known of some images' codes into one ArviZ object.
+    """Collect draws and estimates of some images' codes in one ArviZ object.
 
     Groups: `posterior` with `sample_stats`, `guide`, `prior`, images drawn from each (`posterior_predictive` and so
-    on), `log_likelihood` of each image, `observed_data`, and `constant_data` with labels and p(y | x). Their variables
-    are `z` and `x`, or `x_mean` where the likelihood is no density. The attribute `independent_draws` of a group says
-    whether R-hat and ESS have no meaning for it; see `summary`.
+    on), `log_likelihood`, `observed_data`, and `constant_data` with labels and p(y | x). Variables are `z` and `x`, or
+    `x_mean` if the likelihood is not a density. See `summary` for groups with the attribute `independent_draws`.
 
     Args:
         model: The model.
-        split: The images that the draws are of.
-        posterior: Draws from the true posterior, of `nuts_posterior` or of a grid.
+        split: The images of the draws.
+        posterior: Draws from the true posterior, by `nuts_posterior` or from a grid.
         guide: Draws from the guide.
-        likelihood: What `importance_weighted` found for the same images.
-        classes: What `classify` found for the same images.
-        images: Their numbers, as coordinates; 0, 1, ... by default.
+        likelihood: Result of `importance_weighted` for the same images.
+        classes: Result of `classify` for the same images.
+        images: Numbers of the images, as coordinates; 0, 1, ... by default.
         class_names: Names of the classes.
         predictive: Images drawn for each predictive group.
         seed: Seed of the prior and the predictive draws.
@@ -59,24 +58,20 @@ def to_arviz(
         `arviz.InferenceData`, or `xarray.DataTree` with ArviZ 1.x.
 
     Raises:
-        ValueError: If draws or estimates are of another number of images, or ArviZ is not installed.
+        ValueError: If the numbers of images differ, or ArviZ is not installed.
     """
     arviz, xarray = arviz_and_xarray()
     _check_same_images(len(split), posterior, guide, likelihood, classes)
     names = class_names or map(str, range(model.shapes.num_classes))
     coords: dict[str, Any] = {"image": list(images or range(len(split))), "class": list(names)}
     builder = _Groups(model, split, xarray, coords, predictive, seed)
-    groups = {
-        "posterior": builder.codes(posterior),
-        "posterior_predictive": builder.images(posterior),
-        **builder.prior(),
-        "observed_data": builder.set({"x": (("image", *PIXEL_DIMS), to_unit(split.images).numpy())}),
-        "constant_data": builder.constants(classes),
-    }
+    groups = builder.of_draws("posterior", posterior) | builder.prior()
+    groups["observed_data"] = builder.set({"x": (("image", *PIXEL_DIMS), to_unit(split.images).numpy())})
+    groups["constant_data"] = builder.constants(classes)
     if not posterior.independent:
         groups["sample_stats"] = builder.diverging(posterior)
     if guide is not None:
-        groups |= {"guide": builder.codes(guide), "guide_predictive": builder.images(guide)}
+        groups |= builder.of_draws("guide", guide)
     if likelihood is not None:
         groups["log_likelihood"] = builder.likelihood(likelihood)
     if arviz.__version__.startswith("0."):
@@ -85,7 +80,7 @@ def to_arviz(
 
 
 def save_arviz(data: Any, path: Path) -> None:
-    """Write what `to_arviz` made as netCDF, beside its place and then over it; `arviz.from_netcdf` reads it.
+    """Write the result of `to_arviz` to a netCDF file atomically. `arviz.from_netcdf` reads it.
 
     Raises:
         MissingArvizError: If the library that writes netCDF is not installed.
@@ -97,12 +92,12 @@ def save_arviz(data: Any, path: Path) -> None:
 
 
 def summary(data: Any, group: str = "posterior", **settings: Any) -> Any:
-    """`arviz.summary` of a group, without R-hat and effective sizes where the draws are independent.
+    """`arviz.summary` of a group, without R-hat and effective sizes if the draws are independent.
 
     Args:
-        data: What `to_arviz` made, or what was read back.
+        data: Result of `to_arviz`, or of reading its file.
         group: "posterior", "guide" or "prior".
-        settings: Anything else for `arviz.summary`.
+        settings: Further arguments of `arviz.summary`.
 
     Returns:
         A pandas DataFrame.
@@ -123,7 +118,7 @@ def _check_same_images(
     likelihood: LikelihoodEstimate | None,
     classes: ClassPosterior | None,
 ) -> None:
-    """Refuse what is of another number of images than the split."""
+    """Refuse draws and estimates whose number of images is not that of the split."""
     for what, number in (
         ("posterior", posterior.z.shape[2]),
         ("guide", guide.z.shape[2] if guide else count),
@@ -135,7 +130,7 @@ def _check_same_images(
 
 
 class _Groups:
-    """Makes the datasets of one object, which share coordinates."""
+    """Builder of the datasets of one object, which share coordinates."""
 
     def __init__(
         self, model: LatentVariableModel, split: Split, xarray: Any, coords: dict[str, Any], predictive: int, seed: int
@@ -144,17 +139,18 @@ class _Groups:
         self.predictive, self.seed = predictive, seed
 
     def set(self, variables: Mapping[str, tuple[tuple[str, ...], np.ndarray]], **attrs: Any) -> Any:
-        """A dataset in which every dimension has a coordinate."""
+        """A dataset with a coordinate for every dimension."""
         coords = {}
         for dims, values in variables.values():
             for dim, size in zip(dims, np.shape(values), strict=True):
                 coords[dim] = self.coords.get(dim, np.arange(size))
         return self.xarray.Dataset(dict(variables), coords, attrs)
 
-    def codes(self, draws: PosteriorDraws) -> Any:
-        """Draws of codes."""
+    def of_draws(self, name: str, draws: PosteriorDraws) -> dict[str, Any]:
+        """Draws of codes, and images drawn at some of them."""
         variables = {"z": (("chain", "draw", "image", "latent"), draws.z)}
-        return self.set(variables, source=draws.source, independent_draws=int(draws.independent))
+        codes = self.set(variables, source=draws.source, independent_draws=int(draws.independent))
+        return {name: codes, f"{name}_predictive": self.images(draws)}
 
     def diverging(self, draws: PosteriorDraws) -> Any:
         """Which transitions diverged for any of the images."""
@@ -166,7 +162,7 @@ class _Groups:
         return self.set({name: (("chain", "draw", "image", *PIXEL_DIMS), values[None])}, source=draws.source)
 
     def prior(self) -> dict[str, Any]:
-        """Codes of the prior, and images drawn at them; of each class for a conditional model."""
+        """Codes of the prior, and images drawn at them; for each class of a conditional model."""
         classes = self.model.shapes.num_classes
         labels = torch.arange(max(classes, 1))
         with frozen(self.model, self.seed) as device:
@@ -189,7 +185,7 @@ class _Groups:
         return self.set(variables)
 
     def likelihood(self, estimate: LikelihoodEstimate) -> Any:
-        """Log p(x) of each image: a number of the model, not of a draw, so one chain of one draw."""
+        """Log p(x) of each image, as one chain of one draw: it does not depend on a draw."""
         dims = ("chain", "draw", "image")
         variables = {"x": (dims, estimate.log_likelihood[None, None]), "x_error": (dims, estimate.error[None, None])}
         return self.set(variables, method=estimate.method)

@@ -1,4 +1,4 @@
-"""The guide's q(z | x) against the true posterior, and what the difference is made of."""
+"""The guide's q(z | x) against the true posterior, and the parts of their difference."""
 
 from __future__ import annotations
 
@@ -27,23 +27,21 @@ from pyrovae.runtime import frozen
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Guide and truth of images, and the inference gap log p(x) - ELBO(q) split in two.
+    """Guide and true posterior of images, and the inference gap log p(x) - ELBO(q) in its two parts.
 
-    gap = approximation (log p(x) - ELBO of the family's best q) + amortisation (ELBO of that - ELBO of the encoder's q)
+    gap = approximation gap (log p(x) - ELBO of the family's best q)
+        + amortisation gap (ELBO of the family's best q - ELBO of the encoder's q)
 
     References:
         C. Cremer, X. Li and D. Duvenaud, Inference Suboptimality in Variational Autoencoders (2018),
         arXiv:1801.03558, section 3.
 
     Attributes:
-        method: Where the truth comes from, in words.
-        score: "NLL" where p(x) is a probability, or what the pixels are scored by.
+        method: How the true posterior and log p(x) were computed, in words.
+        score: "NLL" if the likelihood is a density, otherwise the name of the score.
         log_evidence: log p(x).
-        elbo: Bound of the encoder's q.
-        best_elbo: Bound of the best q of the family.
-        gap: KL(q || p), the whole gap.
-        approximation: KL(best q || p).
-        amortisation: The rest.
+        elbo: ELBO of the encoder's q.
+        best_elbo: ELBO of the best q of the family.
         reverse: KL(p || q).
         truth: Mean, (images, latent_dim), and covariance, (images, latent_dim, latent_dim), of p(z | x).
         guide: The same of the encoder's q.
@@ -55,16 +53,28 @@ class Comparison:
     log_evidence: PerImage
     elbo: PerImage
     best_elbo: PerImage
-    gap: PerImage
-    approximation: PerImage
-    amortisation: PerImage
     reverse: PerImage
     truth: tuple[np.ndarray, np.ndarray]
     guide: tuple[np.ndarray, np.ndarray]
     best: tuple[np.ndarray, np.ndarray]
 
     def __len__(self) -> int:
-        return len(self.gap.value)
+        return len(self.elbo.value)
+
+    @property
+    def gap(self) -> PerImage:
+        """The whole gap, KL(q || p)."""
+        return self.log_evidence - self.elbo
+
+    @property
+    def approximation(self) -> PerImage:
+        """The approximation gap, KL(best q || p)."""
+        return self.log_evidence - self.best_elbo
+
+    @property
+    def amortisation(self) -> PerImage:
+        """The amortisation gap."""
+        return self.best_elbo - self.elbo
 
     @property
     def _parts(self) -> tuple[PerImage, ...]:
@@ -97,7 +107,7 @@ class Comparison:
         return found
 
     def table(self, names: Sequence[object] | None = None) -> str:
-        """One line for each image and one for their mean; `names` are written first."""
+        """A line per image and one for the mean. `names` label the lines."""
         names = range(len(self)) if names is None else names
         evidence = "log p(x)" if self.score == "NLL" else "log Z"
         heads = " ".join(f"{head:>15}" for head in ("KL(q||p) =", "approximation +", "amortisation", "KL(p||q)"))
@@ -116,7 +126,7 @@ class Comparison:
 
     @property
     def remark(self) -> str:
-        """What the table's numbers are."""
+        """A legend of the table."""
         said = "nats; shift of the guide's mean in true standard deviations and ratio of widths, the worst dimension's"
         if self.score != "NLL":
             said += f"; pixels are scored by {self.score}: p(z|x) is the Gibbs posterior exp(-{self.score}) p(z) / Z"
@@ -138,21 +148,20 @@ def compare(
 ) -> Comparison:
     """Compare the guide with the true posterior of images.
 
-    log p(x) is the grid's where there is one; otherwise it is importance-weighted, with codes of the best q and of a
-    Student variable with the moments of the draws: closer proposals than the guide. What `annealed` finds needs neither
-    the draws nor a proposal, and can take its place.
+    log p(x) comes from the grid if there is one. Otherwise it is importance-weighted by the best q and a Student
+    distribution with the moments of the draws, or given as `evidence`: `annealed` needs neither draws nor a proposal.
 
     Args:
         model: The model.
-        split: The images that `truth` was made of.
-        truth: What `quadrature_posterior` or `nuts_posterior` found.
-        best: What `fit_local` found; by default it is called.
-        evidence: log p(x) of the same images by another method; its bias of first order is taken off.
+        split: The images of `truth`.
+        truth: Result of `quadrature_posterior` or `nuts_posterior`.
+        best: Result of `fit_local`, which is called by default.
+        evidence: log p(x) of the same images by another method. It is corrected by its first-order bias.
         samples: Codes for each bound.
         seed: Seed of the codes.
 
     Raises:
-        ValueError: If the truth, or log p(x), is of another number of images.
+        ValueError: If the numbers of images differ.
     """
     _check_same_images(truth, evidence, len(split), samples)
     best = best or fit_local(model, split, seed=seed)
@@ -161,26 +170,15 @@ def compare(
         target = Target.of(model, split, device)
         q, best_q = target.guide(), best(target.x, target.y)
         elbo, best_elbo = _bound(target, q, samples), _bound(target, best_q, samples)
-        if evidence is not None:
-            log_evidence = PerImage(evidence.log_likelihood + evidence.bias, evidence.error)
-        elif isinstance(truth, GridPosterior):
-            log_evidence = PerImage(truth.log_evidence, truth.error)
-        else:
-            log_evidence = _evidence(target, best_q, truth, samples)
-        if isinstance(truth, GridPosterior):
-            reverse = _reverse_on_grid(truth, q, device)
-        else:
-            reverse = _reverse_of_draws(truth, target, q, log_evidence)
+        log_evidence = _evidence(target, best_q, truth, evidence, samples)
+        reverse = _reverse(target, q, truth, log_evidence)
     return Comparison(
-        method=_method(truth, evidence, samples),
-        score=model.likelihood.score,
-        log_evidence=log_evidence,
-        elbo=elbo,
-        best_elbo=best_elbo,
-        gap=log_evidence - elbo,
-        approximation=log_evidence - best_elbo,
-        amortisation=best_elbo - elbo,
-        reverse=reverse,
+        _method(truth, evidence, samples),
+        model.likelihood.score,
+        log_evidence,
+        elbo,
+        best_elbo,
+        reverse,
         truth=(truth.mean, truth.covariance),
         guide=_moments(encode(model, split, batch_size=len(split), seed=seed)),
         best=_moments(encode(local, split, batch_size=len(split), seed=seed)),
@@ -190,7 +188,7 @@ def compare(
 def _check_same_images(
     truth: GridPosterior | PosteriorDraws, evidence: LikelihoodEstimate | None, count: int, samples: int
 ) -> None:
-    """Refuse a truth, or a log p(x), of another number of images than are compared."""
+    """Refuse a true posterior or a log p(x) of another number of images."""
     images = truth.z.shape[2] if isinstance(truth, PosteriorDraws) else len(truth.axes)
     if evidence is not None and len(evidence.error) != count:
         raise ValueError(
@@ -205,7 +203,7 @@ def _check_same_images(
 
 
 def _method(truth: GridPosterior | PosteriorDraws, evidence: LikelihoodEstimate | None, samples: int) -> str:
-    """Where the truth and log p(x) come from, in words."""
+    """How the true posterior and log p(x) were computed, in words."""
     source = truth.source if isinstance(truth, PosteriorDraws) else "quadrature"
     if evidence is not None:
         return f"{source}, log p(x) {evidence.method}"
@@ -213,24 +211,39 @@ def _method(truth: GridPosterior | PosteriorDraws, evidence: LikelihoodEstimate 
 
 
 def _bound(target: Target, q: Distribution, samples: int) -> PerImage:
-    """The ELBO."""
+    """The ELBO of q."""
     z = q.sample(torch.Size([samples]))
     logs = target.log_joint_of_many(z) - q.log_prob(z).double()
     return PerImage(logs.mean(0).cpu().numpy(), (logs.std(0) / math.sqrt(samples)).cpu().numpy())
 
 
-def _evidence(target: Target, q: Distribution, truth: PosteriorDraws, samples: int) -> PerImage:
-    """Log p(x), importance-weighted: half of the codes from q, half from a Student variable with the draws' moments.
+def _evidence(
+    target: Target,
+    q: Distribution,
+    truth: GridPosterior | PosteriorDraws,
+    evidence: LikelihoodEstimate | None,
+    samples: int,
+) -> PerImage:
+    """Log p(x): as given, from the grid, or by importance weighting."""
+    if evidence is not None:
+        return PerImage(evidence.log_likelihood + evidence.bias, evidence.error)
+    if isinstance(truth, GridPosterior):
+        return PerImage(truth.log_evidence, truth.error)
+    return _weighted_evidence(target, q, truth, samples)
 
-    A q of the family is as a rule narrower than the posterior, and its weights alone have no variance to speak of.
+
+def _weighted_evidence(target: Target, q: Distribution, truth: PosteriorDraws, samples: int) -> PerImage:
+    """Log p(x), importance-weighted: half of the codes from q, half from a Student distribution fitted to the draws.
+
+    The family's best q tends to be narrower than the posterior, so the variance of its own weights may be infinite.
     """
     proposals = [q]
     if math.isinf(target.ends()[1]):
         dims = truth.z.shape[-1]
         df = 5.0 + dims
-        spread = truth.covariance * (df - 2) / df + 1e-10 * np.eye(dims)
+        shape = truth.covariance * (df - 2) / df + 1e-10 * np.eye(dims)
         like: dict[str, Any] = {"dtype": target.x.dtype, "device": target.x.device}
-        factor = torch.as_tensor(np.linalg.cholesky(spread), **like)
+        factor = torch.as_tensor(np.linalg.cholesky(shape), **like)
         proposals.append(
             dist.MultivariateStudentT(torch.tensor(df, **like), torch.as_tensor(truth.mean, **like), factor)
         )
@@ -238,9 +251,18 @@ def _evidence(target: Target, q: Distribution, truth: PosteriorDraws, samples: i
     mixture = torch.stack([p.log_prob(z).double() for p in proposals]).logsumexp(0) - math.log(len(proposals))
     logs = target.log_joint_of_many(z) - mixture
     found = logs.logsumexp(0) - math.log(len(z))
-    # Delta method: the variance of log(mean w) is var(w) / (k mean(w)^2), and half of it lies the mean below log p(x).
+    # Delta method: log(mean w) has the variance var(w) / (k mean(w)^2) and lies half of that below log p(x) on average.
     error = (logs - found).exp().std(0) / math.sqrt(len(z))
     return PerImage((found + error.square() / 2).cpu().numpy(), error.cpu().numpy())
+
+
+def _reverse(
+    target: Target, q: Distribution, truth: GridPosterior | PosteriorDraws, log_evidence: PerImage
+) -> PerImage:
+    """KL(p || q): a sum over the grid, or a mean over the draws."""
+    if isinstance(truth, GridPosterior):
+        return _reverse_on_grid(truth, q, target.x.device)
+    return _reverse_of_draws(truth, target, q, log_evidence)
 
 
 def _reverse_on_grid(truth: GridPosterior, q: Distribution, device: torch.device) -> PerImage:

@@ -1,4 +1,4 @@
-"""What the code knows of the image, the KL term split into its parts, and the aggregate posterior against the prior."""
+"""The parts of the KL term, the information that codes have of images, and the aggregate posterior."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 PAIRS_AT_A_TIME = 4_000_000
-"""Pairs of a code and an image, times dimensions, that are scored together."""
+"""Pairs of a code and an image, times dimensions, that are scored together. It bounds the memory."""
 HOLE = 0.1
-"""Where the aggregate posterior has less than this share of the prior's density, there is a hole."""
+"""A hole is where the density of the aggregate posterior is below this share of the prior's."""
 
 
 @dataclass(frozen=True, eq=False)
 class KLSplit:
     """The KL term of a set of images and its parts, nats per image.
 
-    The aggregate posterior q(z) is the mixture of the posteriors of these images. So kl = information + marginal holds
-    exactly for this set; for the population that it comes from, information is a lower bound that is at most
-    log(images), marginal and total correlation are upper bounds, and all of them close in as images are added.
+    The aggregate posterior q(z) is the mixture of the posteriors of these images, so kl = information + marginal is
+    exact for this set. For the population, information is a lower bound (at most log(images)), and marginal and total
+    correlation are upper bounds. All of them become tight as images are added.
 
     Attributes:
-        images: Number of images, from each of which one code is drawn.
-        kl: E KL(q(z | x) || p(z)), by the draws.
-        information: I(x; z) under q, E log q(z | x) / q(z).
+        images: Number of images. One code is drawn for each.
+        kl: E KL(q(z | x) || p(z)), estimated from the draws.
+        information: Mutual information I(x; z) under q, E log q(z | x) / q(z).
         information_above: The same with the image's own posterior left out of q(z): an upper bound.
         marginal: KL(q(z) || p(z)).
-        total_correlation: KL(q(z) || prod_j q(z_j)), or None where posteriors have no marginals in closed form.
+        total_correlation: KL(q(z) || prod_j q(z_j)), or None if the posteriors' marginals have no closed form.
         dimension_wise: sum_j KL(q(z_j) || p(z_j)), or None.
-        holes: Prior probability of where the aggregate posterior has less than a tenth of the prior's density; with few
-            images of many dimensions this finds gaps between the images too.
+        holes: Prior probability of the region where the aggregate posterior has less than a tenth of the prior's
+            density. With few images in many dimensions it includes gaps between the images.
     """
 
     images: int
@@ -66,7 +66,7 @@ class DensityRatio:
         axes: Coordinates along each dimension, (2, points).
         log_ratio: log q(z) / p(z), (points of z[0], points of z[1]).
         log_prior: log p(z), the same.
-        images: Number of images that q(z) is the mixture of.
+        images: Number of images in the mixture q(z).
     """
 
     axes: np.ndarray
@@ -75,7 +75,7 @@ class DensityRatio:
     images: int
 
     def prior_levels(self, masses: Sequence[float]) -> list[float]:
-        """Log-densities of the prior whose contours hold these shares of it, rising; none of a flat density."""
+        """Log-densities of the prior at the contours of these masses, increasing; none for a flat prior."""
         finite = self.log_prior[np.isfinite(self.log_prior)]
         if np.ptp(finite) < 1e-3:
             return []
@@ -83,7 +83,7 @@ class DensityRatio:
 
 
 def split_kl(model: LatentVariableModel, split: Split, *, seed: int = 0) -> KLSplit:
-    """Split the KL term into information, total correlation and what is left in each dimension.
+    """Split the KL term into mutual information, total correlation and dimension-wise KL.
 
     References:
         M. Hoffman and M. Johnson, ELBO Surgery (2016), NIPS workshop on advances in approximate Bayesian inference; R.
@@ -131,7 +131,7 @@ def density_ratio(
         split: Images, uint8 (N, C, H, W), and labels, (N,).
         points: Points along each side.
         extent: Half the side.
-        seed: Seed, of priors that draw.
+        seed: Seed, for priors whose density is estimated from draws.
 
     Raises:
         ValueError: If the code has not two dimensions, there is no density, or the prior depends on labels.
@@ -167,14 +167,12 @@ def _aggregate(model: LatentVariableModel, split: Split, device: torch.device) -
     x, y = next(batches(split, len(split), device))
     prior = model.prior(y)
     if prior.batch_shape:
-        raise NotApplicable(
-            "the prior depends on the label, so that there is no one prior to hold the aggregate against"
-        )
+        raise NotApplicable("the prior depends on the label, so there is no one prior to compare the aggregate with")
     return model.posterior(x, y), prior
 
 
 def _mixture(q: Distribution, marginals: Distribution | None, z: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """A few codes of z, (N, d), at a time: log q(z) with and without the image of the same row, sum_j log q(z_j)."""
+    """For a few codes of z, (N, d), at a time: log q(z) with and without the image of the same row, Σ_j log q(z_j)."""
     n, d = q.batch_shape[0], z.shape[1]
     for first in range(0, len(z), max(1, PAIRS_AT_A_TIME // (n * d))):
         codes = z[first : first + max(1, PAIRS_AT_A_TIME // (n * d))].unsqueeze(1)

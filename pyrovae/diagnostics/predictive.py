@@ -1,4 +1,8 @@
-"""Posterior predictive checks: would the model, given an image's code, have drawn such an image?"""
+"""Posterior predictive checks: images drawn from the model at an image's codes, compared with the image.
+
+References:
+    A. Gelman, X.-L. Meng and H. Stern, Posterior predictive assessment of model fitness (1996), Statistica Sinica 6.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +24,19 @@ from pyrovae.runtime import device_of, frozen
 
 @dataclass(frozen=True, eq=False)
 class PredictiveCheck:
-    """Images drawn anew from the posterior of each image, against the image.
+    """Images drawn from the posterior predictive distribution of each image, compared with the image.
 
     Attributes:
-        source: Whose draws of the code.
+        source: The method that drew the codes.
         x: The images, (images, C, H, W).
         mean: Mean of E[x | z] over the codes, (images, C, H, W).
-        scale: Standard deviation of E[x | z] over the codes, (images, C, H, W): what the code leaves undecided.
+        scale: Standard deviation of E[x | z] over the codes, (images, C, H, W): uncertainty due to the code.
         lower: Lower end of the central interval of each pixel, (images, C, H, W).
         upper: Upper end.
-        mass: Probability of the intervals. Those of black or white pixels hold more: they cannot end between.
+        mass: Probability of the intervals. Intervals of binary pixels contain more, since they end at 0 or 1.
         counted: Which pixels count for the coverage, bool, of the images' shape.
-        tail: Share of drawn images with less ink (sum of pixels) than the image, (images,): near 0 or 1 is suspicious.
+        tail: Share of drawn images with a smaller sum of pixels than the image, (images,). Values near 0 or 1 are
+            suspicious.
     """
 
     source: str
@@ -78,36 +83,25 @@ def predictive_check(
     draws: int = 500,
     seed: int = 0,
 ) -> PredictiveCheck:
-    """Draw images from p(x | z) at draws of the code, and see where the image itself lies among them.
-
-    References:
-        A. Gelman, X.-L. Meng and H. Stern, Posterior predictive assessment of model fitness (1996), Statistica Sinica
-        6.
+    """Draw images from p(x | z) at draws of the code, and locate the image among them.
 
     Args:
         model: A model whose likelihood is a density.
-        split: The images that the draws are of.
+        split: The images of the draws.
         posterior: Draws of their codes.
         counted: Which pixels count for the coverage, bool (C, H, W) or (N, C, H, W); all by default.
         mass: Probability of the intervals.
-        draws: Images drawn for each, at most as many as there are codes.
+        draws: Images drawn for each image, at most as many as there are codes.
         seed: Seed of the pixels.
 
     Raises:
-        ValueError: If the likelihood is no density, the draws are of other images, or the mass is not a probability.
+        ValueError: If the likelihood is not a density, the number of images differs, or the mass is no probability.
     """
-    check_draws_pixels(model)
-    if posterior.z.shape[2] != len(split) or not 0 < mass < 1:
-        raise ValueError(
-            f"a predictive check needs draws of the same images and a mass between 0 and 1, got draws of "
-            f"{posterior.z.shape[2]} for {len(split)} images, and {mass}"
-        )
-    codes = thinned(posterior, draws)
+    codes = _checked(model, split, thinned(posterior, draws), mass)
     drawn = images_at(model, split.labels, codes, seed)
     expected = expected_images(model, split.labels, codes)
     x = to_unit(split.images).numpy()
     lower, upper = np.quantile(drawn, [(1 - mass) / 2, (1 + mass) / 2], axis=0)
-    ink, own = drawn.sum((2, 3, 4)), x.sum((1, 2, 3))
     return PredictiveCheck(
         source=posterior.source,
         x=x,
@@ -117,8 +111,24 @@ def predictive_check(
         upper=upper,
         mass=mass,
         counted=np.broadcast_to(True if counted is None else counted.cpu().numpy(), x.shape),
-        tail=(ink < own).mean(0) + 0.5 * (ink == own).mean(0),
+        tail=_tail(drawn.sum((2, 3, 4)), x.sum((1, 2, 3))),
     )
+
+
+def _checked(model: LatentVariableModel, split: Split, codes: np.ndarray, mass: float) -> np.ndarray:
+    """The codes, (draws, images, latent_dim), unless there is no check of the model or the arguments."""
+    check_draws_pixels(model)
+    if codes.shape[1] != len(split) or not 0 < mass < 1:
+        raise ValueError(
+            f"a predictive check needs draws of the same images and a mass between 0 and 1, got draws of "
+            f"{codes.shape[1]} for {len(split)} images, and {mass}"
+        )
+    return codes
+
+
+def _tail(drawn: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Share of drawn values, (draws, images), below the observed ones, ties counted half: (images,)."""
+    return (drawn < observed).mean(0) + 0.5 * (drawn == observed).mean(0)
 
 
 def images_at(model: LatentVariableModel, labels: Tensor, codes: np.ndarray, seed: int) -> np.ndarray:

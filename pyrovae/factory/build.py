@@ -14,7 +14,7 @@ from pyrovae.training import Trainer
 
 
 def build_model(section: Namespace, image_shape: ImageShape, num_classes: int, seed: int) -> LatentVariableModel:
-    """Build the model of a configuration, its weights drawn from `seed`.
+    """Build the model of a configuration, with weights drawn from `seed`.
 
     Args:
         section: The parser's `model`: a class path, and init_args with the factories of its parts.

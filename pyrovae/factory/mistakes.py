@@ -1,4 +1,4 @@
-"""What the user got wrong, in one line with the nearest name and what there is."""
+"""Error messages of the command line, in one line with the closest name and the choices."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ def fail(message: str) -> NoReturn:
 
 
 def check_arguments(defaults: Namespace, words: list[str]) -> None:
-    """Find an argument that its part does not have, while it is known whose it was to be."""
+    """Find an argument that its part does not have."""
     if any(word.startswith(("--config", "--resume")) for word in words):
         return  # the file may name another class than the default
     for word in words:
@@ -41,7 +41,7 @@ def check_arguments(defaults: Namespace, words: list[str]) -> None:
 
 
 def clear(message: str, options: list[str]) -> str:
-    """Say in one line what jsonargparse says in many: the nearest name, and what there is."""
+    """Shorten a message of jsonargparse to one line with the closest name and the choices."""
     unknown = re.search(r"unrecognized arguments: (\S+)", message)
     if unknown:
         name = unknown[1].partition("=")[0]

@@ -1,4 +1,4 @@
-"""The names that a command line knows: which classes a slot takes, and which arguments a class."""
+"""The names on a command line: the classes of each slot and the arguments of each class."""
 
 import inspect
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ BASES: dict[str, type] = {
     "optimizer": Optimizer,
     "scheduler": LRScheduler,
 }
-"""What each slot of the command line takes subclasses of."""
+"""The base class of each slot of the command line."""
 
 OURS = ("pyrovae.", "torch.", "pyro.")
-"""What class paths of code that needs no trust begin with."""
+"""Prefixes of class paths of trusted code."""
 
 
 def part_names(slot: str) -> list[str]:
@@ -46,7 +46,7 @@ def part_classes(slot: str) -> list[type]:
 
 
 def arguments_of(cls: type) -> list[str]:
-    """Arguments of a class that a user sets; the others are supplied by the model or the trainer."""
+    """Arguments of a class that a user sets. The model or the trainer supplies the others."""
     supplied = {"self", "image_shape", "num_classes"}
     if not issubclass(cls, LatentVariableModel):
         supplied |= {"shapes", "encoder", "decoder", "params", "optimizer"}
@@ -56,7 +56,7 @@ def arguments_of(cls: type) -> list[str]:
 
 
 def explain(words: Sequence[str]) -> str | None:
-    """What `--model.prior.help VampPrior` asks for: a class's own words, with its arguments and their defaults.
+    """The text of `--model.prior.help VampPrior`: the class's docstring, its arguments and their defaults.
 
     Args:
         words: The command line.

@@ -1,4 +1,4 @@
-"""Names that older versions wrote into config files and took on the command line, and those of today."""
+"""Names of older versions, in config files and on the command line, and the present ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,17 +7,17 @@ from typing import Any
 import yaml
 
 OLD_CLASSES: dict[str, str] = {}
-"""Class paths, by the path that they had."""
+"""Class paths, by their old path."""
 
 OLD_ARGUMENTS: dict[str, dict[str, str]] = {"pyrovae.priors.GaussianMixture": {"spread": "init_scale"}}
-"""Arguments of each class, by the name that they had."""
+"""Arguments of each class, by their old name."""
 
 OLD_OPTIONS = {"--model.prior.spread": "--model.prior.init_scale"}
-"""The same as options of the command line."""
+"""Options of the command line, by their old name."""
 
 
 def renewed(node: Any) -> Any:
-    """A configuration, of plain containers, with the names of today."""
+    """A configuration, in plain containers, with the present names."""
     if isinstance(node, list):
         return [renewed(value) for value in node]
     if not isinstance(node, dict):
@@ -32,7 +32,7 @@ def renewed(node: Any) -> Any:
 
 
 def renewed_words(words: Sequence[str]) -> list[str]:
-    """A command line with the names of today, in its options and in the files of settings that it names."""
+    """A command line with the present names, in its options and in its config files."""
     found: list[str] = []
     for word in words:
         name, equals, value = word.partition("=")
@@ -45,7 +45,7 @@ def renewed_words(words: Sequence[str]) -> list[str]:
 
 
 def _renewed_file(path: str) -> str:
-    """The path of a file of settings, or its text if that had to be changed."""
+    """The path of a config file, or its text if that was changed."""
     try:
         before = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):  # the parser says what is wrong with it

@@ -11,7 +11,7 @@ from pyrovae.training import Trainer
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are one line with the nearest name and what there is."""
+    """A parser with errors of one line, with the closest name and the choices."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with status 2."""
@@ -19,7 +19,7 @@ class Parser(ArgumentParser):
 
 
 def training_parser(description: str | None = None) -> Parser:
-    """The parser of a training: data, model, every setting of `Trainer`, and where the run goes."""
+    """The parser of a training: data, model, all settings of `Trainer`, and the run folder."""
     parser = Parser(description=description)
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of settings; --print_config prints one.")
     parser.add_argument(
@@ -60,7 +60,7 @@ def training_parser(description: str | None = None) -> Parser:
 
 
 def add_model_arguments(parser: ArgumentParser) -> None:
-    """Let a parser take a model with every argument of its parts; its image shape and classes come from the data."""
+    """Add a model with all arguments of its parts to a parser. Image shape and classes come from the data."""
     parser.add_subclass_arguments(
         LatentVariableModel,
         "model",
@@ -73,7 +73,7 @@ def add_model_arguments(parser: ArgumentParser) -> None:
 
 
 def underscored(word: str) -> str:
-    """`--data-dir=x-y` as `--data_dir=x-y`; anything that is no long option as it is."""
+    """`--data-dir=x-y` as `--data_dir=x-y`; all else unchanged."""
     if not word.startswith("--"):
         return word
     name, equals, value = word.partition("=")

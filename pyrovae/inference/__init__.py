@@ -1,4 +1,7 @@
-"""p(z | x) and log p(x): weighting, annealing, quadrature, NUTS, local fits. Inference changes no model."""
+"""Inference of p(z | x) and log p(x): importance weighting, annealing, quadrature, NUTS, local fits.
+
+Nothing here changes a model.
+"""
 
 from pyrovae.inference.annealing import Annealing, BidirectionalBounds, annealed, bidirectional
 from pyrovae.inference.classes import ClassPosterior, Reliability, classify

@@ -1,9 +1,15 @@
 """Annealed importance sampling: log p(x) by chains from the prior to the posterior, and bounds from both sides.
 
-Between the densities f_0(z), which is normalised, and f_1(z) = p(x, z) lie f_b = f_0^(1-b) f_1^b. A chain that starts
-with a draw from f_0 and goes along rising b, a Hamiltonian Monte Carlo transition at each, collects a weight whose mean
-is p(x): a lower bound of log p(x). A chain that starts with an exact draw from the posterior and goes back collects one
-whose mean is 1 / p(x): an upper bound. Exact draws exist for images that the model itself has drawn.
+Between a normalised density f_0(z) and f_1(z) = p(x, z) lie f_b = f_0^(1-b) f_1^b. A chain starts with a draw from f_0
+and takes one Hamiltonian Monte Carlo transition at each b from 0 to 1. Its weight has the mean p(x), so the mean log
+weight is a lower bound of log p(x). A chain that starts with an exact draw from the posterior and takes b back to 0 has
+a weight with the mean 1 / p(x): an upper bound. Exact posterior draws exist for images that the model has generated.
+
+References:
+    R. Neal, Annealed Importance Sampling (2001), Statistics and Computing 11; Y. Wu, Y. Burda, R. Salakhutdinov and
+    R. Grosse, On the Quantitative Analysis of Decoder-Based Generative Models (2017), arXiv:1611.04273; R. Grosse,
+    Z. Ghahramani and R. Adams, Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo (2015),
+    arXiv:1511.02543.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from torch import Tensor
 
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
+from pyrovae.estimates import Estimate, PerImage
 from pyrovae.inference.graphs import graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.target import other_codes
@@ -29,13 +36,13 @@ from pyrovae.runtime import frozen
 Start = Literal["prior", "guide"]
 
 ACCEPTED = 0.65
-"""Share of proposals that the step sizes are adapted to."""
+"""Target acceptance rate of the step sizes."""
 GAIN = 0.2
-"""How fast log step sizes follow."""
+"""Rate at which log step sizes adapt."""
 PILOTS = 4
-"""Chains of each image that the step sizes follow, and that have no weights."""
+"""Chains per image that set the step sizes. Their weights are not used."""
 CHAINS_AT_ONCE = 2_000
-"""Chains of all images that are run together."""
+"""Chains of all images that run together."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,9 @@ class Annealing:
     Args:
         temperatures: Steps from b = 0 to b = 1.
         chains: Chains for each image.
-        leapfrogs: Steps of a Hamiltonian trajectory.
-        start: Whether f_0 is the prior, as in the literature, or the guide, which is nearer but may be too narrow.
-        engine: "compiled" or "graph", of the densities and their gradients.
+        leapfrogs: Leapfrog steps of a Hamiltonian trajectory.
+        start: f_0: "prior", as in the literature, or "guide", which is closer but may be too narrow.
+        engine: "compiled" or "graph", for the densities and their gradients.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -70,7 +77,7 @@ class Annealing:
         return f"{self.temperatures} temperatures from the {self.start}, {self.chains} chains"
 
     def schedule(self) -> list[float]:
-        """The exponents b from 0 to 1, a sigmoid, so that they lie close where the density changes most."""
+        """The exponents b from 0 to 1. They follow a sigmoid, so they are dense near both ends."""
         t = np.linspace(-1, 1, self.temperatures + 1)
         s = 1 / (1 + np.exp(-4 * t))
         return ((s - s[0]) / (s[-1] - s[0])).tolist()
@@ -78,7 +85,7 @@ class Annealing:
 
 @dataclass(frozen=True, eq=False)
 class BidirectionalBounds:
-    """Bounds of log p(x) from both sides, of images that the model has drawn.
+    """Lower and upper bound of log p(x) for images that the model has generated.
 
     Attributes:
         lower: From chains that start at f_0.
@@ -89,9 +96,10 @@ class BidirectionalBounds:
     upper: LikelihoodEstimate
 
     @property
-    def gap(self) -> float:
-        """Upper less lower bound: how far either may be from the truth on average, nats per image."""
-        return self.upper.mean - self.lower.mean
+    def gap(self) -> Estimate:
+        """Upper minus lower bound, nats per image: on average neither is farther from the truth."""
+        lower, upper = (PerImage(side.log_likelihood, side.error) for side in (self.lower, self.upper))
+        return (upper - lower).mean
 
     def __str__(self) -> str:
         return (
@@ -109,11 +117,7 @@ def annealed(
     seed: int = 0,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> LikelihoodEstimate:
-    """Estimate log p(x) of images by annealed importance sampling: a lower bound on average.
-
-    References:
-        R. Neal, Annealed Importance Sampling (2001), Statistics and Computing 11; Y. Wu, Y. Burda, R. Salakhutdinov and
-        R. Grosse, On the Quantitative Analysis of Decoder-Based Generative Models (2017), arXiv:1611.04273.
+    """Estimate log p(x) of images by annealed importance sampling: in expectation a lower bound.
 
     Args:
         model: A model whose likelihood and posterior are densities and whose code is z alone.
@@ -146,18 +150,14 @@ def bidirectional(
     seed: int = 0,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> BidirectionalBounds:
-    """Bound log p(x) from both sides, of images that are drawn from the model.
+    """Bound log p(x) from both sides for images drawn from the model.
 
-    The code that an image was drawn from is an exact draw from its posterior. All chains of an image start there, and
-    take a few transitions at b = 1 first, which leave it one. Classes of a conditional model are taken in turn.
-
-    References:
-        R. Grosse, Z. Ghahramani and R. Adams, Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo
-        (2015), arXiv:1511.02543.
+    The code that generated an image is an exact draw from its posterior. The reverse chains of an image start there,
+    after a few transitions at b = 1, which keep the distribution. A conditional model takes its classes in turn.
 
     Args:
         model: A model whose likelihood and posterior are densities and whose code is z alone.
-        images: How many to draw.
+        images: Number of images.
         settings: Temperatures, chains and so on.
         seed: Seed of images and chains.
         progress: Called with the number of transitions of a chain done since the last call.
@@ -179,9 +179,8 @@ def bidirectional(
             lower.append(chains.forward(x[filled], labels)[:, : len(index)])
             upper.append(chains.backward(x[filled], labels, z[filled])[:, : len(index)])
     method = f"bidirectional, {settings}, simulated images"
-    return BidirectionalBounds(
-        _estimate(torch.cat(lower, 1), method, sign=1), _estimate(torch.cat(upper, 1), method, sign=-1)
-    )
+    below, above = _estimate(torch.cat(lower, 1), method, sign=1), _estimate(torch.cat(upper, 1), method, sign=-1)
+    return BidirectionalBounds(below, above)
 
 
 def _check(model: LatentVariableModel) -> None:
@@ -192,10 +191,10 @@ def _check(model: LatentVariableModel) -> None:
 
 
 def _estimate(log_weights: Tensor, method: str, sign: int) -> LikelihoodEstimate:
-    """Of weights, (chains, images), whose mean is p(x) to the power of `sign`.
+    """The estimate from log weights, (chains, images). The weights have the mean p(x) to the power of `sign`.
 
-    Bias and error are the jackknife's: a few chains of unlike weights have a logarithm of the mean whose error the
-    delta method puts too low, by a fifth for 16 chains and errors of 0.4 nats.
+    Bias and error come from the jackknife. With few chains of unequal weights the delta method underestimates the error
+    of the log mean: by a fifth for 16 chains and errors of 0.4 nats.
 
     References:
         B. Efron and C. Stein, The Jackknife Estimate of Variance (1981), The Annals of Statistics 9(3).
@@ -212,17 +211,17 @@ def _estimate(log_weights: Tensor, method: str, sign: int) -> LikelihoodEstimate
 
 
 class _Chains:
-    """Several chains for each of a batch of images, (chains, B, latent_dim).
+    """Several chains for each image of a batch, (chains, B, latent_dim).
 
-    The step size of an image follows how often a few pilots accept, which count for nothing else. So no chain's
-    transitions depend on its own past; if they did, its weight would have another mean.
+    The acceptance rate of a few pilot chains sets an image's step size, and the pilots' weights are not used. So no
+    transition of a weighted chain depends on that chain's past, which would bias its weight.
     """
 
     def __init__(self, model: LatentVariableModel, settings: Annealing, progress: Callable[[int], object]) -> None:
         self._model, self._settings, self._progress = model, settings, progress
 
         def densities(z: Tensor, x: Tensor, y: Tensor | None, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """Of each chain log f_0 and log f_1, (chains, B), and the gradient of log f_b, shaped as z."""
+            """Log f_0 and log f_1 of each chain, (chains, B), and the gradient of log f_b, of the shape of z."""
             with torch.enable_grad():
                 z = z.detach().requires_grad_()
                 prior = model.prior(y).log_prob(z)
@@ -234,17 +233,17 @@ class _Chains:
         self._densities = graph_of(densities, settings.engine)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Logarithms of weights whose mean is p(x), float64 (chains, B)."""
+        """Log weights of chains from f_0; the weights' mean is p(x). Float64 (chains, B)."""
         start = self._model.prior(y) if self._settings.start == "prior" else self._model.posterior(x, y)
         z = start.expand([len(x)]).sample(torch.Size([PILOTS + self._settings.chains]))
-        return self._walk(z, x, y, self._settings.schedule(), 0)
+        return self._anneal(z, x, y, self._settings.schedule(), 0)
 
     def backward(self, x: Tensor, y: Tensor | None, z: Tensor) -> Tensor:
-        """Logarithms of weights whose mean is 1 / p(x), from exact draws z, (B, latent_dim): float64 (chains, B)."""
+        """Log weights of chains from exact draws z, (B, latent_dim); their mean is 1 / p(x). Float64 (chains, B)."""
         z = z.expand(PILOTS + self._settings.chains, *z.shape)
-        return self._walk(z, x, y, self._settings.schedule()[::-1], 10)
+        return self._anneal(z, x, y, self._settings.schedule()[::-1], 10)
 
-    def _walk(self, z: Tensor, x: Tensor, y: Tensor | None, exponents: list[float], warm: int) -> Tensor:
+    def _anneal(self, z: Tensor, x: Tensor, y: Tensor | None, exponents: list[float], warm: int) -> Tensor:
         step = torch.full([len(x), 1], 0.3, device=z.device)
         b = z.new_tensor(exponents)
         start, joint, _ = self._densities(z, x, y, b[0])
@@ -260,7 +259,7 @@ class _Chains:
     def _transition(
         self, z: Tensor, x: Tensor, y: Tensor | None, b: Tensor, start: Tensor, joint: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One trajectory at b, accepted or not, with steps of (B, 1); and the steps for the next."""
+        """One Hamiltonian trajectory at b, accepted or rejected, with step sizes (B, 1); and the next step sizes."""
         leapfrogs = self._settings.leapfrogs
         momentum = torch.randn_like(z)
         energy = (1 - b) * start + b * joint - momentum.square().sum(-1) / 2

@@ -1,4 +1,4 @@
-"""ArviZ, 0.x or 1.x, imported when it is asked for: it takes seconds."""
+"""ArviZ, 0.x or 1.x. It is imported on first use because the import takes seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def arviz_and_xarray() -> tuple[Any, Any]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of ArviZ 0.x, about 1.x, to whoever imports it
+            warnings.simplefilter("ignore", FutureWarning)  # ArviZ 0.x announces 1.x on import
             import arviz
         import xarray
     except ImportError as error:
@@ -29,7 +29,7 @@ def arviz_and_xarray() -> tuple[Any, Any]:
 
 
 def r_hat(values: np.ndarray) -> np.ndarray:
-    """Rank-normalised split R-hat of values of chains, (chains, draws, ...): (...).
+    """Rank-normalised split R-hat of chains, (chains, draws, ...): (...).
 
     References:
         A. Vehtari et al., Rank-normalization, folding, and localization: an improved R-hat (2021), Bayesian Analysis
@@ -37,14 +37,14 @@ def r_hat(values: np.ndarray) -> np.ndarray:
     """
     arviz, _ = arviz_and_xarray()
     dataset = arviz.convert_to_dataset({"values": values.astype(np.float64)})
-    with np.errstate(invalid="ignore", divide="ignore"):  # chains that stand still have none: NaN
+    with np.errstate(invalid="ignore", divide="ignore"):  # constant chains give NaN
         return arviz.rhat(dataset, method="rank")["values"].values
 
 
 def effective_size(values: np.ndarray) -> np.ndarray:
-    """Effective number of draws for the mean of values of chains, (chains, draws, ...): (...).
+    """Effective number of draws for the mean of chains, (chains, draws, ...): (...).
 
-    At most as many as there are, although antithetic chains can have more: noise must not promise that.
+    It is capped at the number of draws. Antithetic chains can exceed it, but so can a noisy estimate.
     """
     arviz, _ = arviz_and_xarray()
     dataset = arviz.convert_to_dataset({"values": values.astype(np.float64)})

@@ -1,4 +1,4 @@
-"""The class of an image under a conditional model, by Bayes' rule: p(y | x) from p(x | y)."""
+"""Classification by Bayes' rule with a conditional model: p(y | x) from p(x | y)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import torch
 
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
+from pyrovae.estimates import Estimate
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.models import LatentVariableModel
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often the named class is right, by how probable it was said to be.
+    """Reliability curve: accuracy by confidence, the probability of the predicted class.
 
     Attributes:
-        confidence: Mean probability of the named class in each bin, (bins,).
-        accuracy: Share of images whose named class is right, (bins,).
-        error: Standard error of that share if the probabilities are right, (bins,).
-        counts: Images in each bin, (bins,); empty bins are left out.
+        confidence: Mean confidence in each bin, (bins,).
+        accuracy: Share of correct predictions, (bins,).
+        error: Standard error of the accuracy if the probabilities are calibrated, (bins,).
+        counts: Images in each bin, (bins,). Empty bins are left out.
     """
 
     confidence: np.ndarray
@@ -33,7 +34,7 @@ class Reliability:
 
     @property
     def expected_error(self) -> float:
-        """Mean distance of accuracy and confidence over the images, the expected calibration error."""
+        """Expected calibration error: mean distance between accuracy and confidence over the images."""
         return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.counts))
 
 
@@ -42,9 +43,9 @@ class ClassPosterior:
     """p(y | x) of images.
 
     Attributes:
-        log_likelihood: log p(x | y), or the bound that estimates it, (images, classes), in nats.
+        log_likelihood: log p(x | y), or a bound that estimates it, (images, classes), in nats.
         prior: p(y), (classes,).
-        labels: The classes that the images have, (images,).
+        labels: True classes, (images,).
         samples: Codes for each image and class.
     """
 
@@ -68,21 +69,21 @@ class ClassPosterior:
 
     @property
     def correct(self) -> np.ndarray:
-        """Whether the most probable class is the right one, (images,)."""
+        """Whether the most probable class is the true one, (images,)."""
         return self.log_probabilities.argmax(1) == self.labels
 
     @property
-    def accuracy(self) -> float:
-        """Share of images of which it is."""
-        return float(self.correct.mean())
+    def accuracy(self) -> Estimate:
+        """Share of correct predictions."""
+        return Estimate.share(float(self.correct.mean()), len(self.labels))
 
     @property
-    def log_score(self) -> float:
-        """Mean of -log p(right class | x), in nats: what a calibrated forecast makes smallest."""
-        return float(-self.log_probabilities[np.arange(len(self.labels)), self.labels].mean())
+    def log_score(self) -> Estimate:
+        """Mean of -log p(right class | x), nats: a proper score, smallest for calibrated probabilities."""
+        return Estimate.mean_of(-self.log_probabilities[np.arange(len(self.labels)), self.labels], "nats")
 
     def reliability(self, bins: int = 10) -> Reliability:
-        """Accuracy by confidence, in bins of equal width.
+        """Accuracy by confidence in bins of equal width.
 
         References:
             C. Guo et al., On Calibration of Modern Neural Networks (2017), arXiv:1706.04599.
@@ -102,8 +103,10 @@ class ClassPosterior:
         return {
             "images": len(self.labels),
             "samples": self.samples,
-            "accuracy": self.accuracy,
-            "log_score": self.log_score,
+            "accuracy": self.accuracy.value,
+            "accuracy_error": self.accuracy.sampling,
+            "log_score": self.log_score.value,
+            "log_score_error": self.log_score.sampling,
             "expected_calibration_error": curve.expected_error,
             "confidence": curve.confidence.tolist(),
             "accuracy_by_confidence": curve.accuracy.tolist(),
@@ -111,13 +114,10 @@ class ClassPosterior:
         }
 
     def __str__(self) -> str:
-        n = len(self.labels)
-        error = np.sqrt(self.accuracy * (1 - self.accuracy) / n)
         bound = "ELBO" if self.samples == 1 else f"importance-weighted, k = {self.samples:,}"
         return (
-            f"p(y | x) names the class of {100 * self.accuracy:.2f} ± {100 * error:.2f} % of {n:,} images rightly; "
-            f"-log p(right class) {self.log_score:.3f} nats, calibration error {self.reliability().expected_error:.3f} "
-            f"({bound})"
+            f"p(y | x) names the class of {self.accuracy.percent} of {len(self.labels):,} images correctly; "
+            f"-log p(right class) {self.log_score}, calibration error {self.reliability().expected_error:.3f} ({bound})"
         )
 
 
@@ -131,9 +131,9 @@ def classify(
     seed: int = 0,
     progress: Callable[[int], object] = lambda codes: None,
 ) -> ClassPosterior:
-    """Find p(y | x) = p(y) p(x | y) / sum_c p(c) p(x | c), p(x | y) importance-weighted with codes of q(z | x, y).
+    """Estimate p(y | x) = p(y) p(x | y) / Σ_c p(c) p(x | c), with p(x | y) importance-weighted by q(z | x, y).
 
-    With one sample p(x | y) is the ELBO of one code.
+    With one sample, log p(x | y) is the ELBO of one code.
 
     References:
         D. P. Kingma et al., Semi-supervised Learning with Deep Generative Models (2014), arXiv:1406.5298, section 3.
@@ -142,32 +142,33 @@ def classify(
         model: A conditional model whose likelihood is a density.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
         samples: Codes for each image and class.
-        prior: p(y), one for each class; equal by default.
-        engine: "compiled", or "graph" without a compiler.
+        prior: p(y) of each class; uniform by default.
+        engine: "compiled", or "graph", which needs no compiler.
         seed: Seed of the codes.
         progress: Called with the number of codes done since the last call.
 
     Raises:
-        ValueError: If the model does not look at labels, has no p(x), or the prior does not fit.
+        ValueError: If the model is not conditional, has no p(x), or the prior does not fit.
     """
-    classes = model.shapes.num_classes
+    shares = _shares(model.shapes.num_classes, prior)
+    classes = len(shares)
+    if len(split) and int(split.labels.max()) >= classes:
+        raise ValueError(f"this model knows the classes 0 to {classes - 1}, got class {int(split.labels.max())}")
+    settings: dict[str, Any] = {"sweep": (), "engine": engine, "seed": seed, "progress": progress}
+    relabelled = (replace(split, labels=torch.full_like(split.labels, label)) for label in range(classes))
+    columns = [importance_weighted(model, each, samples, **settings).log_likelihood for each in relabelled]
+    return ClassPosterior(np.stack(columns, 1), shares, split.labels.numpy(), samples)
+
+
+def _shares(classes: int, prior: Sequence[float] | None) -> np.ndarray:
+    """p(y), (classes,), uniform by default.
+
+    Raises:
+        ValueError: If there are no classes, or the prior is not one probability for each.
+    """
     if not classes:
         raise NotApplicable("this model does not look at labels, so it has no p(x | y): use a CVAE")
     shares = np.full(classes, 1 / classes) if prior is None else np.asarray(prior, dtype=np.float64)
     if shares.shape != (classes,) or shares.min() < 0 or not np.isclose(shares.sum(), 1):
         raise ValueError(f"the prior must be {classes} probabilities that add up to 1, got {prior}")
-    if len(split) and int(split.labels.max()) >= classes:
-        raise ValueError(f"this model knows the classes 0 to {classes - 1}, got class {int(split.labels.max())}")
-    columns = [
-        importance_weighted(
-            model,
-            replace(split, labels=torch.full_like(split.labels, label)),
-            samples,
-            sweep=(),
-            engine=engine,
-            seed=seed,
-            progress=progress,
-        ).log_likelihood
-        for label in range(classes)
-    ]
-    return ClassPosterior(np.stack(columns, 1), shares, split.labels.numpy(), samples)
+    return shares

@@ -1,4 +1,4 @@
-"""Draws of codes given images, whoever drew them, and how far they can be trusted."""
+"""Draws of codes given images, by any method, with their convergence diagnostics."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class PosteriorDraws:
     """Draws of the codes of images.
 
     Attributes:
-        source: Whose draws: "guide", "NUTS", "quadrature", "local SVI".
+        source: The method: "guide", "NUTS", "quadrature", "local SVI".
         z: Codes, (chains, draws, images, latent_dim).
-        independent: Whether every draw is independent of the others; then R-hat and an effective size say nothing.
-        diverging: Which transitions of a Markov chain diverged, (chains, draws, images); all false for others. Images
-            that were drawn together diverge together.
+        independent: Whether the draws are independent. Then R-hat and effective sizes do not apply.
+        diverging: Which transitions of a Markov chain diverged, (chains, draws, images); all false for other methods.
+            Images that were sampled together diverge together.
     """
 
     source: str
@@ -69,7 +69,7 @@ class PosteriorDraws:
 
     @property
     def ess(self) -> np.ndarray:
-        """Effective number of draws of each mean, (images, latent_dim); all of them where they are independent."""
+        """Effective number of draws for each mean, (images, latent_dim); all draws if they are independent."""
         number = self.z.shape[0] * self.z.shape[1]
         if self.independent:
             return np.full(self.z.shape[2:], float(number))
@@ -77,11 +77,11 @@ class PosteriorDraws:
 
     @property
     def divergences(self) -> np.ndarray:
-        """Transitions that diverged, (images,)."""
+        """Number of divergent transitions, (images,)."""
         return self.diverging.any(0).sum(0)
 
     def diagnosis(self) -> str:
-        """R-hat, effective size and divergences at their worst, and a line for each complaint."""
+        """The worst R-hat, effective size and number of divergences, and a line for each warning."""
         if self.independent:
             return f"{self.source}: {self.z.shape[0] * self.z.shape[1]:,} independent draws for each image"
         chains, draws = self.z.shape[:2]
@@ -100,7 +100,7 @@ class PosteriorDraws:
         return found
 
     def complaints(self) -> list[str]:
-        """What is wrong with the draws and what to try, a line each; none where they can be trusted.
+        """Warnings with a remedy, a line each; none if the draws are reliable.
 
         References:
             A. Vehtari et al., Rank-normalization, folding, and localization: an improved R-hat (2021), Bayesian
@@ -113,8 +113,8 @@ class PosteriorDraws:
         worst, fewest, diverged = self.r_hat.max(), self.ess.min(), int(self.divergences.max())
         if not worst <= R_HAT_LIMIT:
             found.append(
-                f"R-hat reaches {worst:.3f}, above {R_HAT_LIMIT}: the chains disagree; give them a longer warm-up and "
-                f"more draws, and if they sit in different modes, trust quadrature (up to two dimensions) instead"
+                f"R-hat reaches {worst:.3f}, above {R_HAT_LIMIT}: the chains disagree; use a longer warm-up and "
+                f"more draws, or quadrature (up to two dimensions) if the chains are in different modes"
             )
         if not fewest >= ESS_PER_CHAIN * chains:
             found.append(
@@ -123,8 +123,8 @@ class PosteriorDraws:
             )
         if diverged:
             found.append(
-                f"{diverged} of {draws:,} transitions diverged: the posterior is sharper somewhere than the step; "
-                f"raise target_accept towards 0.99, and draw images one by one (together=1) to see which it is"
+                f"{diverged} of {draws:,} transitions diverged: the posterior is sharper somewhere than the step size; "
+                f"raise target_accept towards 0.99, and sample images one by one (together=1) to find the one"
             )
         return found
 

@@ -1,4 +1,4 @@
-"""The evidence lower bound of a set of images, in its two parts."""
+"""The evidence lower bound (ELBO) of a set of images and its two terms."""
 
 import math
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from pyrovae.objectives import LatentSite, kl_per_dimension, latent_sites
 from pyrovae.runtime import frozen
 
 CODED_TWICE = 100
-"""Images, at least, that get a second code, from which the error of all codes is known to about a tenth."""
+"""Minimum number of images that are coded twice. With 100 the Monte Carlo error is known to about 10 %."""
 
 ACTIVE_VARIANCE = 0.01
-"""A latent dimension is active if its posterior mean varies more than this over the images."""
+"""A latent dimension is active if the variance of its posterior mean over the images exceeds this."""
 
 ROUNDING = 1e-12
-"""Share of a squared term that may be what float32 rounds: the variance of what is not drawn."""
+"""A variance below this share of the squared term is rounding in float32, not the effect of a random draw."""
 
 
 def active_units(means: Tensor) -> int:
@@ -44,16 +44,16 @@ def active_units(means: Tensor) -> int:
 
 @dataclass(frozen=True)
 class ElboEstimate:
-    """The bound of a set of images; means over the images, in nats per image.
+    """The bound of a set of images: means over the images, in nats per image.
 
     Attributes:
         images: Number of images.
-        score: What the reconstruction term is: "NLL", or "cross-entropy" where it is no density.
-        negative_elbo: Reconstruction + KL: an upper bound of -log p(x) where the score is a density.
+        score: Name of the reconstruction term: "NLL", or "cross-entropy" if the likelihood is not a density.
+        negative_elbo: Reconstruction + KL. If the score is "NLL", an upper bound of -log p(x).
         reconstruction: Minus the expected log-likelihood of an image given its code.
-        kl: Divergence of the posterior from the prior; its Monte Carlo error is 0 in closed form.
-        kl_per_dim: The same for each latent dimension, (latent_dim,), where posterior and prior are
-            independent over dimensions and the divergence has a closed form; otherwise None.
+        kl: KL divergence of the posterior from the prior. Its Monte Carlo error is 0 if it has a closed form.
+        kl_per_dim: KL of each latent dimension, (latent_dim,), if posterior and prior factorise over dimensions
+            and the divergence has a closed form; otherwise None.
         active_units: Number of latent dimensions whose posterior mean depends on the image.
     """
 
@@ -99,17 +99,16 @@ def estimate_elbo(
     batch_size: int = 1000,
     seed: int = 0,
 ) -> ElboEstimate:
-    """Estimate the ELBO of a split with one code per image, whatever the weights of the training were.
+    """Estimate the ELBO of a split with one code per image, both terms with weight 1.
 
-    The KL term is exact where Pyro knows it in closed form and otherwise estimated with the same codes. A tenth of the
-    images, and at least a hundred, get a second code afterwards: half of the mean squared difference is the variance
-    that the draw of a code gives to an image's bound.
+    The KL term is exact if Pyro has its closed form; otherwise the same codes estimate it. A tenth of the images (at
+    least 100) are coded a second time: half of the mean squared difference is the variance due to the code's draw.
 
     Args:
-        model: Any object with Pyro programs `model(x, y)` and `guide(x, y)`, whose plate of images is the rightmost.
-        split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split` where the model
-            was trained on binary pixels.
-        batch_size: Images at a time; it bounds the memory and does not change the estimate's law.
+        model: Any object with Pyro programs `model(x, y)` and `guide(x, y)` whose rightmost plate is that of images.
+        split: Images, uint8 (N, C, H, W), and labels, (N,). For a model of binary pixels, binarise it first
+            with `fixed_split`.
+        batch_size: Images at a time. It bounds the memory.
         seed: Seed of the codes.
 
     Raises:
@@ -122,15 +121,8 @@ def estimate_elbo(
     with frozen(model, seed) as device:
         terms, dims, means = zip(*_batches_of_terms(model, split, batch_size, device), strict=True)
         second = torch.cat([each for each, *_ in _batches_of_terms(model, split.take(again), batch_size, device)])
-    first = torch.cat(terms)
-    within = (first[again] - second).square().mean(0) / 2
-    within[within < ROUNDING * first.square().mean(0)] = 0.0
     known = [each for each in dims if each is not None]
-    own = (within / n).sqrt().tolist()
-    chosen = (first.var(0) / n).sqrt().tolist() if n > 1 else [math.nan] * 3
-    _, reconstruction, kl = first.mean(0).tolist()
-    values = reconstruction + kl, reconstruction, kl
-    bound = [Estimate(*three, "nats per image") for three in zip(values, chosen, own, strict=True)]
+    bound = _estimates(torch.cat(terms), again, second)
     return ElboEstimate(
         images=n,
         score=model.likelihood.score,
@@ -142,14 +134,32 @@ def estimate_elbo(
     )
 
 
+def _estimates(terms: Tensor, again: range, second: Tensor) -> list[Estimate]:
+    """Means of the three terms with their errors.
+
+    Args:
+        terms: Minus the bound, reconstruction and KL of every image, (N, 3).
+        again: The images that were coded twice.
+        second: Their terms with the second code, (len(again), 3).
+    """
+    n = len(terms)
+    within = (terms[again] - second).square().mean(0) / 2
+    within[within < ROUNDING * terms.square().mean(0)] = 0.0
+    own = (within / n).sqrt().tolist()
+    chosen = (terms.var(0) / n).sqrt().tolist() if n > 1 else [math.nan] * 3
+    _, reconstruction, kl = terms.mean(0).tolist()
+    values = reconstruction + kl, reconstruction, kl
+    return [Estimate(*three, "nats per image") for three in zip(values, chosen, own, strict=True)]
+
+
 def _batches_of_terms(
     model: LatentVariableModel, split: Split, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-    """The terms of each batch's bound.
+    """The terms of the bound, batch by batch.
 
     Yields:
-        Minus the bound, reconstruction and KL of every image, float64 (B, 3); the KL's sum over the batch for each
-        dimension, or None; posterior means, (B, dimensions).
+        Minus the bound, reconstruction and KL of every image, float64 (B, 3); KL per dimension summed over the batch,
+        or None; posterior means, (B, dimensions).
     """
     for x, y in batches(split, batch_size, device):
         latents, reconstruction = _trace(model, x, y)
@@ -159,7 +169,7 @@ def _batches_of_terms(
 
 
 def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[tuple[LatentSite, Tensor]], Tensor]:
-    """Run guide and model once: codes with their log q - log p, and minus the log-density of what is observed, (B,)."""
+    """Run guide and model once: latent sites with their log q - log p, and minus the observed log-density, (B,)."""
     guide_trace = poutine.trace(model.guide).get_trace(x, y)
     model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)
     guide_trace.compute_log_prob()
@@ -173,7 +183,7 @@ def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[tuple
 
 
 def _divergence(latents: list[tuple[LatentSite, Tensor]], images: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """KL of each image, (B,); the batch's sum for each dimension or None; posterior means, (B, dimensions)."""
+    """KL of each image, (B,); KL per dimension summed over the batch, or None; posterior means, (B, dimensions)."""
     per_image, per_dim, means = [], [], []
     for site, log_ratio in latents:
         each = kl_per_dimension(site.q, site.p) if site.in_order else None
@@ -186,12 +196,12 @@ def _divergence(latents: list[tuple[LatentSite, Tensor]], images: int) -> tuple[
 
 
 def _of_images(values: Tensor, images: int) -> Tensor:
-    """Summed over all that is left of the plate of images: float64 (B,), on the CPU, since MPS has no float64."""
+    """Sum over all dimensions left of the plate of images: float64 (B,), on the CPU because MPS has no float64."""
     return values.cpu().double().reshape(-1, images).sum(0)
 
 
 def _mean(q: Distribution, value: Tensor) -> Tensor:
-    """The posterior mean, or the draw itself where the family has no mean in closed form."""
+    """The posterior mean, or the draw itself if the family has no mean in closed form."""
     try:
         return q.mean
     except NotImplementedError:

@@ -1,4 +1,4 @@
-"""Functions of tensors as graphs, where they can be traced."""
+"""Functions of tensors as graphs, if they can be traced."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pyrovae.engine import UntraceableError, compile_function
 
 
 def graph_of(function: Callable[..., Any], engine: str) -> Callable[..., Any]:
-    """The function as a graph, or itself where it cannot be traced: a part of the user's own may look at values.
+    """The function as a graph, or the function itself if it cannot be traced (a user's part may branch on values).
 
     Args:
-        function: Of tensors.
+        function: A function of tensors.
         engine: "compiled" or "graph".
     """
     graph = compile_function(function, engine)

@@ -1,4 +1,4 @@
-"""The true posterior of a code of one or two dimensions, exactly: its density on a grid of each image's own."""
+"""The exact posterior of a code of one or two dimensions: its density on a grid fitted to each image."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 NEGLIGIBLE = 25.0
-"""Nats below the highest density at which a grid ends."""
+"""A log-density this many nats below the maximum is left out of a grid."""
 ROUNDS = 12
+"""Maximum number of times that a grid is moved or resized."""
 MOST_POINTS = 512
+"""Maximum number of points along each side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +30,11 @@ class GridPosterior:
     """p(z | x) of images on grids.
 
     Attributes:
-        axes: Coordinates of the cells' midpoints, evenly spaced, (images, latent_dim, points).
+        axes: Midpoints of the cells along each dimension, evenly spaced, (images, latent_dim, points).
         log_density: log p(z | x) at the midpoints, (images, points) or (images, points, points), z[0] first.
-        log_evidence: log p(x), the normaliser, (images,), in nats.
-        error: Bound of its error: how far the same rule on every other point is off, and what
-            float32 rounds, (images,).
+        log_evidence: log p(x), (images,), in nats.
+        error: Bound of the error of log p(x): the difference to the rule with every other point, plus rounding in
+            float32, (images,).
     """
 
     axes: np.ndarray
@@ -64,12 +66,12 @@ class GridPosterior:
         return np.einsum("sn,snd,snf->ndf", self.weights, away, away)
 
     def levels(self, masses: Sequence[float]) -> np.ndarray:
-        """Log-densities above which the smallest regions of given probabilities lie, (images, masses)."""
+        """Log-density at the edge of the highest-density region of each mass, (images, masses)."""
         rows = self.log_density.reshape(len(self.axes), -1)
         return np.stack([density_levels(row, masses) for row in rows])
 
     def draws(self, draws: int = 1000, *, seed: int = 0) -> PosteriorDraws:
-        """Independent draws: a cell by its probability, and a place in it."""
+        """Independent draws: a cell by its probability, and a uniform point in it."""
         rng = np.random.default_rng(seed)
         steps = self.axes[:, :, 1] - self.axes[:, :, 0]
         cells = np.stack([rng.choice(len(self.points), draws, p=w) for w in self.weights.T], 1)
@@ -79,11 +81,11 @@ class GridPosterior:
 
 
 def density_levels(log_density: np.ndarray, masses: Sequence[float]) -> np.ndarray:
-    """Log-densities above which the smallest regions of given probabilities lie, in the order of the masses.
+    """Log-density at the edge of the highest-density region of each mass, in the order of the masses.
 
     Args:
-        log_density: On cells of one size, (cells,), up to a constant; what is not finite has no mass.
-        masses: Probabilities of the regions, as shares of the mass on the cells.
+        log_density: On cells of equal size, (cells,), up to a constant. Cells that are not finite have no mass.
+        masses: Probabilities of the regions, as shares of the mass on all cells.
     """
     ordered = np.sort(log_density[np.isfinite(log_density)])[::-1]
     inside = np.cumsum(np.exp(ordered - ordered[0]))
@@ -91,7 +93,7 @@ def density_levels(log_density: np.ndarray, masses: Sequence[float]) -> np.ndarr
 
 
 def rounding(values: np.ndarray, pixels: int) -> np.ndarray:
-    """What sums over so many pixels lose in float32, nats."""
+    """Bound of the float32 rounding error of a sum over pixels, nats."""
     return 2.0**-22 * (np.abs(values) + pixels)
 
 
@@ -106,16 +108,16 @@ def quadrature_posterior(
 ) -> GridPosterior:
     """Compute p(z | x) of a code of one or two dimensions by the midpoint rule.
 
-    Each image's grid starts as wide as prior and guide reach, and is narrowed or widened until it holds what is within
-    25 nats of the highest density and little else; the number of points is doubled while every other point gives
-    another log p(x).
+    The first grid of an image covers draws of prior and guide. It is moved and resized until it fits the region within
+    25 nats of the maximum. Then the number of points is doubled until log p(x) agrees with the rule on every other
+    point.
 
     Args:
         model: A model with a code of one or two dimensions.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
-        points: Points along each side at first; even.
-        seen: Which pixels count, bool (C, H, W) or (N, C, H, W); all by default.
-        tolerance: Largest error of log p(x), in nats, before points are doubled, up to 512.
+        points: Initial number of points along each side; even.
+        seen: Which pixels are observed, bool (C, H, W) or (N, C, H, W); all by default.
+        tolerance: Error of log p(x), in nats, above which points are doubled, up to 512.
         progress: Called with the number of codes done since the last call.
 
     Raises:
@@ -146,16 +148,16 @@ def adapted(
     most: int = MOST_POINTS,
     progress: Callable[[int], object] = lambda codes: None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Grids that fit the posterior of each image: narrowed or widened, then made finer.
+    """Fit a grid to the posterior of each image: first its ends, then its number of points.
 
     Args:
         target: The images' unnormalised posterior.
-        low: Where each grid begins at first, float64 (images, latent_dim).
-        high: Where it ends.
-        ends: Where codes end.
-        points: Points along each side at first; even.
-        tolerance: Largest error of log p(x), in nats, before points are doubled.
-        most: Points along each side at most.
+        low: Lower ends of the first grids, float64 (images, latent_dim).
+        high: Their upper ends.
+        ends: Bounds of the codes' support.
+        points: Initial number of points along each side; even.
+        tolerance: Error of log p(x), in nats, above which points are doubled.
+        most: Maximum number of points along each side.
         progress: Called with the number of codes done since the last call.
 
     Returns:
@@ -200,7 +202,7 @@ def _evaluate(target: Target, low: Tensor, high: Tensor, points: int, progress: 
 
 
 def _integrate(logs: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Log p(x) by all points, and its difference to that by every other point."""
+    """Log p(x) by all points, and its difference to the value by every other point."""
     cell = ((high - low) / logs.shape[1]).log().sum(1)
     full = logs.flatten(1).logsumexp(1) + cell
     half = logs[(slice(None), *[slice(None, None, 2)] * low.shape[1])].flatten(1)
@@ -208,16 +210,16 @@ def _integrate(logs: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _first_box(target: Target, ends: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """The square that holds nearly all codes of the prior and of the guide, (images, latent_dim) twice."""
+    """A square that contains nearly all draws of prior and guide: its ends, (images, latent_dim) twice."""
     prior = target.model.prior(target.y).expand([len(target)])
     codes = torch.cat([p.sample(torch.Size([2000])) for p in (prior, target.guide())]).double()
-    # Quantiles and not the largest: a prior with heavy tails would make the square too wide to see anything in it.
+    # A quantile, not the maximum: under a prior with heavy tails the square would be too wide for its cells.
     sides = 1.2 * codes.abs().flatten(0, 1).quantile(0.9995, dim=0).max().expand(len(target), codes.shape[-1])
     return (-sides).clamp(min=ends[0]), sides.clamp(max=ends[1])
 
 
 def _next_box(logs: Tensor, low: Tensor, high: Tensor, ends: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """The box around what is not negligible, two cells wider; doubled on a side where that reaches the edge."""
+    """The box around all that is not negligible, with a margin of two cells; extended where that reaches the edge."""
     points, dims = logs.shape[1], low.shape[1]
     step = (high - low) / points
     matters = logs > logs.flatten(1).max(1).values.reshape(-1, *[1] * dims) - NEGLIGIBLE

@@ -1,4 +1,9 @@
-"""The likelihood log p(x) of images by importance weighting, for any code and any guide with a density."""
+"""log p(x) of images by importance weighting, for codes of any dimension and any guide with a density.
+
+References:
+    Y. Burda, R. Grosse and R. Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv:1509.00519, equation 8;
+    S. Nowozin, Debiasing Evidence Approximations (2018), ICLR, for the bias.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.data import Split, batches
-from pyrovae.estimates import mean_error
+from pyrovae.estimates import PerImage
 from pyrovae.inference.graphs import graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.pareto import SMALLEST_TAIL, pareto_shape, tail_size, threshold
@@ -20,11 +25,11 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 SWEEP = (1, 10, 100, 1000, 5000)
-"""Numbers of samples at which the bound is reported, up to the one that is used."""
+"""Numbers of samples k at which the bound is reported."""
 
 _CPU_CHUNK = 20, 100
 _GPU_CHUNK = 100, 500
-"""Images, and codes of each, that are decoded together: on a CPU as many as stay in its cache."""
+"""Images, and codes per image, that are decoded together. On a CPU they fit into its cache."""
 
 
 def importance_weighted(
@@ -37,21 +42,17 @@ def importance_weighted(
     seed: int = 0,
     progress: Callable[[int], object] = lambda codes: None,
 ) -> LikelihoodEstimate:
-    """Estimate log p(x) ≥ E log (1/k) Σ p(x, z_i) / q(z_i | x), z_i from the posterior.
+    """Estimate log p(x) ≥ E log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i from the posterior.
 
-    The weights hold the log-density q of the very codes that were drawn. With the analytic KL in its place the figure
-    would be no bound at all. The bound lies below log p(x) by about var(w) / (2 k mean(w)²), which is reported.
-
-    References:
-        Y. Burda, R. Grosse and R. Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv:1509.00519, equation 8;
-        S. Nowozin, Debiasing Evidence Approximations (2018), ICLR, for the bias.
+    Each weight uses log q of the drawn code itself; with the analytic KL in its place the result would be no bound.
+    The bound lies below log p(x) by about var(w) / (2 k mean(w)²). This bias is reported.
 
     Args:
         model: A model whose likelihood and posterior are densities.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
-        samples: Codes for each image, k; memory does not depend on it, but for the tail of 3 sqrt(k) weights.
-        sweep: Smaller numbers of codes at which the mean bound is reported too.
-        engine: "compiled", which pays from a few million codes on, or "graph" without a compiler.
+        samples: Codes per image, k. Only the tail of 3 sqrt(k) weights is kept in memory.
+        sweep: Smaller k at which the mean bound is reported too.
+        engine: "graph", or "compiled", which is faster from a few million codes on.
         seed: Seed of the codes.
         progress: Called with the number of codes done since the last call.
 
@@ -65,24 +66,35 @@ def importance_weighted(
     weigh = graph_of(_log_weights(model), engine)
     parts: list[_Weights] = []
     with frozen(model, seed) as device:
-        size, draws = _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
-        size, draws = min(size, len(split)), min(draws, samples)
-        like = torch.empty(draws, device=device)
+        size, draws = map(min, _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK, (len(split), samples))
         for x, y in batches(split, size, device):
             weights = _Weights(len(x), samples, stops, device)
-            # All calls are of one size, so that there is one graph; what is too much is left out again.
-            filled = torch.arange(size, device=device).clamp(max=len(x) - 1)
-            x, y = x[filled], y[filled]
-            while weights.done < samples:
-                logs = weigh(x, y, like)[: samples - weights.done, : weights.images]
-                weights.add(logs)
-                progress(logs.numel())
+            _fill(weights, weigh, x, y, size, draws, progress)
             parts.append(weights)
     return _estimate(parts, samples, stops)
 
 
+def _fill(
+    weights: _Weights,
+    weigh: Callable[..., Tensor],
+    x: Tensor,
+    y: Tensor,
+    size: int,
+    draws: int,
+    progress: Callable[[int], object],
+) -> None:
+    """Draw all weights of a batch. Every call has the same shape, so one graph serves all; surplus weights are cut."""
+    like = torch.empty(draws, device=x.device)
+    filled = torch.arange(size, device=x.device).clamp(max=len(x) - 1)
+    x, y = x[filled], y[filled]
+    while weights.done < weights.samples:
+        logs = weigh(x, y, like)[: weights.samples - weights.done, : weights.images]
+        weights.add(logs)
+        progress(logs.numel())
+
+
 def _estimate(parts: Sequence[_Weights], samples: int, stops: Sequence[int]) -> LikelihoodEstimate:
-    """What the weights of all images say."""
+    """The estimate from the weights of all images."""
     bounds, errors, tails = (
         torch.cat(tensors, -1).cpu().numpy()
         for tensors in zip(*[(w.bounds, w.errors, w.tail) for w in parts], strict=True)
@@ -92,18 +104,17 @@ def _estimate(parts: Sequence[_Weights], samples: int, stops: Sequence[int]) -> 
         bounds[-1],
         errors[-1],
         np.square(errors[-1]) / 2,
-        {k: float(row.mean()) for k, row in zip(stops, bounds, strict=True)},
-        {k: mean_error(row) for k, row in zip(stops, errors, strict=True)},
+        {k: PerImage(*rows).mean for k, *rows in zip(stops, bounds, errors, strict=True)},
         pareto_shape(tails.T, samples) if tail_size(samples) >= SMALLEST_TAIL else None,
         threshold(samples),
     )
 
 
 def _log_weights(model: LatentVariableModel) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A function of images, labels and a tensor `like`: log weights, one for each element of `like` and image."""
+    """A function of images, labels and a tensor `like`: log weights, (len(like), images)."""
 
     def log_weights(x: Tensor, y: Tensor, like: Tensor) -> Tensor:
-        """Of the programs' traces, whatever codes they draw."""
+        """Log weights from the programs' traces, for any latent sites."""
         with pyro.plate("_draws", len(like), dim=-2):
             guide = poutine.trace(model.guide).get_trace(x, y)
             joint = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x, y)
@@ -113,15 +124,17 @@ def _log_weights(model: LatentVariableModel) -> Callable[[Tensor, Tensor, Tensor
 
 
 class _Weights:
-    """Sums over the importance weights of a few images as they come in, and the largest of them.
+    """Running sums over the importance weights of a few images, and the largest weights.
 
     Attributes:
+        images: Number of images.
+        samples: Number of weights of each image in all.
         done: Number of weights of each image so far.
         tail: The largest so far, (at most tail_size + 1, images).
     """
 
     def __init__(self, images: int, samples: int, stops: Sequence[int], device: torch.device) -> None:
-        self.images, self.done = images, 0
+        self.images, self.samples, self.done = images, samples, 0
         self.tail = torch.empty(0, images, device=device)
         self._kept = tail_size(samples) + 1
         self._stops = stops
@@ -141,7 +154,7 @@ class _Weights:
         return torch.stack(self._errors)
 
     def add(self, logs: Tensor) -> None:
-        """Take in logarithms of weights, (draws, images)."""
+        """Add logarithms of weights, (draws, images)."""
         logs = logs.double()
         for stop in self._stops:
             if self.done < stop <= self.done + len(logs):

@@ -1,4 +1,4 @@
-"""Inpainting: what may the rest of an image be, when part of it is seen?"""
+"""Inpainting: the distribution of the missing part of an image given the observed part."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Method = Literal["auto", "quadrature", "nuts", "svi"]
 
 @dataclass(frozen=True, eq=False)
 class Inpainting:
-    """Images of which part is seen, and what the rest may be.
+    """Partly observed images and their completions.
 
     Attributes:
         x: The whole images, (images, C, H, W).
-        seen: Which pixels were seen, bool (images, C, H, W).
+        seen: Which pixels were observed, bool (images, C, H, W).
         posterior: Draws from p(z | x_seen).
-        completions: Completed images at some of the draws: seen pixels as they are, the mean of p(x | z) elsewhere,
+        completions: Images completed at some of the draws: observed pixels unchanged, the mean of p(x | z) elsewhere,
             (images, completions, C, H, W).
-        mean: The mean over all draws, completed likewise, (images, C, H, W).
+        mean: The same with the mean over all draws, (images, C, H, W).
     """
 
     x: np.ndarray
@@ -44,7 +44,7 @@ class Inpainting:
     mean: np.ndarray
 
     def grid(self) -> np.ndarray:
-        """A row for each image: whole, what is seen on grey, completions, their mean, (images, columns, C, H, W)."""
+        """A row per image: whole, observed part on grey, completions, their mean, (images, columns, C, H, W)."""
         shown = np.where(self.seen, self.x, 0.35)
         return np.concatenate([self.x[:, None], shown[:, None], self.completions, self.mean[:, None]], 1)
 
@@ -79,20 +79,18 @@ def inpaint(
     seed: int = 0,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Inpainting:
-    """Draw codes from p(z | x_seen), p(x_seen | z) being the likelihood of the seen pixels alone, and complete.
-
-    A conditional model is told the image's label.
+    """Draw codes from p(z | x_seen), where p(x_seen | z) scores the observed pixels alone, and complete the images.
 
     References:
         D. J. Rezende, S. Mohamed and D. Wierstra, Stochastic Backpropagation (2014), arXiv:1401.4082, section 6.
 
     Args:
-        model: A model whose pixels are independent given the code.
+        model: A model whose pixels are independent given the code. A conditional model gets the images' labels.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
-        seen: Which pixels are seen, bool (C, H, W) or (N, C, H, W), such as `half`.
-        method: "quadrature" (one or two dimensions), "nuts", "svi" (the best q of the guide's family for the seen
-            pixels), or "auto": the first that can do it.
-        completions: Completed images shown for each.
+        seen: Which pixels are observed, bool (C, H, W) or (N, C, H, W), such as `half`.
+        method: "quadrature" (one or two dimensions), "nuts", "svi" (the best q of the guide's family), or "auto":
+            quadrature if possible, else NUTS.
+        completions: Completed images per image.
         seed: Seed of the draws.
         progress: Called with the number of codes, transitions or steps done since the last call.
 
@@ -106,13 +104,27 @@ def inpaint(
     elif method == "nuts":
         posterior = nuts_posterior(model, split, seen=seen, seed=seed, progress=progress)
     elif method == "svi":
-        best = fit_local(model, split, seen=seen, seed=seed, progress=progress)
-        with frozen(model, seed) as device:
-            target = Target.of(model, split, device)
-            z = best(target.x, target.y).sample(torch.Size([1000]))
-        posterior = PosteriorDraws("local SVI", z[None].cpu().numpy(), independent=True)
+        posterior = _best_of_the_family(model, split, seen, seed, progress)
     else:
         raise ValueError(f"method must be auto, quadrature, nuts or svi, got {method!r}")
+    return _complete(model, split, seen, posterior, completions, seed)
+
+
+def _best_of_the_family(
+    model: LatentVariableModel, split: Split, seen: Tensor, seed: int, progress: Callable[[int], object]
+) -> PosteriorDraws:
+    """Draws from the best q of the guide's family for the observed pixels."""
+    best = fit_local(model, split, seen=seen, seed=seed, progress=progress)
+    with frozen(model, seed) as device:
+        target = Target.of(model, split, device)
+        z = best(target.x, target.y).sample(torch.Size([1000]))
+    return PosteriorDraws("local SVI", z[None].cpu().numpy(), independent=True)
+
+
+def _complete(
+    model: LatentVariableModel, split: Split, seen: Tensor, posterior: PosteriorDraws, completions: int, seed: int
+) -> Inpainting:
+    """Decode draws of the codes and restore the observed pixels."""
     with frozen(model, seed) as device:
         target = Target.of(model, split, device, seen)
         z = torch.as_tensor(thinned(posterior, 500), device=device)

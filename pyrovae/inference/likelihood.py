@@ -1,4 +1,4 @@
-"""Log-likelihoods of images with their errors, whatever found them."""
+"""Log-likelihoods of images with their errors, the result of every estimator of log p(x)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,19 @@ class LikelihoodEstimate:
 
     Attributes:
         method: How it was estimated, in words.
-        log_likelihood: log p(x) of each image, or the bound that estimates it, (images,).
-        error: Standard error of each, or the quadrature's own error bound, (images,).
+        log_likelihood: log p(x) of each image, or a bound that estimates it, (images,).
+        error: Monte Carlo error of each, or quadrature's error bound, (images,).
         bias: How far each lies below log p(x) on average, to first order in 1 / samples, (images,); 0 for quadrature.
-        sweep: Mean bound for numbers of samples up to the one used, by number; empty for other methods.
-        sweep_errors: Standard error of each.
+        sweep: Mean bound by number of samples, up to the one used; empty for other methods.
         pareto: Pareto shape k of the importance weights of each image, (images,), or None.
-        pareto_threshold: Shape above which the estimate of an image is not to be trusted.
+        pareto_threshold: Shape above which the estimate of an image is unreliable.
     """
 
     method: str
     log_likelihood: np.ndarray
     error: np.ndarray
     bias: np.ndarray
-    sweep: dict[int, float] = field(default_factory=dict)
-    sweep_errors: dict[int, float] = field(default_factory=dict)
+    sweep: dict[int, Estimate] = field(default_factory=dict)
     pareto: np.ndarray | None = None
     pareto_threshold: float = math.nan
 
@@ -43,22 +41,22 @@ class LikelihoodEstimate:
 
     @property
     def estimate(self) -> Estimate:
-        """Mean over the images with its errors; the bias is beside it."""
+        """Mean over the images with its errors, the bias not corrected."""
         return PerImage(self.log_likelihood, self.error).mean
 
     @property
     def mean_error(self) -> float:
-        """Monte Carlo error of the mean: that of the method, not of the choice of images."""
+        """Monte Carlo error of the mean."""
         return self.estimate.monte_carlo
 
     @property
     def mean_bias(self) -> float:
-        """How far the mean lies below that of log p(x), to first order; more images do not make it smaller."""
+        """How far the mean lies below the mean log p(x), to first order. More images do not reduce it."""
         return float(self.bias.mean())
 
     @property
     def failed(self) -> int | None:
-        """Number of images whose Pareto shape is above the threshold: those that the guide fails."""
+        """Number of images whose Pareto shape exceeds the threshold: the guide fails for them."""
         return None if self.pareto is None else int((self.pareto > self.pareto_threshold).sum())
 
     def bits_per_dim(self, dimensions: int) -> float:
@@ -74,8 +72,8 @@ class LikelihoodEstimate:
             "error": self.mean_error,
             "bias": self.mean_bias,
             "spread": self.estimate.sampling,
-            "sweep": self.sweep,
-            "sweep_errors": self.sweep_errors,
+            "sweep": {k: bound.value for k, bound in self.sweep.items()},
+            "sweep_errors": {k: bound.monte_carlo for k, bound in self.sweep.items()},
             "unit": "nats per image",
         }
         if self.pareto is not None:
@@ -91,10 +89,10 @@ class LikelihoodEstimate:
 
 
 def check_has_likelihood(model: LatentVariableModel) -> None:
-    """Refuse a model of which no log p(x) exists.
+    """Refuse a model for which log p(x) does not exist.
 
     Raises:
-        NotApplicable: If the guide has no density, the prior is not scored, or the likelihood is none.
+        NotApplicable: If guide or likelihood is not a density, or the prior is not scored.
     """
     if not model.likelihood.is_density:
         raise NotApplicable(

@@ -1,4 +1,9 @@
-"""The best member of the guide's family for each image: what an encoder without any error would say."""
+"""The best member of the guide's family for each image: the output of an encoder without amortisation error.
+
+References:
+    C. Cremer, X. Li and D. Duvenaud, Inference Suboptimality in Variational Autoencoders (2018), arXiv:1801.03558;
+    G. Roeder, Y. Wu and D. Duvenaud, Sticking the Landing (2017), arXiv:1703.09194, for the gradient.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +24,12 @@ from pyrovae.runtime import frozen
 
 
 class LocalPosterior(Posterior):
-    """q(z | x) of chosen images with parameters of their own, in place of an encoder's output.
+    """q(z | x) of given images with free parameters in place of an encoder's output.
 
     Args:
-        posterior: The model's posterior: its `outputs` are replaced, or its `encoder`'s features if it has no such
-            method; everything else of it, such as the transforms of a flow, is shared and stays as it is.
-        fed: What the encoder feeds the family for each image, (images, numbers).
+        posterior: The model's posterior. Its `outputs` are replaced, or the output of its `encoder` if it has no such
+            method. All else, such as the transforms of a flow, is shared and unchanged.
+        fed: Parameters of the family for each image, as an encoder would feed them, (images, numbers).
 
     Raises:
         ValueError: If the posterior has neither `outputs` nor an `encoder`.
@@ -39,12 +44,12 @@ class LocalPosterior(Posterior):
         self.register_buffer("fed", fed)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        """The posterior of the chosen images, which `x` must be."""
+        """The posterior of the given images. `x` must be these images."""
         return family(self.posterior, self.fed, x, y)
 
 
 def fed_by_encoder(posterior: Any, x: Tensor, y: Tensor | None) -> Tensor:
-    """What the encoder feeds the family for these images, (images, numbers).
+    """The encoder's parameters of the family for these images, (images, numbers).
 
     Raises:
         ValueError: If the posterior has neither a method `outputs` nor a module `encoder`.
@@ -55,18 +60,18 @@ def fed_by_encoder(posterior: Any, x: Tensor, y: Tensor | None) -> Tensor:
         return posterior.encoder(x, y)
     raise NotApplicable(
         f"the best {name_of(posterior)} for an image cannot be sought: a posterior must keep its encoder in the "
-        f"attribute encoder, or compute what its family needs in a method outputs(x, y)"
+        f"attribute encoder, or compute the parameters of its family in a method outputs(x, y)"
     )
 
 
 def family(posterior: Any, fed: Tensor, x: Tensor, y: Tensor | None) -> Distribution:
-    """The posterior's distribution with other numbers than its encoder's."""
+    """The posterior's distribution with given parameters instead of its encoder's."""
     posterior = unwrapped(posterior)
     if hasattr(posterior, "outputs"):
-        local = copy.copy(posterior)  # shares every tensor; only what is set here is its own
+        local = copy.copy(posterior)  # shares every tensor; only `outputs` is its own
         local.outputs = lambda *_: fed
         return local(x, y)
-    hook = posterior.encoder.register_forward_hook(lambda *_: fed)  # what a hook returns takes the output's place
+    hook = posterior.encoder.register_forward_hook(lambda *_: fed)  # the hook's result replaces the output
     try:
         return posterior(x, y)
     finally:
@@ -85,58 +90,58 @@ def fit_local(
     seed: int = 0,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> LocalPosterior:
-    """Find the q of the guide's family with the highest ELBO for each image, by SVI on what the encoder feeds it.
+    """Find the q of the guide's family with the highest ELBO for each image, by SVI on the family's parameters.
 
-    The start is the encoder's own answer. The gradient leaves out the score of q, whose expectation is 0, so that it
-    has no noise where q is the posterior itself; the rate falls to 0 along a cosine, and the last quarter of the steps
-    is averaged. For a flow the transforms' networks are part of the family: their weights stay, what they see of the
-    image is free.
-
-    References:
-        C. Cremer, X. Li and D. Duvenaud, Inference Suboptimality in Variational Autoencoders (2018),
-        arXiv:1801.03558; G. Roeder, Y. Wu and D. Duvenaud, Sticking the Landing (2017), arXiv:1703.09194, for the
-        gradient.
+    It starts from the encoder's output. The gradient leaves out the score of q, whose mean is 0, so it has no noise
+    where q is the posterior. Of a flow only the context is free.
 
     Args:
-        model: A model whose guide has a density that gradients pass through.
+        model: A model whose guide has a density and reparametrised draws.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
-        seen: Which pixels count, bool (C, H, W) or (N, C, H, W); all by default.
+        seen: Which pixels are observed, bool (C, H, W) or (N, C, H, W); all by default.
         steps: Steps of Adam.
-        particles: Codes for each image and step.
-        lr: Rate at the start.
+        particles: Codes per image and step.
+        lr: Initial learning rate.
         engine: "graph", "compiled" or "pyro" (eager).
         seed: Seed of the codes.
         progress: Called with the number of steps done since the last call.
 
     Raises:
-        ValueError: If there is no posterior, its family cannot be fed, or there are no steps or particles.
+        ValueError: If there is no posterior, its family takes no parameters, or an argument is out of range.
     """
     if steps < 4 or particles < 1 or not lr > 0:
         raise ValueError(f"local SVI needs at least 4 steps, 1 particle and lr above 0, got {steps}, {particles}, {lr}")
     with frozen(model, seed) as device:
         target = Target.of(model, split, device, seen)
         fed = fed_by_encoder(model.posterior, target.filled(), target.y).clone()
-
-        gradient = _gradient(model.posterior, target)
+        gradient, like = _gradient(model.posterior, target), torch.empty(particles, device=device)
         step = gradient if engine == "pyro" else compile_function(gradient, engine)
-        optimizer = torch.optim.Adam([fed], lr=lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        like, last = torch.empty(particles, device=device), steps - steps // 4
-        average = torch.zeros_like(fed)
-        for done in range(steps):
-            fed.grad = step(fed, like)
-            optimizer.step()
-            schedule.step()
-            if done >= last:
-                average += fed / (steps - last)
-            progress(1)
-    return LocalPosterior(model.posterior, average)
+        best = _averaged_descent(fed, lambda: step(fed, like), steps, lr, progress)
+    return LocalPosterior(model.posterior, best)
+
+
+def _averaged_descent(
+    parameters: Tensor, gradient: Callable[[], Tensor], steps: int, lr: float, progress: Callable[[int], object]
+) -> Tensor:
+    """Run Adam with a cosine learning rate; return the mean of the parameters over the last quarter of the steps."""
+    optimizer = torch.optim.Adam([parameters], lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    last = steps - steps // 4
+    average = torch.zeros_like(parameters)
+    for done in range(steps):
+        parameters.grad = gradient()
+        optimizer.step()
+        schedule.step()
+        if done >= last:
+            average += parameters / (steps - last)
+        progress(1)
+    return average
 
 
 def _gradient(posterior: Posterior, target: Target) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of what the family is fed, (images, numbers), and a tensor `like`: the gradient of the negative ELBO.
+    """A function of parameters, (images, numbers), and a tensor `like`: the gradient of the negative ELBO.
 
-    It is averaged over as many codes as `like` has elements, and leaves out the score of q.
+    It averages over len(like) codes and leaves out the score of q.
     """
 
     def gradient(fed: Tensor, like: Tensor) -> Tensor:

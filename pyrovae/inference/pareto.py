@@ -1,4 +1,4 @@
-"""How heavy is the tail of importance weights? The Pareto shape that says for which images a guide can be trusted."""
+"""The Pareto shape of importance weights: a diagnostic of their tail, and so of the guide, for each image."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 import numpy as np
 
 SMALLEST_TAIL = 5
-"""Weights in a tail, at least, for a fit."""
+"""Minimum number of weights in a tail for a fit."""
 
 
 def tail_size(samples: int) -> int:
-    """How many of the largest weights make the tail, min(samples / 5, 3 sqrt(samples)), rounded up."""
+    """Number of the largest weights that form the tail, min(samples / 5, 3 sqrt(samples)), rounded up."""
     return math.ceil(min(samples / 5, 3 * math.sqrt(samples)))
 
 
 def threshold(samples: int) -> float:
-    """The shape above which an estimate from so many samples is not to be trusted, min(1 - 1 / log10(samples), 0.7).
+    """The shape above which an estimate from so many samples is unreliable, min(1 - 1 / log10(samples), 0.7).
 
     References:
         A. Vehtari et al., Pareto Smoothed Importance Sampling (2024), Journal of Machine Learning Research 25(72).
@@ -27,22 +27,21 @@ def threshold(samples: int) -> float:
 def pareto_shape(log_weights: np.ndarray, samples: int | None = None) -> np.ndarray:
     """Shape k of a generalised Pareto distribution fitted to the largest importance weights of each image.
 
-    The weights have finite moments up to order 1 / k. Below 0.5 they have a variance, up to 0.7 their mean still
-    converges at a usable rate, and above it the guide is too narrow somewhere or looks at the wrong place. Weights that
-    do not differ have the shape 0.
+    The weights have finite moments up to order 1 / k. Below 0.5 their variance is finite. Up to 0.7 their mean
+    converges at a usable rate. Above 0.7 the guide is too narrow or misplaced. Equal weights have the shape 0.
 
     References:
         A. Vehtari et al., Pareto Smoothed Importance Sampling (2024), Journal of Machine Learning Research 25(72), for
-        the tail and the prior that draws a fit of few weights towards 0.5; Y. Yao et al., Yes, but Did It Work?:
+        the tail and the prior that shrinks a fit of few weights towards 0.5; Y. Yao et al., Yes, but Did It Work?:
         Evaluating Variational Inference (2018), arXiv:1802.02538, for the use.
 
     Args:
-        log_weights: Logarithms of the weights, (images, samples), in any order and up to a constant; the
+        log_weights: Logarithms of the weights, (images, samples), in any order and up to a constant. The
             `tail_size(samples) + 1` largest are enough.
-        samples: Number of weights that these are the largest of; by default they are all.
+        samples: Number of all weights, if only the largest are given.
 
     Returns:
-        k, (images,); NaN where there are too few weights for a tail.
+        k, (images,); NaN if there are too few weights for a tail.
     """
     size = tail_size(samples or log_weights.shape[1])
     if size < SMALLEST_TAIL or log_weights.shape[1] <= size:
@@ -54,7 +53,7 @@ def pareto_shape(log_weights: np.ndarray, samples: int | None = None) -> np.ndar
     shapes = np.zeros(len(log_weights))
     if varied.any():
         shapes[varied] = generalised_pareto_shape(excesses[varied])
-    # Weights of rounded logarithms may tie with the cut; those images are fitted without the ties.
+    # Rounded log weights may equal the cut. Those images are fitted without the ties.
     for i in np.flatnonzero(~varied):
         above = excesses[i][excesses[i] > 0]
         if len(above) >= SMALLEST_TAIL and above[-1] > 1e-6:
@@ -65,16 +64,16 @@ def pareto_shape(log_weights: np.ndarray, samples: int | None = None) -> np.ndar
 def generalised_pareto_shape(excesses: np.ndarray) -> np.ndarray:
     """Shape k of the density (1 + k y / scale)^(-1 / k - 1) / scale, by Zhang and Stephens' quasi-Bayesian estimate.
 
-    With b = -k / scale the likelihood has its maximum over k at k(b) = mean log(1 - b y), so that one parameter is
-    left, whose posterior mean under a prior made of the data's quartile is taken over a grid. The shape is then
-    averaged with 0.5, weighted as ten observations.
+    With b = -k / scale the likelihood is maximal over k at k(b) = mean log(1 - b y), so one parameter is left. Its
+    posterior mean, under a prior from the data's quartile, is computed on a grid. The shape is then averaged with 0.5,
+    weighted as ten observations.
 
     References:
         J. Zhang and M. Stephens, A New and Efficient Estimation Method for the Generalized Pareto Distribution (2009),
         Technometrics 51(3).
 
     Args:
-        excesses: How far the weights lie above the cut, positive and rising along each row, (rows, n).
+        excesses: Weights minus the cut, positive and increasing along each row, (rows, n).
 
     Returns:
         k, (rows,).

@@ -1,4 +1,12 @@
-"""The exact log p(x) of models with a two-dimensional code, by a grid over the plane that all images share."""
+"""The exact log p(x) of models with a two-dimensional code, on a grid that all images share.
+
+On a smooth density the midpoint rule converges faster than any power of the step, once the step is as narrow as the
+density. Dropping every other point of both axes doubles the step. The difference is the stated error, which is far
+larger than the true one; rounding in float32 is added. Images whose error exceeds the tolerance get grids of their own.
+
+References:
+    L. N. Trefethen and J. A. C. Weideman, The Exponentially Convergent Trapezoidal Rule (2014), SIAM Review 56(3).
+"""
 
 from __future__ import annotations
 
@@ -21,15 +29,15 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import device_of, frozen
 
 CODES_AT_A_TIME = 2_000
-"""Grid points decoded together; it bounds the memory whatever the number of points."""
+"""Grid points that are decoded together. It bounds the memory for any number of points."""
 TOLERANCE = 1e-3
-"""Error in nats above which the grid of an image is refined."""
+"""Error in nats above which an image gets a grid of its own."""
 CLOSER, CLOSEST = 32, 128
-"""Points along each side of the grids of an image's own, at first and at most."""
+"""Points along each side of an image's own grid: initial and maximum number."""
 CLOSER_IMAGES = 10
 """Images whose own grids are decoded together."""
 LOOKED_AT = 500
-"""Images for which the shared grid is decoded again, to see where their mass is."""
+"""Images for which the shared grid is decoded a second time together, to find their mass."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,9 @@ class Box:
     low: Tensor
     high: Tensor
 
+    def __str__(self) -> str:
+        return f"[{float(self.low[0]):.1f}, {float(self.high[0]):.1f}]²"
+
     def grid(self, points: int) -> tuple[Tensor, Tensor]:
         """Midpoints of points x points cells, (points, points, 2), and the sides of a cell, (2,)."""
         step = (self.high - self.low) / points
@@ -47,7 +58,7 @@ class Box:
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1), step
 
     def around(self, logs: Tensor, points: int) -> Box:
-        """The part of the box where a log-density on its grid, (points * points,), is not negligible, and a margin."""
+        """The part of the box where a log-density on its grid, (points * points,), is not negligible, with a margin."""
         inside = (logs > logs.max() - NEGLIGIBLE).unflatten(0, (points, points)).nonzero()
         ends = torch.stack([inside.min(0).values - 1, inside.max(0).values + 2]).clamp(0, points)
         low, high = self.low + (self.high - self.low) / points * ends
@@ -66,30 +77,38 @@ def quadrature(
 ) -> LikelihoodEstimate:
     """Compute log p(x) = log ∫ p(x | z) p(z) dz of a two-dimensional code on a grid over the plane.
 
-    The grid is decoded once for all images (of a class, where the model looks at labels). Black or white pixels are
-    scored by a matrix product, since the log-probability of independent pixels that take two values is linear in them.
-    The midpoint rule converges faster than any power of the step on a smooth density, once the step is as narrow as
-    what it integrates. Every other point of both axes gives a grid of twice the step: the difference is the error
-    stated, with what float32 rounds, and far larger than the true one. Images above the tolerance are looked at more
-    closely, where their mass is.
-
-    References:
-        L. N. Trefethen and J. A. C. Weideman, The Exponentially Convergent Trapezoidal Rule (2014), SIAM Review 56(3).
+    The grid is decoded once for all images (of a class). Binary pixels are scored by a matrix product.
 
     Args:
         model: A model with a code of two dimensions, whose likelihood is a density.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
         points: Points along each side, an even number.
-        extent: Half the side of the grid; by default it holds the posterior means of all images and 10,000 draws from
-            the prior with a margin, or is the box or torus that the prior lives on.
-        tolerance: Error in nats above which the grid of an image is refined.
-        engine: "compiled" or "graph", of the decoder.
+        extent: Half the side of the grid. By default it covers posterior means and prior draws, or the prior's support.
+        tolerance: Error in nats above which an image gets a grid of its own.
+        engine: "compiled" or "graph", for the decoder.
         progress: Called with the number of pairs of a point and an image done since the last call.
 
     Raises:
-        ValueError: If z has not two dimensions or is not the only code, no such likelihood exists, or the number of
-            points is odd.
+        ValueError: If z is not two-dimensional or not the only code, log p(x) does not exist, or points are odd.
     """
+    _check(model, split, points)
+    values, errors = np.empty(len(split)), np.empty(len(split))
+    with frozen(model) as device:
+        box = _box(model, split, device, extent)
+        joint = _Joint(model, bool(((split.images == 0) | (split.images == 255)).all()), engine)
+        for chosen, y in _by_label(model, split, device):
+            some = replace(split, images=split.images[chosen], labels=split.labels[chosen])
+            total, error = _shared_grid(joint, some, y, box, points, progress)
+            flagged = np.flatnonzero(error > tolerance)
+            for few in (flagged[i : i + LOOKED_AT] for i in range(0, len(flagged), LOOKED_AT)):
+                x = to_unit(some.images[few].to(device))
+                total[few], error[few] = _closer(model, joint, x, y, box, points, tolerance, total[few], error[few])
+            values[chosen], errors[chosen] = total, error
+    return LikelihoodEstimate(f"quadrature, {points} x {points} points of {box}", values, errors, np.zeros(len(split)))
+
+
+def _check(model: LatentVariableModel, split: Split, points: int) -> None:
+    """Refuse models and arguments for which there is no log p(x) on a grid over the plane."""
     check_has_likelihood(model)
     if model.shapes.latent_dim != 2:
         raise NotApplicable(f"quadrature is for codes of two dimensions, this model has {model.shapes.latent_dim}")
@@ -99,38 +118,23 @@ def quadrature(
         raise ValueError(f"quadrature needs an even number of points along each side, got {points}")
     if not len(split):
         raise ValueError("there are no images to evaluate: the split is empty")
-    values, errors = np.empty(len(split)), np.empty(len(split))
-    with frozen(model) as device:
-        box = _box(model, split, device, extent)
-        joint = _Joint(model, bool(((split.images == 0) | (split.images == 255)).all()), engine)
-        for chosen, y in _by_label(model, split, device):
-            some = replace(split, images=split.images[chosen], labels=split.labels[chosen])
-            total, error = _shared_grid(joint, some, y, box, points, progress)
-            flagged = np.flatnonzero(error > tolerance)
-            for some_flagged in (flagged[i : i + LOOKED_AT] for i in range(0, len(flagged), LOOKED_AT)):
-                x = to_unit(some.images[some_flagged].to(device))
-                found = _closer(model, joint, x, y, box, points, tolerance, total[some_flagged], error[some_flagged])
-                total[some_flagged], error[some_flagged] = found
-            values[chosen], errors[chosen] = total, error
-    side = f"[{float(box.low[0]):.1f}, {float(box.high[0]):.1f}]²"
-    return LikelihoodEstimate(f"quadrature, {points} x {points} points of {side}", values, errors, np.zeros(len(split)))
 
 
 class _Joint:
-    """Scores all pairs of a code and an image by log p(x, z).
+    """log p(x, z) of all pairs of a code and an image.
 
     Attributes:
-        linear: Whether that is a matrix product.
+        linear: Whether it is computed by a matrix product.
 
     Args:
         model: The model.
         two_valued: Whether the pixels of all images are 0 or 1.
-        engine: How the decoder is run.
+        engine: "compiled" or "graph", for the decoder.
     """
 
     def __init__(self, model: LatentVariableModel, two_valued: bool, engine: str) -> None:
         def tables(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-            """What each white pixel adds, (codes, pixels), and what a black image has, (codes,)."""
+            """Contribution of each white pixel, (codes, pixels), and log p(x, z) of a black image, (codes,)."""
             p = model.likelihood(z, y)
             black, white = (p.base_dist.log_prob(z.new_full(p.event_shape, value)) for value in (0.0, 1.0))
             return (white - black).flatten(1), black.flatten(1).sum(1) + model.prior(y).log_prob(z)
@@ -143,7 +147,7 @@ class _Joint:
         self._tables, self._pairs = graph_of(tables, engine), graph_of(pairs, engine)
 
     def __call__(self, z: Tensor, y: Tensor, images: list[Tensor]) -> Iterator[Tensor]:
-        """For each batch of images x, (B, C, H, W): log p(x, z) of codes z, (G, 2), with one label y, (1,): (G, B)."""
+        """Log p(x, z), (G, B), for each batch of images x, (B, C, H, W), at codes z, (G, 2), with one label y, (1,)."""
         if not self.linear:
             yield from (self._pairs(z, y, x) for x in images)
             return
@@ -160,7 +164,7 @@ class _Joint:
 def _shared_grid(
     joint: _Joint, split: Split, y: Tensor, box: Box, points: int, progress: Callable[[int], object]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log p(x) of images on one grid, and its error: float64 (N,) each."""
+    """Log p(x) of images on the shared grid, and its error: float64 (N,) each."""
     z, step = box.grid(points)
     images = [x for x, _ in batches(split, 1000 if joint.linear else 10, z.device)]
     full = [torch.full([len(x)], -math.inf, dtype=torch.float64, device=z.device) for x in images]
@@ -169,7 +173,7 @@ def _shared_grid(
     for some in z.split(rows):
         for i, logs in enumerate(joint(some.flatten(0, 1), y, images)):
             logs = logs.nan_to_num(nan=-math.inf)
-            # Every other point of both axes, a grid of twice the step; rows come in even numbers for that.
+            # Every other point of both axes: twice the step. The number of rows is even for this purpose.
             coarse = logs.unflatten(0, (len(some), points))[::2, ::2].flatten(0, 1)
             full[i] = torch.logaddexp(full[i], logs.logsumexp(0).double())
             half[i] = torch.logaddexp(half[i], coarse.logsumexp(0).double())
@@ -191,7 +195,7 @@ def _closer(
     value: np.ndarray,
     error: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log p(x) of images on ever finer grids over the parts of the box that hold their mass, and its error."""
+    """Log p(x) of images on grids of their own, over the parts of the box that contain their mass, and its error."""
     z, _ = box.grid(points)
     rows = z.flatten(0, 1).split(CODES_AT_A_TIME)
     batches_of_x = [x] if joint.linear else list(x.split(CLOSER_IMAGES))
@@ -212,7 +216,7 @@ def _closer(
 
 
 def _by_label(model: LatentVariableModel, split: Split, device: torch.device) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Indices of images that share a decoded grid, with their label, (1,): of each class, where parts look at it."""
+    """Indices of images that share a decoded grid, with their label, (1,): per class if a part depends on the label."""
     probe = torch.zeros(1, dtype=torch.int64, device=device)
     labels = split.labels.numpy()
     if not model.shapes.num_classes and not model.prior(probe).batch_shape:
@@ -223,7 +227,7 @@ def _by_label(model: LatentVariableModel, split: Split, device: torch.device) ->
 
 
 def _box(model: LatentVariableModel, split: Split, device: torch.device, extent: float | None) -> Box:
-    """Where the mass of all posteriors is: as the user says, the support of the prior, or what codes reach."""
+    """A box that contains the mass of all posteriors: the user's, the prior's support, or the range of codes."""
     support: object = model.prior(split.labels[:1].to(device)).support
     support = getattr(support, "base_constraint", support)
     ends = None

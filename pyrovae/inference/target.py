@@ -1,4 +1,4 @@
-"""What a posterior is proportional to: log p(x | z, y) + log p(z | y) of images, or of the pixels of them seen."""
+"""The unnormalised posterior: log p(x | z, y) + log p(z | y) of images, or of their observed pixels."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import latent_sites_of
 
 CODES_AT_A_TIME = 20_000
-"""Codes decoded together; it bounds the memory whatever the number of draws or points."""
+"""Codes that are decoded together. It bounds the memory for any number of draws or points."""
 
 
 def other_codes(model: LatentVariableModel) -> list[str]:
-    """Names of the codes that a model's programs draw beside z."""
+    """Names of the latent sites of a model's programs other than z."""
     return [site.name for site in latent_sites_of(model) if site.name != "z"]
 
 
 def check_has_posterior(model: LatentVariableModel) -> None:
-    """Refuse a model whose codes have no distribution given an image.
+    """Refuse a model that has no posterior of z alone.
 
     Raises:
-        NotApplicable: If the prior is not scored, the guide is a point, or there are other codes than z.
+        NotApplicable: If the prior is not scored, the guide is a point, or the programs draw other codes than z.
     """
     model.need_bound(
         "an autoencoder's code is a point: it has no prior term and no density, so there is no posterior to inspect; "
@@ -43,10 +43,10 @@ def check_has_posterior(model: LatentVariableModel) -> None:
 
 
 def check_draws_pixels(model: LatentVariableModel) -> None:
-    """Refuse a model from which no image can be drawn that is like those it was trained on.
+    """Refuse a model whose likelihood cannot draw images like those it was trained on.
 
     Raises:
-        NotApplicable: If the likelihood is no density of pixels.
+        NotApplicable: If the likelihood is not a density of pixels.
     """
     if not model.likelihood.is_density:
         raise NotApplicable(
@@ -59,9 +59,9 @@ def check_draws_pixels(model: LatentVariableModel) -> None:
 class Target:
     """The unnormalised posterior of some images' codes.
 
-    Where the likelihood is a density, exp(log_joint) / p(x | y) is p(z | x, y). Grey pixels scored by cross-entropy
-    have none, but exp(-cross-entropy) p(z) can be normalised over z all the same: the Gibbs posterior of that loss, of
-    which the guide's q is the approximation that training fits. Its normaliser is then called log p(x) for short.
+    If the likelihood is a density, p(z | x, y) = exp(log_joint) / p(x | y). Grey pixels scored by cross-entropy have no
+    density, but exp(-cross-entropy) p(z) can still be normalised over z. That is the Gibbs posterior of the loss, and
+    the guide is trained to approximate it. The code then calls the log of its normaliser log p(x).
 
     References:
         P. G. Bissiri, C. C. Holmes and S. G. Walker, A general framework for updating belief distributions (2016),
@@ -71,7 +71,7 @@ class Target:
         model: The model.
         x: Pixels in [0, 1], (images, C, H, W).
         y: Labels, (images,).
-        seen: Which pixels count, bool (C, H, W) or (images, C, H, W); None for all.
+        seen: Which pixels are observed, bool (C, H, W) or (images, C, H, W); None for all.
     """
 
     model: LatentVariableModel
@@ -84,8 +84,8 @@ class Target:
         """The target of the images of a split.
 
         Raises:
-            ValueError: If the model has no posterior, there are no images, the model knows fewer classes than they
-                have, or the mask does not fit.
+            ValueError: If the model has no posterior, there are no images, they have classes that the model does not
+                know, or the mask has a wrong type or shape.
         """
         check_has_posterior(model)
         classes = model.shapes.num_classes
@@ -113,7 +113,7 @@ class Target:
         return replace(self, x=self.x[rows], y=self.y[rows], seen=seen)
 
     def ends(self) -> tuple[float, float]:
-        """Where codes end: those of a box or of angles; infinite for others."""
+        """Bounds of the support of the codes; infinite unless the prior lives on a box or a torus."""
         support: Any = self.model.prior(self.y).support
         while hasattr(support, "base_constraint"):
             support = support.base_constraint
@@ -121,14 +121,14 @@ class Target:
         return float(torch.as_tensor(low).min()), float(torch.as_tensor(high).max())
 
     def guide(self) -> Distribution:
-        """The guide's q(z | x, y) of the images, of which it sees no more than the target."""
+        """The guide's q(z | x, y). It sees no more of the images than the target does."""
         return self.model.posterior(self.filled(), self.y)
 
     def log_likelihood(self, z: Tensor) -> Tensor:
         """Log p(x_seen | z, y) of codes (..., images, latent_dim): (..., images).
 
         Raises:
-            ValueError: If some pixels are not seen and the likelihood does not score pixels one by one.
+            ValueError: If some pixels are missing and the pixels are not independent given the code.
         """
         p = self.model.likelihood(z, self.y)
         if self.seen is not None:
@@ -145,21 +145,21 @@ class Target:
         return self.log_likelihood(z) + self.model.prior(self.y).log_prob(z)
 
     def weighted_prior(self, draws: int = 2000) -> Tensor:
-        """Codes of the prior, drawn again by their likelihoods: about p(z | x_seen, y), (draws, images, latent_dim)."""
+        """Prior codes resampled by likelihood: approximately p(z | x_seen, y), (draws, images, latent_dim)."""
         z = self.model.prior(self.y).expand([len(self)]).sample(torch.Size([draws]))
         logs = torch.cat([self.log_likelihood(part) for part in z.split(max(1, CODES_AT_A_TIME // len(self)))])
         rows = torch.multinomial(logs.T.softmax(1), draws, replacement=True).T
         return z.gather(0, rows[..., None].expand_as(z))
 
     def filled(self) -> Tensor:
-        """Pixels for an encoder, (images, C, H, W): those not seen are what the prior's best codes expect."""
+        """Pixels for an encoder, (images, C, H, W). Missing ones are filled by their mean under `weighted_prior`."""
         if self.seen is None:
             return self.x
         expected = self.model.likelihood(self.weighted_prior()[:100], self.y).mean.mean(0)
         return torch.where(self.seen, self.x, expected.to(self.x.dtype))
 
     def log_joint_of_many(self, z: Tensor, progress: Callable[[int], object] = lambda codes: None) -> Tensor:
-        """The same of many codes, (codes, images, latent_dim), in bounded memory: float64 (codes, images)."""
+        """`log_joint` of many codes, (codes, images, latent_dim), in bounded memory: float64 (codes, images)."""
         found = []
         for part in z.split(max(1, CODES_AT_A_TIME // len(self))):
             found.append(self.log_joint(part).double())

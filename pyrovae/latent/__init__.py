@@ -1,4 +1,4 @@
-"""The latent space: where images are in it, how classes lie in it, and what its points decode to."""
+"""The latent space: codes of images, the distribution of classes, traversals and arithmetic."""
 
 from pyrovae.latent.arithmetic import (
     AttributeEffect,

@@ -1,4 +1,4 @@
-"""Arithmetic with codes: the direction of an attribute, pictures moved along it, and what that does to them."""
+"""Arithmetic with codes: the direction of an attribute, images moved along it, and the measured effect."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.data import Split, to_unit
+from pyrovae.estimates import Estimates
 from pyrovae.latent.codes import Codes, mean_codes
 from pyrovae.latent.morphology import ATTRIBUTES, UNITS, measure
 from pyrovae.latent.traversals import Traversal, traverse
@@ -51,7 +52,7 @@ def attribute_vector(
     name: str = "attribute",
     within_classes: bool = False,
 ) -> AttributeVector:
-    """Mean code of the images that have an attribute, minus that of those that lack it.
+    """Mean code of the images with an attribute minus the mean code of the images without it.
 
     References:
         A. B. L. Larsen, S. K. Sønderby, H. Larochelle and O. Winther, Autoencoding beyond pixels using a learned
@@ -61,12 +62,12 @@ def attribute_vector(
         codes: The codes.
         has: Which images have it, bool (images,).
         lacks: Which images lack it, bool (images,); by default all others.
-        name: What the attribute is called.
-        within_classes: Whether to take the difference inside of each class and average these by class size, so that
-            the vector does not lead from one class to another in which the attribute is more frequent.
+        name: Name of the attribute.
+        within_classes: Whether to average the differences within each class, weighted by class size. Then the vector
+            does not point from one class to another in which the attribute is more frequent.
 
     Raises:
-        ValueError: If no image has the attribute or none lacks it, or the columns are not of one entry an image.
+        ValueError: If no image has the attribute or none lacks it, or a mask does not have one entry per image.
     """
     has = np.asarray(has, dtype=bool)
     lacks = ~has if lacks is None else np.asarray(lacks, dtype=bool)
@@ -78,29 +79,33 @@ def attribute_vector(
     groups = [group for group in groups if (has & group).any() and (lacks & group).any()]
     if not groups:
         raise ValueError(f"an attribute vector needs images with and without {name}, got {has.sum()} and {lacks.sum()}")
-    weights = np.array([((has | lacks) & group).sum() for group in groups], dtype=float)
-    weights /= weights.sum()
-    vector, variance = np.zeros(codes.latent_dim), np.zeros(codes.latent_dim)
-    for weight, group in zip(weights, groups, strict=True):
-        for sign, chosen in ((1, has & group), (-1, lacks & group)):
-            means = codes.means[chosen].astype(np.float64)
-            vector += sign * weight * means.mean(0)
-            variance += weight**2 * (means.var(0, ddof=1) / len(means) if len(means) > 1 else np.nan)
-    return AttributeVector(name, vector, np.sqrt(variance), int(has.sum()), int(lacks.sum()))
+    vector, errors = _difference(codes.means.astype(np.float64), [(has & group, lacks & group) for group in groups])
+    return AttributeVector(name, vector, errors, int(has.sum()), int(lacks.sum()))
+
+
+def _difference(means: np.ndarray, groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean with minus mean without, averaged over groups by size, and its standard error: (latent_dim,) each."""
+    sizes = np.array([(has | lacks).sum() for has, lacks in groups], dtype=float)
+    vector, variance = np.zeros(means.shape[1]), np.zeros(means.shape[1])
+    for weight, (has, lacks) in zip(sizes / sizes.sum(), groups, strict=True):
+        for sign, some in ((1, means[has]), (-1, means[lacks])):
+            vector += sign * weight * some.mean(0)
+            variance += weight**2 * (some.var(0, ddof=1) / len(some) if len(some) > 1 else np.nan)
+    return vector, np.sqrt(variance)
 
 
 def extremes(values: np.ndarray, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """The images with the largest and with the smallest values of a measured attribute.
 
     Args:
-        values: The attribute, (images,); NaN is neither large nor small.
-        share: Share of the images on each side, above 0 and at most one half, which is a split at the median.
+        values: The attribute, (images,). NaN is in neither group.
+        share: Share of the images in each group, above 0 and at most 0.5, which splits at the median.
 
     Returns:
-        Which are large and which small, both bool (images,).
+        Which values are large and which small, both bool (images,).
 
     Raises:
-        ValueError: If the share is out of its range.
+        ValueError: If the share is out of range.
     """
     if not 0 < share <= 0.5:
         raise ValueError(f"the share of images on each side must be above 0 and at most 0.5, got {share}")
@@ -114,14 +119,14 @@ def find_attribute(
     """Which images have an attribute and which lack it, by the attribute's name.
 
     Args:
-        name: A column of the set's own attributes ("Smiling"); a measured attribute ("slant"), whose largest values
-            are set against the smallest; "class:3", against all other classes; or "class:3-vs:5".
-        split: The images as they are, not binarised, with labels and attributes.
+        name: An attribute of the image set ("Smiling"); a measured attribute ("slant"): largest against smallest
+            values; "class:3": against all other classes; or "class:3-vs:5".
+        split: The grey or coloured images, not binarised, with labels and attributes.
         attribute_names: Names of the set's own attributes.
-        share: Share of the images on each side of a measured attribute, at most one half.
+        share: Share of the images in each group of a measured attribute, at most 0.5.
 
     Returns:
-        Who has it and who lacks it, both bool (images,).
+        Which images have it and which lack it, both bool (images,).
 
     Raises:
         ValueError: If there is no such attribute.
@@ -150,13 +155,13 @@ def move_along(
     alphas: Sequence[float],
     labels: np.ndarray | None = None,
 ) -> Traversal:
-    """Decode z + alpha * vector for the mean code z of some images: one row for each image, one column for each alpha.
+    """Decode z + alpha * vector for the mean codes z of some images: one row per image, one column per alpha.
 
     Args:
         model: The model.
         codes: Codes of the images.
         vector: The direction, (latent_dim,).
-        alphas: How far to go, (columns,), in units of the vector.
+        alphas: Multiples of the vector, (columns,).
         labels: Class to decode each image with, (images,), for a conditional model; by default its own.
     """
     steps = np.asarray(alphas, dtype=np.float64)[None, :, None] * np.asarray(vector, dtype=np.float64)
@@ -171,72 +176,64 @@ def morphology(images: np.ndarray) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class AttributeEffect:
-    """What a traversal along an attribute vector does to pictures, against where each began (alpha = 0).
+    """The effect of a traversal along an attribute vector on images, relative to alpha = 0.
 
     Attributes:
-        name: The attribute whose vector was followed.
-        alphas: How far, in units of the vector, (alphas,).
+        name: The attribute of the vector.
+        alphas: Multiples of the vector, (alphas,).
         images: Number of images.
-        attributes: What was measured, (attributes,).
-        changes: Mean change over the images, in each attribute's own unit, (attributes, alphas).
-        errors: Standard error of these means, (attributes, alphas).
-        travelled: How far the pictures have moved along the vector as the encoder sees them, in units of the vector,
-            (alphas,): mean over the images of (mean code at alpha - mean code at 0) · v / |v|². It is alpha where
-            the encoder undoes the decoder, and says something of any attribute, measured or not.
-        travelled_errors: Standard error of these means, (alphas,).
-        scales: Standard deviation of each attribute over the images at alpha = 0, (attributes,): the ruler by which
-            changes of different attributes compare.
-        kept: Share of pictures that the classifier gives the class it gave at alpha = 0, (alphas,); NaN without one.
-        kept_errors: Standard error of these shares, (alphas,).
+        attributes: Names of the measured attributes, (attributes,).
+        changes: Mean change over the images, in each attribute's unit, (attributes, alphas).
+        travelled: Movement of the re-encoded images along the vector v, in units of v, (alphas,): mean over the images
+            of (mean code at alpha - mean code at 0) · v / |v|². It equals alpha if the encoder inverts the decoder,
+            and is defined for every attribute, measured or not.
+        scales: Standard deviation of each attribute over the images at alpha = 0, (attributes,). Changes are compared
+            across attributes in these units.
+        kept: Share of images whose predicted class is that at alpha = 0, (alphas,); NaN without a classifier.
     """
 
     name: str
     alphas: np.ndarray
     images: int
     attributes: tuple[str, ...]
-    changes: np.ndarray
-    errors: np.ndarray
-    travelled: np.ndarray
-    travelled_errors: np.ndarray
+    changes: Estimates
+    travelled: Estimates
     scales: np.ndarray
-    kept: np.ndarray
-    kept_errors: np.ndarray
+    kept: Estimates
 
     def __str__(self) -> str:
-        rows = list(zip(self.attributes, self.standardised, self.standardised_errors, strict=True))
+        rows = [(attribute, self.standardised[row]) for row, attribute in enumerate(self.attributes)]
         if self.name in self.attributes:
-            rows.insert(0, (f"{self.name}, {UNITS.get(self.name, 'units')}", *self.of(self.name)))
-        rows.append(("travelled", self.travelled, self.travelled_errors))
-        if not np.isnan(self.kept).any():
-            rows.append(("class kept", self.kept, self.kept_errors))
+            rows.insert(0, (f"{self.name}, {UNITS.get(self.name, 'units')}", self.of(self.name)))
+        rows.append(("travelled", self.travelled))
+        if not np.isnan(self.kept.value).any():
+            rows.append(("class kept", self.kept))
         lines = [
             f"z + alpha * {self.name}, {self.images:,} images; changes in standard deviations of each attribute",
             f"{'alpha':18}" + "".join(f"{alpha:>16g}" for alpha in self.alphas),
         ]
-        for name, means, errors in rows:
-            lines.append(f"{name:18}" + "".join(f"{m:8.3f} ± {e:5.3f}" for m, e in zip(means, errors, strict=True)))
+        for name, found in rows:
+            pairs = zip(found.value, found.sampling, strict=True)
+            lines.append(f"{name:18}" + "".join(f"{mean:8.3f} ± {error:5.3f}" for mean, error in pairs))
         return "\n".join(lines)
 
-    def of(self, attribute: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean change of one attribute and its standard error, each (alphas,).
+    def of(self, attribute: str) -> Estimates:
+        """Mean change of one attribute, (alphas,).
 
         Raises:
             ValueError: If it was not measured.
         """
         if attribute not in self.attributes:
             raise ValueError(f"{attribute} was not measured; there are {', '.join(self.attributes)}")
-        row = self.attributes.index(attribute)
-        return self.changes[row], self.errors[row]
+        return self.changes[self.attributes.index(attribute)]
 
     @property
-    def standardised(self) -> np.ndarray:
-        """Changes in standard deviations of each attribute over the images, (attributes, alphas)."""
+    def standardised(self) -> Estimates:
+        """Changes in standard deviations of each attribute over the images, (attributes, alphas).
+
+        The errors take the standard deviations as known.
+        """
         return self.changes / self.scales[:, None]
-
-    @property
-    def standardised_errors(self) -> np.ndarray:
-        """Standard errors of `standardised`, the standard deviations taken as known, (attributes, alphas)."""
-        return self.errors / self.scales[:, None]
 
 
 def attribute_effect(
@@ -249,55 +246,62 @@ def attribute_effect(
     classifier: Classifier | None = None,
     labels: np.ndarray | None = None,
 ) -> AttributeEffect:
-    """Move images along an attribute vector and measure what becomes of them.
+    """Move images along an attribute vector and measure the effect.
 
     Args:
         model: The model.
-        codes: Codes of the images to move, best of other images than the vector was made of.
+        codes: Codes of the images to move; preferably not of those that the vector was estimated from.
         vector: The attribute vector.
-        alphas: How far to go, in units of the vector.
-        measures: What to measure; by default `morphology` of images of one channel, and nothing of coloured ones.
-        classifier: Names the class of pictures; without one, `kept` is NaN.
+        alphas: Multiples of the vector.
+        measures: Measured attributes; by default `morphology` for images of one channel, and none for colour images.
+        classifier: A classifier of images; without one, `kept` is NaN.
         labels: Class to decode each image with, (images,), for a conditional model; by default its own.
 
     Raises:
-        ValueError: If there are fewer than two images, which have no standard error.
+        ValueError: If there are fewer than two images.
     """
     if len(codes) < 2:
         raise ValueError(f"an effect with its error needs at least two images, got {len(codes)}")
-    labels = codes.labels if labels is None else labels
-    measures = measures or (morphology if model.shapes.image_shape[0] == 1 else _nothing)
     pictures = move_along(model, codes, vector.vector, [0.0, *alphas], labels).images
     n, columns = pictures.shape[:2]
     flat = pictures.reshape(n * columns, *pictures.shape[2:])
-    measured = {name: np.asarray(values, float).reshape(n, columns) for name, values in measures(flat).items()}
-    values = np.stack(list(measured.values())) if measured else np.zeros((0, n, columns))  # attributes, images, alphas
-    changes = values[:, :, 1:] - values[:, :, :1]
-    seen = mean_codes(model, flat, np.repeat(labels, columns)).reshape(n, columns, -1) @ vector.vector
-    travelled = (seen[:, 1:] - seen[:, :1]) / (vector.vector @ vector.vector)
-    kept = np.full((n, columns - 1), np.nan)
-    if classifier is not None:
-        named = np.asarray(classifier(flat)).reshape(n, columns)
-        kept = (named[:, 1:] == named[:, :1]).astype(float)
+    names, values = _measured(measures or (morphology if flat.shape[1] == 1 else _nothing), flat, n)
     return AttributeEffect(
         name=vector.name,
         alphas=np.asarray(alphas, dtype=np.float64),
         images=n,
-        attributes=tuple(measured),
-        changes=changes.mean(1),
-        errors=_error(changes, 1),
-        travelled=travelled.mean(0),
-        travelled_errors=_error(travelled, 0),
+        attributes=names,
+        changes=Estimates.mean_of(values[:, :, 1:] - values[:, :, :1], 1),
+        travelled=_travelled(model, flat, np.repeat(codes.labels if labels is None else labels, columns), n, vector),
         scales=values[:, :, 0].std(1, ddof=1),
-        kept=kept.mean(0),
-        kept_errors=_error(kept, 0),
+        kept=_kept(classifier, flat, n),
     )
+
+
+def _measured(measures: Measure, flat: np.ndarray, images: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the attributes, and their values, (attributes, images, columns), in (images * columns, C, H, W)."""
+    found = measures(flat)
+    values = np.array(list(found.values()), float).reshape(len(found), images, len(flat) // images)
+    return tuple(found), values
+
+
+def _travelled(
+    model: LatentVariableModel, flat: np.ndarray, labels: np.ndarray, images: int, vector: AttributeVector
+) -> Estimates:
+    """Movement of the mean codes of images, (images * columns, C, H, W), along the vector, from the first column."""
+    codes = mean_codes(model, flat, labels).reshape(images, -1, len(vector.vector))
+    along = codes @ vector.vector / (vector.vector @ vector.vector)
+    return Estimates.mean_of(along[:, 1:] - along[:, :1], 0)
+
+
+def _kept(classifier: Classifier | None, flat: np.ndarray, images: int) -> Estimates:
+    """Share of images that keep the predicted class of the first column; NaN without a classifier."""
+    columns = len(flat) // images
+    if classifier is None:
+        return Estimates.mean_of(np.full((images, columns - 1), np.nan), 0)
+    classes = np.asarray(classifier(flat)).reshape(images, columns)
+    return Estimates.mean_of((classes[:, 1:] == classes[:, :1]).astype(float), 0)
 
 
 def _nothing(images: np.ndarray) -> dict[str, np.ndarray]:
     return {}
-
-
-def _error(values: np.ndarray, axis: int) -> np.ndarray:
-    """Standard error of a mean over an axis."""
-    return values.std(axis, ddof=1) / np.sqrt(values.shape[axis])

@@ -1,4 +1,4 @@
-"""The codes of images: the moments of each image's posterior, a draw from it, and the image's label."""
+"""Codes of images: the moments of each image's posterior, a draw from it, and the label."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 MOMENT_DRAWS = 128
-"""Draws from which the moments of a posterior without closed forms are estimated."""
+"""Draws that estimate the moments of a posterior without closed forms."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,11 @@ class Codes:
 
     Attributes:
         means: Mean of each posterior, (images, latent_dim).
-        variances: Variances of each posterior, (images, latent_dim), where its dimensions are independent; otherwise
+        variances: Variances of each posterior, (images, latent_dim), if its dimensions are independent; otherwise
             covariances, (images, latent_dim, latent_dim).
         draws: One draw from each posterior, (images, latent_dim).
         labels: Class of each image, (images,).
-        exact: Whether the moments are the family's own, or estimated from `MOMENT_DRAWS` draws.
+        exact: Whether the moments have closed forms, or are estimated from `MOMENT_DRAWS` draws.
     """
 
     means: np.ndarray
@@ -62,7 +62,7 @@ class Codes:
         """Mean of a class's posterior means, (latent_dim,).
 
         Raises:
-            ValueError: If there are no images of it.
+            ValueError: If the class has no images.
         """
         own = self.of_class(label)
         if not len(own):
@@ -75,7 +75,7 @@ class Codes:
         return Codes(self.means[index], self.variances[index], self.draws[index], self.labels[index], self.exact)
 
     def first(self, count: int | None) -> Codes:
-        """The first so many codes, or all if `count` is None or there are no more.
+        """The first `count` codes, or all if `count` is None or larger.
 
         Raises:
             ValueError: If the count is below one.
@@ -85,7 +85,7 @@ class Codes:
         return self if count is None else self.take(np.arange(min(count, len(self))))
 
     def halves(self, seed: int = 0) -> tuple[Codes, Codes]:
-        """Two halves, drawn at random."""
+        """Two random halves."""
         order = np.random.default_rng(seed).permutation(len(self))
         return self.take(np.sort(order[: len(self) // 2])), self.take(np.sort(order[len(self) // 2 :]))
 
@@ -107,7 +107,7 @@ class Codes:
         return means.mean(0), own + np.cov(means.T, bias=True).reshape(own.shape)
 
     def project(self, plane: np.ndarray) -> Codes:
-        """The codes seen in a plane or another linear image of the latent space.
+        """The codes projected to a plane or another linear image of the latent space.
 
         Args:
             plane: Matrix whose rows are the new axes, (dimensions, latent_dim).
@@ -116,10 +116,10 @@ class Codes:
         return Codes(self.means @ plane.T, variances, self.draws @ plane.T, self.labels, self.exact)
 
     def save(self, path: Path) -> None:
-        """Write everything into one compressed file, `.npz`.
+        """Write the codes to a compressed file, `.npz`, atomically.
 
         Raises:
-            OSError: If it cannot be written; what was there before is untouched then.
+            OSError: If it cannot be written. Then an existing file is unchanged.
         """
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -131,10 +131,10 @@ class Codes:
 
     @classmethod
     def read(cls, path: Path) -> Codes:
-        """Read what `save` wrote; nothing is unpickled.
+        """Read a file of `save`. Nothing is unpickled.
 
         Raises:
-            ValueError: If the file is not what `save` writes.
+            ValueError: If the file is not one of `save`.
         """
         try:
             with np.load(path, allow_pickle=False) as saved:
@@ -148,9 +148,9 @@ def encode(model: LatentVariableModel, split: Split, *, batch_size: int = 2000, 
     """Encode images to their posteriors, batch by batch.
 
     Args:
-        model: The model whose posterior encodes.
-        split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split` where the model
-            was trained on binary pixels.
+        model: The model.
+        split: Images, uint8 (N, C, H, W), and labels, (N,). For a model of binary pixels, binarise it first with
+            `fixed_split`.
         batch_size: Images at a time.
         seed: Seed of the draws.
 
@@ -175,12 +175,12 @@ def encode(model: LatentVariableModel, split: Split, *, batch_size: int = 2000, 
 def mean_codes(
     model: LatentVariableModel, images: np.ndarray, labels: np.ndarray, *, batch_size: int = 2000, seed: int = 0
 ) -> np.ndarray:
-    """Posterior means of pictures that are no image set's, such as a decoder's, (images, latent_dim).
+    """Posterior means of an array of images, such as a decoder's output, (images, latent_dim).
 
     Args:
-        model: The model whose posterior encodes.
+        model: The model.
         images: Pixels in [0, 1], (images, C, H, W).
-        labels: Class of each, (images,); a model without labels ignores them.
+        labels: Class of each, (images,). A model without labels ignores them.
         batch_size: Images at a time.
         seed: Seed of the draws, for families whose mean has no closed form.
     """
@@ -194,10 +194,10 @@ def mean_codes(
 
 
 def prior_moments(model: LatentVariableModel, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, (latent_dim,), and covariance, (latent_dim, latent_dim), of a model's own prior.
+    """Mean, (latent_dim,), and covariance, (latent_dim, latent_dim), of a model's prior.
 
-    That of a conditional model is the mixture over its classes, all of one weight; moments without closed form are
-    estimated from draws.
+    The prior of a conditional model is the mixture over its classes with equal weights. Moments without closed forms
+    are estimated from draws.
 
     Args:
         model: The model.
@@ -214,7 +214,7 @@ def prior_moments(model: LatentVariableModel, *, seed: int = 0) -> tuple[np.ndar
 
 
 def one_dimensional(d: Distribution) -> Distribution | None:
-    """The distributions of the single dimensions, batch_shape (..., latent_dim), where they are known."""
+    """The marginals of the single dimensions, batch_shape (..., latent_dim), or None if they have no closed form."""
     if isinstance(d, MaskedDistribution):
         return one_dimensional(d.base_dist)
     if isinstance(d, Independent) and not d.base_dist.event_shape:
@@ -225,13 +225,13 @@ def one_dimensional(d: Distribution) -> Distribution | None:
 
 
 def _moments(q: Distribution) -> tuple[Tensor, Tensor] | None:
-    """Mean, and variances or covariances, in closed form, where the family has them."""
+    """Mean, and variances or covariances, or None if they have no closed form."""
     if isinstance(q, MixtureSameFamily):
         return _mixture_moments(q)
     try:
         if hasattr(q, "covariance_matrix") and not isinstance(q, Independent):
             return q.mean, q.covariance_matrix
-        # Elsewhere a variance says nothing of how two dimensions go together.
+        # Of other families the variance alone says nothing about covariances.
         factorised = isinstance(q, Independent) and not q.base_dist.event_shape
         return (q.mean, q.variance) if factorised or isinstance(q, Delta) else None
     except NotImplementedError:
@@ -257,6 +257,6 @@ def _moments_of_draws(q: Distribution, count: int = MOMENT_DRAWS) -> tuple[Tenso
     centred = draws - draws.mean(0)
     covariance = torch.einsum("s...d,s...f->...df", centred, centred) / (count - 1)
     try:
-        return q.mean, covariance  # of a flow by quasi-Monte-Carlo, less noisy than the draws' own
+        return q.mean, covariance  # a flow's mean is by quasi-Monte-Carlo, less noisy than that of the draws
     except NotImplementedError:
         return draws.mean(0), covariance

@@ -1,32 +1,32 @@
-"""How different are the classes, from each other and from the prior? Numbers with their errors."""
+"""Distances of the classes from each other and from the prior, with their errors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.estimates import Estimate
 from pyrovae.latent.codes import Codes
 from pyrovae.latent.gaussians import ClassGaussians, mahalanobis_squared
 
 
 @dataclass(frozen=True, eq=False)
 class ClassComparison:
-    """How far apart class Gaussians are; everything in nats unless it says otherwise.
+    """Distances between class Gaussians, in nats unless stated otherwise.
 
     Attributes:
         classes: Labels, (classes,).
         bhattacharyya: Bhattacharyya distance of each pair, (classes, classes).
         symmetric_kl: KL(a, b) + KL(b, a) of each pair, (classes, classes).
-        overlap: Probability mass that two Gaussians share, ∫ min(p_a, p_b), of each pair, (classes, classes).
+        overlap: Overlap of the two densities, ∫ min(p_a, p_b), of each pair, (classes, classes).
         kl_from_prior: KL of each class's Gaussian from the standard Normal, (classes,).
         aggregate_kl_from_prior: KL of the Gaussian with the moments of all codes together from the standard Normal.
-        bayes_accuracy: Share of draws from posteriors that the Bayes rule of these Gaussians gives the right class.
-        bayes_accuracy_error: Its standard error.
-        chance: Accuracy of always naming the most frequent class.
-        information: Mutual information of code and class by these Gaussians, log p(y | z) - log p(y) over the draws:
-            a lower bound of the true one.
-        information_error: Its standard error.
+        bayes_accuracy: Share of posterior draws that the Bayes rule of these Gaussians classifies correctly.
+        chance: Share of the most frequent class.
+        information: Lower bound of the mutual information of code and class: the mean of log p(y | z) - log p(y) by
+            these Gaussians over the draws.
     """
 
     classes: np.ndarray
@@ -35,11 +35,9 @@ class ClassComparison:
     overlap: np.ndarray
     kl_from_prior: np.ndarray
     aggregate_kl_from_prior: float
-    bayes_accuracy: float
-    bayes_accuracy_error: float
+    bayes_accuracy: Estimate
     chance: float
-    information: float
-    information_error: float
+    information: Estimate
 
     def __str__(self) -> str:
         apart = self.symmetric_kl[np.triu_indices(len(self.classes), 1)]
@@ -47,9 +45,10 @@ class ClassComparison:
         lines = [
             f"KL of the classes from N(0, I): {self.kl_from_prior.mean():.3f} nats on average, of all codes together "
             f"{self.aggregate_kl_from_prior:.3f}",
-            f"Bayes rule of these Gaussians: {100 * self.bayes_accuracy:.1f} ± {100 * self.bayes_accuracy_error:.1f} % "
-            f"right, chance {100 * self.chance:.1f} %",
-            f"information between code and class: {self.information:.3f} ± {self.information_error:.3f} nats at least",
+            f"Bayes rule of these Gaussians: {100 * self.bayes_accuracy.value:.1f} "
+            f"± {100 * self.bayes_accuracy.sampling:.1f} % correct, chance {100 * self.chance:.1f} %",
+            f"information between code and class: {self.information.value:.3f} "
+            f"± {self.information.sampling:.3f} nats at least",
         ]
         if len(apart):
             lines.insert(
@@ -64,46 +63,50 @@ def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: int = 400
     """Compare the Gaussians of a set of codes with each other and with the standard Normal.
 
     Args:
-        codes: Codes to classify; those of other images than the Gaussians come from give an honest accuracy.
+        codes: Codes to classify; for an unbiased accuracy, of other images than the Gaussians were estimated from.
         gaussians: The class Gaussians.
         draws: Draws from each Gaussian for the overlaps.
         seed: Seed of these draws.
 
     Raises:
-        ValueError: If no code is of one of the classes.
+        ValueError: If no code belongs to one of the classes.
     """
     own = codes.take(np.flatnonzero(np.isin(codes.labels, gaussians.classes)))
     if not len(own):
         raise ValueError("none of the codes is of one of the classes that are compared")
-    from scipy.special import logsumexp
-
-    means, covariances = gaussians.means, gaussians.covariances
-    pairs = range(len(means))
-    kl = np.array([[gaussian_kl(means[a], covariances[a], means[b], covariances[b]) for b in pairs] for a in pairs])
-    distance = np.array(
-        [[bhattacharyya(means[a], covariances[a], means[b], covariances[b]) for b in pairs] for a in pairs]
-    )
+    kl = _of_pairs(gaussian_kl, gaussians)
     standard = np.zeros(codes.latent_dim), np.eye(codes.latent_dim)
-
-    share = gaussians.counts / gaussians.counts.sum()
-    joint = gaussians.log_densities(own.draws) + np.log(share)
-    truth = np.searchsorted(gaussians.classes, own.labels)
-    posterior = joint - logsumexp(joint, 1, keepdims=True)
-    right = joint.argmax(1) == truth
-    gain = np.take_along_axis(posterior, truth[:, None], 1)[:, 0] - np.log(share[truth])
+    moments = zip(gaussians.means, gaussians.covariances, strict=True)
+    accuracy, chance, information = _bayes_rule(own, gaussians)
     return ClassComparison(
         classes=gaussians.classes,
-        bhattacharyya=distance,
+        bhattacharyya=_of_pairs(bhattacharyya, gaussians),
         symmetric_kl=kl + kl.T,
         overlap=_overlaps(gaussians, draws, seed),
-        kl_from_prior=np.array([gaussian_kl(means[a], covariances[a], *standard) for a in pairs]),
+        kl_from_prior=np.array([gaussian_kl(mean, covariance, *standard) for mean, covariance in moments]),
         aggregate_kl_from_prior=gaussian_kl(*own.aggregate(), *standard),
-        bayes_accuracy=float(right.mean()),
-        bayes_accuracy_error=_standard_error(right),
-        chance=float(np.bincount(truth).max() / len(truth)),
-        information=float(gain.mean()),
-        information_error=_standard_error(gain),
+        bayes_accuracy=accuracy,
+        chance=chance,
+        information=information,
     )
+
+
+def _bayes_rule(codes: Codes, gaussians: ClassGaussians) -> tuple[Estimate, float, Estimate]:
+    """Accuracy of the most probable class at the drawn codes, chance, and the information about the class."""
+    from scipy.special import log_softmax
+
+    share = gaussians.counts / gaussians.counts.sum()
+    posterior = log_softmax(gaussians.log_densities(codes.draws) + np.log(share), axis=1)
+    truth = np.searchsorted(gaussians.classes, codes.labels)
+    gain = posterior[np.arange(len(truth)), truth] - np.log(share[truth])
+    chance = float(np.bincount(truth).max() / len(truth))
+    return Estimate.mean_of(posterior.argmax(1) == truth), chance, Estimate.mean_of(gain, "nats")
+
+
+def _of_pairs(distance: Callable[..., float], gaussians: ClassGaussians) -> np.ndarray:
+    """A distance of every ordered pair of the Gaussians, (classes, classes)."""
+    moments = list(zip(gaussians.means, gaussians.covariances, strict=True))
+    return np.array([[distance(*one, *other) for other in moments] for one in moments])
 
 
 def gaussian_kl(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarray, other: np.ndarray) -> float:
@@ -122,7 +125,7 @@ def bhattacharyya(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarr
 
 
 def _overlaps(gaussians: ClassGaussians, draws: int, seed: int) -> np.ndarray:
-    """∫ min(p_a, p_b) = E_a[min(1, p_b / p_a)], averaged over the two ways to draw."""
+    """∫ min(p_a, p_b) = E_a[min(1, p_b / p_a)], averaged over draws from a and from b."""
     rng = np.random.default_rng(seed)
     one_way = []
     for a, (mean, covariance) in enumerate(zip(gaussians.means, gaussians.covariances, strict=True)):
@@ -137,21 +140,17 @@ def _p(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"= {value:.4f}"
 
 
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-
-
 @dataclass(frozen=True, eq=False)
 class Agreement:
     """Whether two sets of images give the same class Gaussians.
 
     Attributes:
         classes: Labels, (classes,).
-        symmetric_kl: Between the two Gaussians of each class, nats, (classes,).
-        mean_z: Largest difference of a mean's components, in standard errors, (classes,).
-        covariance_z: The same of a covariance's entries, (classes,).
-        p_value: Probability that the largest difference of all would be as large if the sets were of one population
-            (two-sided normal tails with Bonferroni's bound, so rather too large than too small).
+        symmetric_kl: Symmetric KL between the two Gaussians of each class, nats, (classes,).
+        mean_z: Largest difference of the components of the means, in standard errors, (classes,).
+        covariance_z: Largest difference of the entries of the covariances, in standard errors, (classes,).
+        p_value: Probability of a largest difference of this size if both sets come from one population (two-sided
+            normal tails with Bonferroni's correction, which is conservative).
     """
 
     classes: np.ndarray
@@ -172,7 +171,7 @@ def agreement(first: ClassGaussians, second: ClassGaussians) -> Agreement:
     """Compare the Gaussians that two sets of images give, class by class, with their bootstrap errors.
 
     Raises:
-        ValueError: If they are not of the same classes, or have no standard errors.
+        ValueError: If their classes differ, or they have no standard errors.
     """
     if not np.array_equal(first.classes, second.classes):
         raise ValueError(f"two sets of the same classes can be compared, got {first.classes} and {second.classes}")

@@ -1,8 +1,7 @@
-"""Class Gaussians: each class's codes summed up by a mean and a covariance, and ellipses of equal probability.
+"""Class Gaussians, which summarise the codes of each class by mean and covariance, and ellipses of given mass.
 
-The codes of a class are a mixture, one posterior for each of its images, so the class's covariance is the average
-posterior covariance plus the covariance of the posterior means (the law of total covariance). The scatter of the means
-alone leaves out how wide each posterior is; the average of the widths alone leaves out how far apart they lie.
+The codes of a class are a mixture with one posterior per image. So the covariance of the class is the average posterior
+covariance plus the covariance of the posterior means (law of total covariance). Either term alone is too small.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from pyrovae.latent.codes import Codes
 
 MASSES = (0.5, 0.9, 0.95, 0.99)
-"""Probabilities inside the ellipses, unless others are asked for."""
+"""Default probabilities inside the ellipses."""
 
 Moments = Literal["aggregate", "averaged"]
 
@@ -26,8 +25,8 @@ class ClassGaussians:
     """A Gaussian for each class.
 
     Attributes:
-        estimate: "aggregate": moments of the aggregate posterior, E[Λ] + Cov[μ]; "averaged": the average of the
-            encoder's means and covariances, E[Λ] alone, as simpler studies draw it.
+        estimate: "aggregate": covariance of the aggregate posterior, E[Λ] + Cov[μ]; "averaged": the average posterior
+            covariance E[Λ] alone.
         classes: Labels, (classes,).
         counts: Number of images of each, (classes,).
         means: (classes, latent_dim).
@@ -55,15 +54,15 @@ class ClassGaussians:
 
 @dataclass(frozen=True, eq=False)
 class Ellipse:
-    """The smallest region of a plane in which a Gaussian has a given probability.
+    """The highest-density region of a two-dimensional Gaussian with a given probability.
 
     Attributes:
         mass: Probability inside.
         centre: (2,).
         half_axes: Lengths of the half axes, longest first, (2,).
-        angle: Direction of the longest, radians from the first dimension, in (-π/2, π/2].
-        coverage: Share of the class's own posterior mass that is inside, or NaN where it was not measured. For a
-            Gaussian class it is `mass`.
+        angle: Direction of the longest half axis, radians from the first dimension, in (-π/2, π/2].
+        coverage: Share of the class's posterior draws inside the ellipse, or NaN if it was not measured. For a
+            Gaussian class it is about `mass`.
     """
 
     mass: float
@@ -90,19 +89,18 @@ def class_gaussians(
     bootstrap: int = 200,
     seed: int = 0,
 ) -> ClassGaussians:
-    """Moments a Gaussian for each class from the posteriors of its images.
+    """Estimate a Gaussian for each class from the posteriors of its images.
 
     Args:
         codes: The codes.
-        classes: Labels to estimate; by default every label that occurs.
-        estimate: Which moments; see `ClassGaussians`.
-        shrink: Share, 0 to 1, by which each covariance is drawn towards a multiple of the identity with its trace,
-            for classes with few images.
+        classes: Labels; by default every label that occurs.
+        estimate: The covariance; see `ClassGaussians`.
+        shrink: Share, 0 to 1, by which each covariance is shrunk towards the identity times its mean variance.
         bootstrap: Resamplings for the standard errors; 0 leaves them NaN.
         seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: If a class has no images, a covariance is singular, or an argument is out of its range.
+        ValueError: If a class has no images, a covariance is singular, or an argument is out of range.
     """
     if estimate not in ("aggregate", "averaged"):
         raise ValueError(f"estimate must be 'aggregate' or 'averaged', got {estimate!r}")
@@ -110,11 +108,11 @@ def class_gaussians(
         raise ValueError(f"shrink must be a share from 0 to 1, got {shrink}")
     there = np.unique(codes.labels)
     chosen = there if classes is None else np.asarray(classes)
+    for label in np.setdiff1d(chosen, there):
+        raise ValueError(f"class {label} has no images here; there are classes {', '.join(map(str, there))}")
     rng = np.random.default_rng(seed)
     rows = []
     for label in chosen:
-        if label not in there:
-            raise ValueError(f"class {label} has no images here; there are classes {', '.join(map(str, there))}")
         own = codes.of_class(label)
         mean, covariance = _moments(own, estimate)
         covariance = _shrunk(covariance, shrink)
@@ -125,7 +123,7 @@ def class_gaussians(
 
 
 def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: float) -> Ellipse:
-    """The ellipse of equal density that holds the probability `mass` of a two-dimensional Gaussian.
+    """The ellipse of equal density that contains the probability `mass` of a two-dimensional Gaussian.
 
     Its squared Mahalanobis radius is the χ² quantile with two degrees of freedom, -2 log(1 - mass).
 
@@ -135,7 +133,7 @@ def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: float) -> Ellipse:
         mass: Probability inside, between 0 and 1.
 
     Raises:
-        ValueError: If the mass is not inside of (0, 1), or the Gaussian is not of two dimensions.
+        ValueError: If the mass is not in (0, 1), or the Gaussian is not two-dimensional.
     """
     if np.shape(covariance) != (2, 2):
         raise ValueError(f"an ellipse needs two dimensions, got a covariance of shape {np.shape(covariance)}")
@@ -143,17 +141,17 @@ def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: float) -> Ellipse:
     half_axes = np.sqrt(variances[::-1] * squared_radius(mass))
     x, y = axes[:, 1]
     angle = float(np.arctan2(y, x))
-    # An axis has no sign: fold its direction into (-π/2, π/2].
+    # An axis has no sign, so its direction is mapped to (-π/2, π/2].
     if not -np.pi / 2 < angle <= np.pi / 2:
         angle -= np.pi * np.sign(angle)
     return Ellipse(mass, np.asarray(mean), half_axes, angle)
 
 
 def squared_radius(mass: float) -> float:
-    """Squared Mahalanobis radius inside of which a two-dimensional Gaussian has the probability `mass`.
+    """Squared Mahalanobis radius within which a two-dimensional Gaussian has the probability `mass`.
 
     Raises:
-        ValueError: If the mass is not inside of (0, 1).
+        ValueError: If the mass is not in (0, 1).
     """
     if not 0 < mass < 1:
         raise ValueError(f"the mass of an ellipse must be a probability between 0 and 1, got {mass}")
@@ -163,10 +161,10 @@ def squared_radius(mass: float) -> float:
 def class_ellipses(
     codes: Codes, gaussians: ClassGaussians, masses: Sequence[float] = MASSES
 ) -> dict[int, list[Ellipse]]:
-    """Nested ellipses of each class of a two-dimensional code, with the coverage that they really have.
+    """Nested ellipses of each class of a two-dimensional code, with their measured coverage.
 
     Args:
-        codes: The codes, of two dimensions; project them first if they have more.
+        codes: Two-dimensional codes; project codes of more dimensions first.
         gaussians: The Gaussians of these codes' classes.
         masses: Probabilities inside the ellipses.
 
@@ -174,7 +172,7 @@ def class_ellipses(
         The ellipses by class, in the order of the masses.
 
     Raises:
-        ValueError: If the code has not two dimensions, or a mass is not inside of (0, 1).
+        ValueError: If the code is not two-dimensional, or a mass is not in (0, 1).
     """
     found: dict[int, list[Ellipse]] = {}
     for label, mean, covariance in zip(gaussians.classes, gaussians.means, gaussians.covariances, strict=True):
@@ -186,11 +184,11 @@ def class_ellipses(
 
 
 def coverage_table(ellipses: Mapping[int, Sequence[Ellipse]], codes: Codes, class_names: Sequence[str]) -> str:
-    """A line for each class: how many images it has, and what share of its posterior mass is inside each ellipse.
+    """A line for each class: its number of images and the coverage of each ellipse.
 
     Args:
         ellipses: The ellipses of each class, by label.
-        codes: The codes that they are of.
+        codes: The codes of the ellipses.
         class_names: Name of each class.
     """
     width = max(5, *(len(class_names[label]) for label in ellipses))
@@ -220,7 +218,7 @@ def _moments(codes: Codes, estimate: Moments) -> tuple[np.ndarray, np.ndarray]:
 def _shrunk(covariance: np.ndarray, share: float) -> np.ndarray:
     if not share:
         return covariance
-    from sklearn.covariance import shrunk_covariance  # takes a second, which few have a need of
+    from sklearn.covariance import shrunk_covariance  # imported here: it takes a second
 
     return shrunk_covariance(covariance, share)
 
@@ -230,16 +228,16 @@ def _check_regular(covariance: np.ndarray, label: int, images: int) -> None:
     if variances[0] <= 1e-10 * max(variances[-1], 1e-300):
         raise ValueError(
             f"the covariance of class {label} is singular: it has {images} images in {len(covariance)} dimensions and "
-            f"posteriors without width; give it more images, or shrink it towards a sphere (shrink=0.1)"
+            f"posteriors without width; use more images, or shrink it towards a sphere (shrink=0.1)"
         )
 
 
 def _bootstrap(
     codes: Codes, estimate: Moments, resamplings: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Standard errors of mean and covariance: their scatter over resampled images.
+    """Standard errors of mean and covariance: their standard deviations over resampled images.
 
-    Resampling images is weighting each one's moments by how often it is drawn, so no image is copied.
+    Resampling is done by weights, the number of times that each image is drawn, so no image is copied.
     """
     n, dim = codes.means.shape
     if not resamplings:

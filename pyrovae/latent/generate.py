@@ -1,4 +1,4 @@
-"""Images from a model: drawn from the prior, for chosen classes, and decoded again from their own codes."""
+"""Images from a model: samples from the prior, samples of given classes, and reconstructions."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from pyrovae.runtime import frozen
 
 @dataclass(frozen=True)
 class PriorSamples:
-    """Images decoded from codes that were drawn from the prior.
+    """Images decoded from draws from the prior.
 
     Attributes:
-        images: Mean of p(x | z) for each draw, in [0, 1] or as the likelihood has it, (rows, columns, C, H, W).
+        images: Mean of p(x | z) at each draw, (rows, columns, C, H, W).
         labels: Class of each row, (rows,), or None for a model without labels.
     """
 
@@ -27,12 +27,10 @@ class PriorSamples:
 
 
 def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, *, seed: int = 0) -> PriorSamples:
-    """Draw rows x columns codes from the model's own prior and decode them.
-
-    A conditional model needs classes: see `sample_per_class`.
+    """Draw rows x columns codes from the prior and decode them. For a conditional model see `sample_per_class`.
 
     Raises:
-        ValueError: If there is nothing to draw, or the model is conditional.
+        ValueError: If rows or columns are below 1, or the model is conditional.
     """
     _check_grid(rows, columns)
     check_labels(model, None)
@@ -52,7 +50,7 @@ def sample_per_class(
         seed: Seed of the draws.
 
     Raises:
-        ValueError: If the model does not look at labels or has no such class, or there is nothing to draw.
+        ValueError: If the model is not conditional, a class does not exist, or rows or columns are below 1.
     """
     if not model.shapes.num_classes:
         raise ValueError("this model does not look at labels, so it cannot draw a chosen class: use a CVAE")
@@ -64,10 +62,10 @@ def sample_per_class(
 
 
 def check_labels(model: LatentVariableModel, y: Tensor | None) -> None:
-    """Refuse classes that a conditional model does not know, which its one-hot labels would count from the end.
+    """Refuse classes that a conditional model does not know.
 
     Raises:
-        ValueError: If labels are missing, or one is out of range.
+        ValueError: If labels are missing or out of range.
     """
     classes = model.shapes.num_classes
     if not classes:
@@ -85,7 +83,7 @@ def _check_grid(rows: int, columns: int) -> None:
 
 
 def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Tensor:
-    """Mean of p(x | z, y), on the CPU, without touching the model.
+    """Mean of p(x | z, y), on the CPU. The model is not changed.
 
     Args:
         model: The model.
@@ -96,7 +94,7 @@ def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Te
         Images, (N, C, H, W).
 
     Raises:
-        ValueError: If a conditional model has no label, or one that it does not know.
+        ValueError: If a conditional model gets no labels or unknown ones.
     """
     check_labels(model, y)
     with frozen(model) as device:
@@ -106,17 +104,17 @@ def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Te
 def _draw(model: LatentVariableModel, n: int, y: Tensor | None, seed: int) -> Tensor:
     with frozen(model, seed) as device:
         y = None if y is None else y.to(device)
-        # By the program, so that a model with more codes than z draws them all.
+        # By the model program, so that all codes of a hierarchical model are drawn.
         blank = torch.zeros(n, *model.shapes.image_shape, device=device)
         return poutine.trace(model.model).get_trace(blank, y).nodes["x"]["fn"].mean.cpu()
 
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Images beside what the model makes of them.
+    """Images and their reconstructions.
 
     Attributes:
-        inputs: The pixels that went in, (images, C, H, W).
+        inputs: The images, (images, C, H, W).
         outputs: Mean of p(x | z) at the posterior mean of each, (images, C, H, W).
         labels: Class of each image, (images,).
     """
@@ -127,12 +125,12 @@ class Reconstructions:
 
 
 def reconstruct(model: LatentVariableModel, split: Split) -> Reconstructions:
-    """Encode images, take the posterior mean as their code, and decode it.
+    """Encode images and decode their posterior means.
 
     Args:
         model: The model.
-        split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split` where the model
-            was trained on binary pixels.
+        split: Images, uint8 (N, C, H, W), and labels, (N,). For a model of binary pixels, binarise it first with
+            `fixed_split`.
     """
     with frozen(model) as device:
         x, y = to_unit(split.images.to(device)), split.labels.to(device)

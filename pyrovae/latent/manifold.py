@@ -1,4 +1,4 @@
-"""The manifold of images that a two-dimensional code spans."""
+"""Images decoded on a grid over a two-dimensional latent space."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pyrovae.runtime import frozen
 
 STANDARD = "quantiles of N(0, 1)"
 DRAWS = 10_000
-"""Draws that stand for a prior whose quantiles have no closed form."""
+"""Draws that estimate the quantiles of a prior without closed forms."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Manifold:
     """Images decoded from a grid over a two-dimensional code.
 
     Attributes:
-        images: Mean of p(x | z), (rows, columns, C, H, W); z[1] rises from the last row to the first, as on a
-            plot's axis, and z[0] from the first column to the last.
+        images: Mean of p(x | z), (rows, columns, C, H, W). As on a plot, z[0] increases from the first column to the
+            last and z[1] from the last row to the first.
         coordinates: Code of each image, (rows, columns, 2).
         label: The class that the images were decoded with, or None.
-        spacing: Where along each dimension the codes are, in words.
+        spacing: Position of the codes along each dimension, in words.
     """
 
     images: np.ndarray
@@ -37,11 +37,10 @@ class Manifold:
 
 
 def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | None = None, seed: int = 0) -> Manifold:
-    """Decode a grid whose lines split each dimension of the prior into parts of equal probability.
+    """Decode a grid of prior quantiles.
 
-    The coordinates are the prior's quantiles at (i + 1/2) / size, so that the grid shows what the prior would draw,
-    each image standing for the same share of it where the dimensions are independent. Angles go evenly around the
-    circle, whatever their prior.
+    The coordinates are the prior's quantiles at (i + 1/2) / size in each dimension. If the dimensions are independent,
+    every image represents the same prior mass. Angles are evenly spaced around the circle under any prior.
 
     References:
         D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes (2014), arXiv:1312.6114, figure 4.
@@ -53,7 +52,7 @@ def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | 
         seed: Seed of the draws, for priors whose quantiles have no closed form.
 
     Raises:
-        ValueError: If the code has not two dimensions, a label is missing or there is no such class.
+        ValueError: If the code is not two-dimensional, or a label is missing or unknown.
     """
     if model.shapes.latent_dim != 2:
         raise ValueError(f"the manifold needs a code of two dimensions, this model has {model.shapes.latent_dim}")
@@ -72,7 +71,7 @@ def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | 
 
 
 def _quantiles(prior: Distribution, shares: Tensor) -> tuple[Tensor, str]:
-    """Quantiles of each dimension of a prior with batch_shape () or (1,), (shares, 2), and what they are of."""
+    """Quantiles of each dimension of a prior with batch_shape () or (1,), (shares, 2), and their source in words."""
     one = one_dimensional(prior)
     if isinstance(one, Normal) and bool((one.loc == 0).all() and (one.scale == 1).all()):
         return torch.special.ndtri(shares).unsqueeze(1).expand(-1, 2), STANDARD

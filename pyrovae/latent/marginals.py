@@ -1,4 +1,4 @@
-"""A few images looked at closely: each latent dimension's posterior beside the prior, and how far apart they are."""
+"""Marginals: the posterior density of each latent dimension of a few images, with the prior's, and their KL."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 KERNEL_DRAWS = 4000
-"""Draws from which the density of a dimension without a closed form is estimated."""
+"""Draws for the kernel estimate of a density without closed form."""
 
 
 @dataclass(frozen=True, eq=False)
 class Marginals:
-    """Each latent dimension's posterior of some images, against the prior.
+    """Posterior and prior marginals of the latent dimensions of some images.
 
     Attributes:
-        images: The pixels that were encoded, (images, C, H, W).
+        images: The encoded pixels, (images, C, H, W).
         labels: Class of each image, (images,).
-        dims: The latent dimensions that were looked at, (dims,).
-        points: Where the densities are given, in increasing order, (images, dims, points).
+        dims: The latent dimensions, (dims,).
+        points: Points of the densities, in increasing order, (images, dims, points).
         posterior: Marginal density of q(z_j | x), (images, dims, points).
         prior: Marginal density of p(z_j), (images, dims, points).
-        kl: KL of the first from the second, nats, (images, dims).
-        exact: Whether the posterior's densities are the family's own, or kernel estimates from `KERNEL_DRAWS` draws.
+        kl: KL of the posterior marginal from the prior marginal, nats, (images, dims).
+        exact: Whether the posterior densities have closed forms, or are kernel estimates from `KERNEL_DRAWS` draws.
     """
 
     images: np.ndarray
@@ -56,18 +56,18 @@ class Marginals:
 def marginals(
     model: LatentVariableModel, split: Split, *, dims: Sequence[int] | None = None, points: int = 200, seed: int = 0
 ) -> Marginals:
-    """Compare the marginal posteriors of some images with the prior's, dimension by dimension.
+    """Compare the posterior marginals of some images with the prior's, dimension by dimension.
 
     Args:
         model: The model.
-        split: The images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split` where the model
-            was trained on binary pixels.
-        dims: The latent dimensions to look at; by default all.
+        split: Images, uint8 (N, C, H, W), and labels, (N,). For a model of binary pixels, binarise it first with
+            `fixed_split`.
+        dims: The latent dimensions; by default all.
         points: Points of each density.
         seed: Seed of the draws, for families whose marginals have no closed form.
 
     Raises:
-        ValueError: If there are no images, a dimension does not exist, or the posterior is a point without width.
+        ValueError: If there are no images, a dimension does not exist, or the posterior is a point.
     """
     if not len(split):
         raise ValueError("there are no images to look at: the split is empty")
@@ -92,7 +92,7 @@ def marginals(
 
 
 def _grid(q_draws: Tensor, p_draws: Tensor, points: int) -> Tensor:
-    """Points over the range of both, half of them where the posterior is, (images, dims, points)."""
+    """Points over the range of both, half of them in the posterior's range, (images, dims, points)."""
     q_low, q_high, p_low, p_high = (d.amin(0) for d in (q_draws, -q_draws, p_draws, -p_draws))
     q_high, p_high = -q_high, -p_high
     t = torch.linspace(0, 1, points // 2, device=q_draws.device)
@@ -104,7 +104,7 @@ def _grid(q_draws: Tensor, p_draws: Tensor, points: int) -> Tensor:
 
 
 def _marginals(d: Distribution, draws: Tensor, at: Tensor) -> tuple[np.ndarray, bool]:
-    """Density of each dimension at points, (images, dims, points), and whether it is exact."""
+    """Density of each dimension at points, (images, dims, points), and whether it has a closed form."""
     one = one_dimensional(d)
     if one is None:
         return _kernel_densities(draws.cpu().numpy(), at.cpu().numpy()), False
@@ -117,7 +117,7 @@ def _marginals(d: Distribution, draws: Tensor, at: Tensor) -> tuple[np.ndarray, 
 
 def _kernel_densities(draws: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Gaussian kernel estimates from draws, (draws, images, latent_dim)."""
-    from scipy import stats  # with the module it would cost every training a second
+    from scipy import stats  # imported here: it takes a second, which a training need not wait for
 
     images, dims = at.shape[:2]
     return np.stack([[stats.gaussian_kde(draws[:, n, j])(at[n, j]) for j in range(dims)] for n in range(images)])

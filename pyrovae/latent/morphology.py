@@ -1,6 +1,6 @@
-"""Measured attributes of written characters: how thick, how slanted, how large, from moments of the grey values.
+"""Measured attributes of handwritten characters (thickness, slant, size) from moments of the grey values.
 
-Contrast does not matter, so that a faint picture from a decoder is measured like a crisp one.
+They do not depend on contrast, so a decoder's faint image is measured like a crisp one.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 ATTRIBUTES = ("thickness", "slant", "length", "height", "width")
-"""What `measure` measures, in its order."""
+"""Names of the attributes, in the order of `Morphology`."""
 
 UNITS = dict.fromkeys(ATTRIBUTES, "pixels") | {"slant": "degrees"}
-"""The unit of each."""
+"""Unit of each attribute."""
 
 _CHUNK = 500
-"""Images at a time, so few that they stay in the processor's cache."""
+"""Images at a time; few enough for the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Morphology:
-    """Measured attributes of images; NaN where an image is empty.
+    """Measured attributes of images; NaN for empty images.
 
     Attributes:
         thickness: Mean width of the strokes, pixels, (images,): twice the ink over the length of its outline. It is
-            exact for a closed loop, and l / (l + t) of the truth for a straight stroke of length l and thickness t.
-        slant: Angle from upright, degrees, (images,), positive where the top leans to the right, as in italics.
-        length: Length of the pen's path, pixels, (images,): half the outline, some 10 % too long.
-        height: Height, pixels, (images,): that of the upright bar with the same vertical variance of ink.
-        width: Width without the slant, pixels, (images,): the same of the horizontal variance of the sheared image.
+            exact for a closed loop; for a straight stroke of length l and thickness t it is l / (l + t) of the truth.
+        slant: Angle from upright, degrees, (images,); positive if the top leans to the right, as in italics.
+        length: Length of the pen's path, pixels, (images,): half the outline, about 10 % too long.
+        height: Height, pixels, (images,), of the upright bar with the same vertical variance of ink.
+        width: Width without the slant, pixels, (images,): the same from the horizontal variance of the sheared image.
     """
 
     thickness: np.ndarray
@@ -44,7 +44,7 @@ class Morphology:
 
 
 def measure(images: np.ndarray) -> Morphology:
-    """Measure images of light strokes on a dark ground, as MNIST's are.
+    """Measure images of light strokes on a dark background, such as MNIST.
 
     References:
         D. C. Castro, J. Tan, B. Kainz, E. Konukoglu and B. Glocker, Morpho-MNIST: Quantitative Assessment and
@@ -52,10 +52,10 @@ def measure(images: np.ndarray) -> Morphology:
         they measure thickness and length on skeletons of binarised images.
 
     Args:
-        images: Grey values in [0, 1], (images, C, H, W); colours are averaged.
+        images: Grey values in [0, 1], (images, C, H, W). Channels are averaged.
 
     Raises:
-        ValueError: If the images are not of four axes.
+        ValueError: If the images do not have four axes.
     """
     if np.ndim(images) != 4:
         raise ValueError(f"images to measure must be of shape (N, C, H, W), got {np.shape(images)}")
@@ -82,7 +82,7 @@ def _measure(images: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _second_moments(ink: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Var(column), Cov(column, row) and Var(row) of each image's ink, pixels², each (images,)."""
-    # From the middle, so that little is lost in the differences below.
+    # Coordinates from the centre keep the differences below accurate.
     rows, columns = (np.arange(size, dtype=np.float32) - (size - 1) / 2 for size in ink.shape[1:])
     along_rows, along_columns = ink.sum(2) / mass[:, None], ink.sum(1) / mass[:, None]
     row, column = along_rows @ rows, along_columns @ columns
@@ -91,10 +91,10 @@ def _second_moments(ink: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _outline(ink: np.ndarray) -> np.ndarray:
-    """Total variation of the bilinear interpolation, pixels x grey value, (images,): of a crisp shape its perimeter.
+    """Total variation of the bilinear interpolation, pixels x grey value, (images,): the perimeter of a crisp shape.
 
-    The integral of the gradient's length is the mean of the lengths of all level lines, so soft edges do no harm. It is
-    taken at four Gauss points of each cell, which makes it nearly the same in every direction.
+    The integral of the gradient's length is the mean length of all level lines, so soft edges do not bias it. Four
+    Gauss points per cell make it nearly independent of direction.
     """
     ink = np.pad(ink, ((0, 0), (1, 1), (1, 1)))
     down, right = np.diff(ink, axis=1), np.diff(ink, axis=2)
@@ -109,6 +109,6 @@ def _outline(ink: np.ndarray) -> np.ndarray:
 
 
 def _level(ink: np.ndarray) -> np.ndarray:
-    """The grey value of a stroke's middle, (images,): a mean that strong ink dominates, but no one pixel."""
+    """The grey value at the centre of strokes, (images,): a mean dominated by strong ink, but not by a single pixel."""
     squared = np.square(ink)
     return (squared * ink).sum((1, 2)) / squared.sum((1, 2))

@@ -1,4 +1,4 @@
-"""Which plane of a latent space of many dimensions to look at."""
+"""Planes to project a latent space of many dimensions to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Plane:
 
     Attributes:
         axes: Its two axes as rows, (2, latent_dim).
-        names: What to write on each axis.
+        names: Labels of the axes.
     """
 
     axes: np.ndarray
@@ -27,7 +27,7 @@ def pair_plane(latent_dim: int, first: int = 0, second: int = 1) -> Plane:
     """The plane of two latent dimensions.
 
     Raises:
-        ValueError: If the code has not these dimensions.
+        ValueError: If the code does not have these dimensions.
     """
     if latent_dim < 2:
         raise ValueError(f"a plane needs a code of at least two dimensions, this one has {latent_dim}")
@@ -37,16 +37,16 @@ def pair_plane(latent_dim: int, first: int = 0, second: int = 1) -> Plane:
 
 
 def pca_plane(codes: Codes) -> Plane:
-    """The plane in which the posterior means spread most."""
+    """The plane of the first two principal components of the posterior means."""
     _check(codes)
     _, vectors = np.linalg.eigh(np.cov(codes.means.T.astype(np.float64)))
     return Plane(_signed(vectors[:, :-3:-1].T), ("1st principal component", "2nd principal component"))
 
 
 def lda_plane(codes: Codes) -> Plane:
-    """The plane that separates the classes best: their means' scatter against the scatter inside of them.
+    """The plane of linear discriminant analysis: it maximises the scatter between classes over that within classes.
 
-    Its axes are of unit length and in general not orthogonal.
+    Its axes have unit length and in general are not orthogonal.
 
     References:
         C. R. Rao, The utilization of multiple measurements in problems of biological classification (1948).
@@ -92,6 +92,6 @@ def _check(codes: Codes) -> None:
 
 
 def _signed(axes: np.ndarray) -> np.ndarray:
-    """The same axes with their largest entry positive, so that two machines draw the same picture."""
+    """The axes with their largest entry made positive, so that every machine draws the same picture."""
     largest = np.take_along_axis(axes, np.abs(axes).argmax(1, keepdims=True), 1)
     return axes * np.sign(largest)

@@ -1,4 +1,4 @@
-"""Traversals of the latent space: grids, single axes, all classes at one code, and lines between two codes."""
+"""Traversals of the latent space: grids, single dimensions, all classes at one code, lines between two codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Path = Literal["linear", "spherical", "quantile"]
 
 @dataclass(frozen=True, eq=False)
 class Traversal:
-    """Images decoded at known codes.
+    """Images decoded at given codes.
 
     Attributes:
         images: Mean of p(x | z, y) at each code, (rows, columns, C, H, W).
@@ -36,10 +36,10 @@ def traverse(model: LatentVariableModel, coordinates: np.ndarray, labels: np.nda
     Args:
         model: The model.
         coordinates: Codes, (rows, columns, latent_dim).
-        labels: Class of all images or of each, (rows, columns); needed by a conditional model, ignored by others.
+        labels: Class of all images or of each, (rows, columns). A conditional model needs them, others ignore them.
 
     Raises:
-        ValueError: If the codes have another dimension than the model, or labels are missing or unknown.
+        ValueError: If the dimension of the codes is not that of the model, or labels are missing or unknown.
     """
     rows, columns, dim = coordinates.shape
     shapes = model.shapes
@@ -56,7 +56,7 @@ def grid_around(
 ) -> np.ndarray:
     """Codes on a grid around a code, (rows, columns, latent_dim).
 
-    The first dimension of `dims` grows from left to right, the second from bottom to top, as on a plot.
+    The first dimension of `dims` increases from left to right and the second from bottom to top, as on a plot.
 
     Args:
         centre: Code in the middle, (latent_dim,).
@@ -66,7 +66,7 @@ def grid_around(
         dims: The two dimensions to traverse.
 
     Raises:
-        ValueError: If the code has one dimension only, a dimension does not exist, or a size is not positive.
+        ValueError: If the code has only one dimension, a dimension does not exist, or a size is not positive.
     """
     centre = np.asarray(centre, dtype=np.float64)
     if rows < 1 or columns < 1 or not step > 0:
@@ -85,11 +85,11 @@ def grid_around(
 
 
 def axes_through(centre: np.ndarray, values: Sequence[float], dims: Sequence[int] | None = None) -> np.ndarray:
-    """Codes along single dimensions, one row each, (len(dims), len(values), latent_dim).
+    """Codes along single dimensions, one row per dimension, (len(dims), len(values), latent_dim).
 
     Args:
-        centre: Code at which the other dimensions stay, (latent_dim,).
-        values: What the row's dimension is set to.
+        centre: Values of the other dimensions, (latent_dim,).
+        values: Values of the row's dimension.
         dims: The dimensions; by default all.
 
     Raises:
@@ -106,14 +106,14 @@ def axes_through(centre: np.ndarray, values: Sequence[float], dims: Sequence[int
 
 
 def every_class(model: LatentVariableModel, codes: np.ndarray) -> Traversal:
-    """Decode each code with every label: the style is held, the class changes; one row for each code.
+    """Decode each code with every label: one row per code, one column per class.
 
     Args:
         model: A conditional model.
         codes: Codes, (rows, latent_dim).
 
     Raises:
-        ValueError: If the model does not look at labels.
+        ValueError: If the model is not conditional.
     """
     if not model.shapes.num_classes:
         raise ValueError("this model does not look at labels, so a code has one image: use a CVAE")
@@ -128,11 +128,11 @@ def interpolate(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path =
         start: First code, (latent_dim,).
         end: Last code, (latent_dim,).
         steps: Number of codes.
-        path: "linear"; "spherical", along the great circle, lengths interpolated too; or "quantile", straight in the
-            standard Normal's cumulative probability of each dimension, so that steps are of equal prior probability.
+        path: "linear"; "spherical": along the great circle, with interpolated length; or "quantile": linear in the
+            standard Normal's cumulative probability of each dimension, so that steps have equal prior probability.
 
     Raises:
-        ValueError: If there are fewer than two steps or there is no such path.
+        ValueError: If there are fewer than two steps, or the path is unknown.
 
     References:
         T. White, Sampling Generative Networks (2016), arXiv:1609.04468, for the spherical path.
@@ -166,6 +166,6 @@ def _spherical_line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     u, v = a / lengths[0], b / lengths[1]
     angle = np.arccos(np.clip(u @ v, -1, 1))
     if np.sin(angle) < 1e-6:
-        return (1 - t) * a + t * b  # one direction, or opposite ones with no circle of their own
+        return (1 - t) * a + t * b  # parallel, or opposite: no unique great circle
     directions = (np.sin((1 - t) * angle) * u + np.sin(t * angle) * v) / np.sin(angle)
     return directions * ((1 - t) * lengths[0] + t * lengths[1])

@@ -83,14 +83,14 @@ class Normal(_LocationScale):
     Args:
         shapes: Sizes of the model.
         decoder: Function from a number of channels to a decoder.
-        scale: Standard deviation of the noise, in units of the pixel range; of a learned one the start.
-        noise: Whose scale: fixed, learned (one for all pixels), per_pixel (one learned for each) or decoder (a
+        scale: Standard deviation of the noise, in units of the pixel range; the initial value of a learned one.
+        noise: Kind of scale: fixed, learned (one for all pixels), per_pixel (a learned one for each) or decoder (a
             function of the code).
-        min_scale: Smallest learned scale; without one a pixel that is always black has a density without bound. One
-            grey level by default, since below it the data's own rounding would be scored.
+        min_scale: Smallest learned scale, without which the density of a pixel that is always black is unbounded. One
+            grey level by default, since the data are rounded to grey levels.
 
     Raises:
-        ValueError: If a scale is not positive, or a learned one starts below the smallest.
+        ValueError: If a scale is not positive, or a learned one starts below `min_scale`.
     """
 
     family: ClassVar[type] = dist.Normal
@@ -99,29 +99,29 @@ class Normal(_LocationScale):
 class Laplace(_LocationScale):
     """Pixels with independent Laplace noise, p(x | z) = prod_i exp(-|x_i - loc_i(z)| / scale) / (2 scale).
 
-    With a fixed scale the loss is the summed absolute error over it, which blurs edges less than squares do.
+    With a fixed scale the loss is the summed absolute error over the scale, which blurs edges less than squared error.
 
     References:
         A. B. L. Larsen et al., Autoencoding beyond pixels using a learned similarity metric (2016), arXiv:1512.09300,
-        for what is wrong with squares; the density is Laplace's, 1774.
+        on the weakness of squared error; the density is Laplace's, 1774.
 
     Args:
         shapes: Sizes of the model.
         decoder: Function from a number of channels to a decoder.
-        scale: Mean absolute deviation of the noise, in units of the pixel range; of a learned one the start.
-        noise: Whose scale: fixed, learned (one for all pixels), per_pixel (one learned for each) or decoder (a
+        scale: Mean absolute deviation of the noise, in units of the pixel range; the initial value of a learned one.
+        noise: Kind of scale: fixed, learned (one for all pixels), per_pixel (a learned one for each) or decoder (a
             function of the code).
         min_scale: Smallest learned scale, one grey level by default.
 
     Raises:
-        ValueError: If a scale is not positive, or a learned one starts below the smallest.
+        ValueError: If a scale is not positive, or a learned one starts below `min_scale`.
     """
 
     family: ClassVar[type] = dist.Laplace
 
 
 class StableContinuousBernoulli(dist.ContinuousBernoulli):
-    """torch's continuous Bernoulli in terms of its logits l, which keeps all digits around l = 0 and costs less."""
+    """torch's continuous Bernoulli in terms of its logits l, which is accurate near l = 0 and faster."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The cross-entropy's log-probability plus log C, C = l / tanh(l / 2)."""
@@ -146,7 +146,7 @@ class StableContinuousBernoulli(dist.ContinuousBernoulli):
 class ContinuousBernoulli(Likelihood):
     """Grey pixels in [0, 1], p(x | z) = prod_i C(p_i) p_i^x_i (1 - p_i)^(1 - x_i), p = sigmoid(logits(z)).
 
-    The cross-entropy with the constant C(p) = 2 artanh(1 - 2 p) / (1 - 2 p) that makes a density of it.
+    The cross-entropy with the normalising constant C(p) = 2 artanh(1 - 2 p) / (1 - 2 p).
 
     References:
         G. Loaiza-Ganem and J. Cunningham, The continuous Bernoulli (2019), arXiv:1907.06845.
@@ -164,22 +164,22 @@ class ContinuousBernoulli(Likelihood):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Pixels given codes, (..., B, latent_dim): batch_shape (..., B), event_shape (C, H, W)."""
-        # Around 1/2 torch's moments use a series; on its own range the closed form has lost half of its digits.
+        # Near 1/2 torch's moments use a series; in torch's default range the closed form loses half of its digits.
         return StableContinuousBernoulli(logits=self.decoder(z, y), lims=(0.45, 0.55)).to_event(3)
 
 
 class OpenAffineBeta(dist.AffineBeta):
-    """A Beta on (loc, loc + scale) whose support leaves out the two ends, where its density is 0 or infinite."""
+    """A Beta on (loc, loc + scale) whose support excludes both ends, where its density is 0 or infinite."""
 
     def __init__(
         self, concentration1: Tensor, concentration0: Tensor, loc: Tensor, scale: Tensor, validate_args: Any = None
     ) -> None:
         super().__init__(concentration1, concentration0, loc, scale, validate_args)
-        # The base has them side by side in one tensor, of which compiled code cannot load eight neighbours at once.
+        # The base class interleaves them in one tensor, which compiled code cannot load as vectors.
         self._concentrations = concentration1, concentration0
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The library's, without its detour over a Dirichlet of two components, which takes as long again."""
+        """The library's, computed directly instead of by a two-component Dirichlet, which takes twice as long."""
         if self._validate_args:
             self._validate_sample(value)
         a, b = (concentration.expand(self.batch_shape) for concentration in self._concentrations)
@@ -202,8 +202,8 @@ class OpenAffineBeta(dist.AffineBeta):
 class Beta(Likelihood):
     """Grey pixels strictly between 0 and 1, p(x | z) = prod_i Beta(x_i; a_i(z), b_i(z)).
 
-    A Beta's density is zero or infinite at 0 and 1 themselves, which scanned images are full of: such pixels are
-    refused, unless a margin stretches the Beta over (-margin, 1 + margin), in which they lie.
+    The density is zero or infinite at 0 and 1, which are frequent in scanned images. Such pixels are refused, unless a
+    margin extends the support to (-margin, 1 + margin).
 
     References:
         M. Smithson and J. Verkuilen, A better lemon squeezer? (2006), Psychological Methods 11, for the margin, there
@@ -212,7 +212,7 @@ class Beta(Likelihood):
     Args:
         shapes: Sizes of the model.
         decoder: Function from a number of channels to a decoder.
-        margin: How far the support reaches beyond 0 and 1, in units of the pixel range; 0.01 will do.
+        margin: Extension of the support beyond 0 and 1, in units of the pixel range, such as 0.01.
 
     Raises:
         ValueError: If the margin is negative.

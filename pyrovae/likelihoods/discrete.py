@@ -1,4 +1,4 @@
-"""Likelihoods of whole numbers: grey levels x * 255, or counts. All are probabilities, and comparable as such."""
+"""Likelihoods of whole numbers: grey levels x * 255, or counts. All are probabilities, so they are comparable."""
 
 from typing import ClassVar
 
@@ -21,12 +21,12 @@ def _check_levels(levels: int) -> int:
 
 
 def _mean(outputs: Tensor, levels: int) -> Tensor:
-    """A positive number of counts from any number."""
+    """A positive mean count from a real number."""
     return levels * softplus(outputs) + 1e-6
 
 
 class Categorical(Likelihood):
-    """Grey levels k = x * levels with a probability each, p(x | z) = prod_i softmax(logits_i(z))[k_i].
+    """Grey levels k = x * levels with free probabilities, p(x | z) = prod_i softmax(logits_i(z))[k_i].
 
     References:
         A. van den Oord, N. Kalchbrenner and K. Kavukcuoglu, Pixel Recurrent Neural Networks (2016),
@@ -38,7 +38,7 @@ class Categorical(Likelihood):
         levels: The highest level: 255 for 8-bit pixels.
 
     Raises:
-        ValueError: If there is no level above 0.
+        ValueError: If levels is below 1.
     """
 
     pixels: ClassVar[str] = "pixels that are whole multiples of 1 / levels, from 0 to 1"
@@ -67,11 +67,11 @@ class DiscretizedLogistic(Likelihood):
     Args:
         shapes: Sizes of the model.
         decoder: Function from a number of channels to a decoder.
-        components: Logistic variables mixed for each pixel.
+        components: Number of mixture components per pixel.
         levels: The highest level: 255 for 8-bit pixels.
 
     Raises:
-        ValueError: If there is no component, or no level above 0.
+        ValueError: If components or levels is below 1.
     """
 
     pixels: ClassVar[str] = "pixels that are whole multiples of 1 / levels, from 0 to 1"
@@ -85,7 +85,7 @@ class DiscretizedLogistic(Likelihood):
         self.channels = shapes.image_shape[0]
         numbers = 2 if components == 1 else 3 * components  # one component needs no weight
         self.decoder = decoder(numbers * shapes.image_shape[0])
-        # The components start apart, over the range of levels.
+        # The components start at different locations over the range of levels.
         self.register_buffer("offsets", torch.linspace(0, 1, components + 2)[1:-1], persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
@@ -93,7 +93,7 @@ class DiscretizedLogistic(Likelihood):
         outputs = self.decoder(z, y).unflatten(-3, (-1, self.components, self.channels)).movedim(-4, -1)
         *logits, loc, scale = outputs.unbind(-5)
         loc = self.levels * (self.offsets + 0.5 * loc)
-        # A fifth of the range at first, and never so narrow that one level takes all.
+        # Initially a fifth of the range; the lower bound keeps one level from having all probability.
         scale = self.levels * (0.2 * softplus(scale) + 1e-4)
         if not logits:
             single = DiscretizedLogisticDistribution(loc.squeeze(-1), scale.squeeze(-1), self.levels)
@@ -105,8 +105,8 @@ class DiscretizedLogistic(Likelihood):
 class Poisson(Likelihood):
     """Counts k = x * levels, p(x | z) = prod_i rate_i(z)^k_i exp(-rate_i(z)) / k_i!.
 
-    The rate is levels * softplus of the decoder's output, so that it grows no faster than that output. For any
-    non-negative whole numbers, not only pixels: with levels = 1 the array holds the counts themselves.
+    The rate is levels * softplus of the decoder's output, so it grows at most linearly. It applies to any non-negative
+    whole numbers: with levels = 1 the array contains the counts.
 
     References:
         C. H. Grønbech et al., scVAE: variational auto-encoders for single-cell gene expression data (2020),
@@ -134,7 +134,7 @@ class Poisson(Likelihood):
 
 
 class NegativeBinomial(Likelihood):
-    """Counts k = x * levels that vary more than a Poisson's: mean m_i(z), variance m_i + m_i^2 / r_i.
+    """Overdispersed counts k = x * levels: mean m_i(z), variance m_i + m_i^2 / r_i.
 
     p(x | z) = prod_i Gamma(k + r) / (k! Gamma(r)) (r / (r + m))^r (m / (r + m))^k, with a learned r for each pixel. The
     mean is levels * softplus of the decoder's output.

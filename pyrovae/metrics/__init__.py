@@ -1,4 +1,4 @@
-"""How good a model is: samples, codes, rate and distortion, and one report of every number."""
+"""Metrics of a model: quality of samples, accuracy of codes, rate and distortion, and a report of all numbers."""
 
 from pyrovae.metrics.codes import CodeAccuracy, code_accuracy
 from pyrovae.metrics.rate_distortion import RateDistortion, rate_distortion

@@ -1,8 +1,8 @@
-"""A small classifier of pictures: which class each shows, how surely, how far a set is from real images."""
+"""A small image classifier: classes, confidence, and the Fréchet distance of its features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from pyrovae.runtime import frozen, seeded
 from pyrovae.shapes import ImageShape
 
 CONFIDENT = 0.9
-"""Probability of its first choice above which the classifier is called confident."""
+"""The classifier is called confident if the probability of its prediction exceeds this."""
 
 _CHUNK = 1000
 
@@ -58,11 +58,11 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a classifier says of images.
+    """Predictions of a classifier.
 
     Attributes:
-        probabilities: Of each class, (images, classes).
-        features: The last hidden layer, (images, features).
+        probabilities: Probability of each class, (images, classes).
+        features: Activations of the last hidden layer, (images, features).
     """
 
     probabilities: np.ndarray
@@ -70,12 +70,12 @@ class Predictions:
 
     @property
     def labels(self) -> np.ndarray:
-        """The first choice, (images,)."""
+        """The predicted class, (images,)."""
         return self.probabilities.argmax(1)
 
     @property
     def confident(self) -> np.ndarray:
-        """Whether the first choice has a probability above `CONFIDENT`, (images,)."""
+        """Whether the predicted class has a probability above `CONFIDENT`, (images,)."""
         return self.probabilities.max(1) > CONFIDENT
 
     @property
@@ -95,24 +95,24 @@ def train_classifier(
     device: torch.device | str = "cpu",
     after_step: Callable[[], None] = lambda: None,
 ) -> Classifier:
-    """Train a classifier on the training images of a set, in one cycle of the learning rate.
+    """Train a classifier on the training images of a set with the one-cycle learning rate.
 
-    The global random number generators are left as they were.
+    The global random number generators are restored.
 
     References:
-        L. N. Smith and N. Topin, Super-Convergence (2017), arXiv:1708.07120, for the cycle.
+        L. N. Smith and N. Topin, Super-Convergence (2017), arXiv:1708.07120, for the learning rate.
 
     Args:
         data: The images, with labels.
         epochs: Passes over the training images.
         batch_size: Images in a step.
-        learning_rate: The largest one.
+        learning_rate: Maximum learning rate.
         seed: Seed of weights and order.
         device: Where to train.
         after_step: Called after each step.
 
     Raises:
-        ValueError: If the images are of one class.
+        ValueError: If there are fewer than two classes.
     """
     if data.num_classes < 2:
         raise ValueError(f"a classifier needs images of at least two classes, {data.name} has {data.num_classes}")
@@ -120,28 +120,40 @@ def train_classifier(
     images, labels = train.images.to(device), train.labels.to(device)
     with seeded(seed, device):
         model = Classifier(data.image_shape, data.num_classes).to(device)
-        optimizer = torch.optim.Adam(model.parameters())
-        steps = -(-len(images) // batch_size)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, epochs=epochs, steps_per_epoch=steps)
-        for _ in range(epochs):
-            for index in torch.randperm(len(images)).to(device).split(batch_size):
-                optimizer.zero_grad()
-                cross_entropy(model(to_unit(images[index])), labels[index]).backward()
-                optimizer.step()
-                cycle.step()
-                after_step()
+        order = (index for _ in range(epochs) for index in torch.randperm(len(images)).to(device).split(batch_size))
+        _one_cycle(model, images, labels, order, epochs * -(-len(images) // batch_size), learning_rate, after_step)
     return model.eval()
 
 
+def _one_cycle(
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    order: Iterable[Tensor],
+    steps: int,
+    learning_rate: float,
+    after_step: Callable[[], None],
+) -> None:
+    """Run Adam over batches of indices with the one-cycle learning rate of `steps` steps."""
+    optimizer = torch.optim.Adam(model.parameters())
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
+    for index in order:
+        optimizer.zero_grad()
+        cross_entropy(model(to_unit(images[index])), labels[index]).backward()
+        optimizer.step()
+        cycle.step()
+        after_step()
+
+
 def predict_classes(classifier: Classifier, images: np.ndarray) -> Predictions:
-    """Ask a classifier about images.
+    """Classify images.
 
     Args:
         classifier: The classifier.
-        images: In [0, 1], (N, C, H, W); values outside are cut off, as they would be on paper.
+        images: Pixels in [0, 1], (N, C, H, W). Values outside are clipped.
 
     Raises:
-        ValueError: If the images are not of four axes.
+        ValueError: If the images do not have four axes.
     """
     if images.ndim != 4:
         raise ValueError(f"images to classify must be of shape (N, C, H, W), got {images.shape}")
@@ -161,18 +173,18 @@ def accuracy(classifier: Classifier, split: Split) -> Estimate:
 
 
 def frechet_distance(features: np.ndarray, real: np.ndarray) -> float:
-    """How far a set of pictures is from real images: Fréchet distance of Gaussians fitted to a classifier's features.
+    """Fréchet distance between Gaussians fitted to a classifier's features of generated and of real images.
 
-    In units of the real features' total variance: 0 for the same Gaussian, about 1 for one picture shown again and
-    again. Sets of few pictures are estimated too far, so compare sets of the same size.
+    It is divided by the total variance of the real features: 0 for equal Gaussians, about 1 if all generated images are
+    the same. Small sets overestimate it, so compare sets of the same size.
 
     References:
         M. Heusel, H. Ramsauer, T. Unterthiner, B. Nessler and S. Hochreiter, GANs Trained by a Two Time-Scale Update
-        Rule Converge to a Local Nash Equilibrium (2017), arXiv:1706.08500, for the distance, there on an Inception net.
+        Rule Converge to a Local Nash Equilibrium (2017), arXiv:1706.08500; their features are an Inception net's.
 
     Args:
-        features: Of the pictures, (N, features).
-        real: Of real images, (M, features).
+        features: Features of the generated images, (N, features).
+        real: Features of the real images, (M, features).
     """
     means = [np.asarray(f, dtype=np.float64).mean(0) for f in (features, real)]
     one, other = (np.cov(np.asarray(f, dtype=np.float64).T) for f in (features, real))

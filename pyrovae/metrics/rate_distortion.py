@@ -1,4 +1,4 @@
-"""Rate against distortion: what the weight of the KL term buys, over several models of the same images."""
+"""Rate against distortion of models that were trained with different weights of the KL term."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.data import Split
+from pyrovae.estimates import Estimate, Estimates
 from pyrovae.inference.elbo import ACTIVE_VARIANCE, estimate_elbo
 from pyrovae.latent import Codes, encode
 from pyrovae.models import LatentVariableModel
 
 FOLDS = 10
-"""Parts that the images are cut into, whose scatter gives the standard errors."""
+"""Number of folds of the images. Their scatter gives the standard errors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,26 +22,22 @@ class RateDistortion:
     """Rate, distortion and shape of the codes of several models, one for each weight of the KL term.
 
     Attributes:
-        score: What the distortion is: "NLL", or "cross-entropy" where it is no density.
+        score: Name of the distortion: "NLL", or "cross-entropy" if the likelihood is not a density.
         images: Number of images.
-        betas: Weight of the KL term over that of the reconstruction, (models,).
+        betas: Weight of the KL term relative to that of the reconstruction, (models,).
         rates: KL of the posterior from the prior, nats per image, (models,).
-        rate_errors: Standard errors, (models,).
         distortions: Minus the expected log-likelihood of an image given its code, nats per image, (models,).
-        distortion_errors: Standard errors, (models,).
-        widths: Standard deviation of a posterior, averaged over images and dimensions, in units of the code, (models,).
-        correlations: Absolute correlation of two dimensions' posterior means, averaged over the pairs of dimensions
-            that depend on the image; NaN where fewer than two do, (models,).
-        active_units: Number of dimensions that depend on the image, (models,).
+        widths: Standard deviation of a posterior, averaged over images and dimensions, (models,).
+        correlations: Absolute correlation of two active dimensions' posterior means, averaged over pairs; NaN if
+            fewer than two dimensions are active, (models,).
+        active_units: Number of active dimensions, those that depend on the image, (models,).
     """
 
     score: str
     images: int
     betas: np.ndarray
-    rates: np.ndarray
-    rate_errors: np.ndarray
-    distortions: np.ndarray
-    distortion_errors: np.ndarray
+    rates: Estimates
+    distortions: Estimates
     widths: np.ndarray
     correlations: np.ndarray
     active_units: np.ndarray
@@ -50,11 +47,12 @@ class RateDistortion:
             f"{'beta':>8}  {'rate (KL)':>15}  {f'distortion ({self.score})':>26}  {'sum':>8}  width  |corr|  active"
         ]
         for i, beta in enumerate(self.betas):
+            rate, distortion = self.rates.at(i), self.distortions.at(i)
             correlation = "     -" if np.isnan(self.correlations[i]) else f"{self.correlations[i]:6.3f}"
             lines.append(
-                f"{beta:8.4g}  {self.rates[i]:7.2f} ± {self.rate_errors[i]:5.2f}  "
-                f"{self.distortions[i]:17.2f} ± {self.distortion_errors[i]:6.2f}  "
-                f"{self.rates[i] + self.distortions[i]:8.2f}  {self.widths[i]:5.3f}  {correlation}  "
+                f"{beta:8.4g}  {rate.value:7.2f} ± {rate.sampling:5.2f}  "
+                f"{distortion.value:17.2f} ± {distortion.sampling:6.2f}  "
+                f"{rate.value + distortion.value:8.2f}  {self.widths[i]:5.3f}  {correlation}  "
                 f"{self.active_units[i]:6.0f}"
             )
         return "\n".join([*lines, f"nats per image, {self.images:,} images"])
@@ -71,14 +69,12 @@ def rate_distortion(
 
     Args:
         models: The models.
-        betas: Weight of the KL term of each one's training, over that of the reconstruction.
-        split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split` where the models
-            were trained on binary pixels.
+        betas: Weight of the KL term in the training of each, relative to that of the reconstruction.
+        split: Images, uint8 (N, C, H, W), and labels, (N,). For models of binary pixels, binarise it first.
         seed: Seed of the codes.
 
     Raises:
-        ValueError: If there is not one weight for each model, or there are too few images for a standard error, or
-            a posterior has no width.
+        ValueError: If the numbers of models and weights differ, there are too few images, or a posterior is a point.
     """
     if len(models) != len(betas) or not models:
         raise ValueError(f"each model needs its own beta, got {len(models)} models and {len(betas)} betas")
@@ -88,29 +84,35 @@ def rate_distortion(
         model.posterior.need_density(
             "an autoencoder's code is a point and has no rate: compare models whose posterior has a width"
         )
+    rates, distortions = zip(*(_rate_and_distortion(model, split, seed) for model in models), strict=True)
+    codes = [encode(model, split, seed=seed) for model in models]
+    active = [each.means.var(0) > ACTIVE_VARIANCE for each in codes]
+    return RateDistortion(
+        score=models[0].likelihood.score,
+        images=len(split),
+        betas=np.asarray(betas, dtype=float),
+        rates=Estimates.stack(rates),
+        distortions=Estimates.stack(distortions),
+        widths=np.array([_width(each) for each in codes]),
+        correlations=np.array([_correlation(each.means[:, some]) for each, some in zip(codes, active, strict=True)]),
+        active_units=np.array([some.sum() for some in active], dtype=float),
+    )
+
+
+def _rate_and_distortion(model: LatentVariableModel, split: Split, seed: int) -> tuple[Estimate, Estimate]:
+    """The two terms of the bound, with errors from the scatter over folds of the images."""
     folds = [split.take(numbers.tolist()) for numbers in np.array_split(np.arange(len(split)), FOLDS)]
+    found = [estimate_elbo(model, fold, seed=seed + i) for i, fold in enumerate(folds)]
     sizes = np.array([len(fold) for fold in folds])
-    rows = []
-    for model in models:
-        found = [estimate_elbo(model, fold, seed=seed + i) for i, fold in enumerate(folds)]
-        codes = encode(model, split, seed=seed)
-        active = codes.means.var(0) > ACTIVE_VARIANCE
-        rows.append(
-            (
-                *_mean_and_error(np.array([f.kl.value for f in found]), sizes),
-                *_mean_and_error(np.array([f.reconstruction.value for f in found]), sizes),
-                _width(codes),
-                _correlation(codes.means[:, active]),
-                active.sum(),
-            )
-        )
-    score = models[0].likelihood.score
-    return RateDistortion(score, len(split), np.asarray(betas, dtype=float), *np.array(rows, dtype=float).T)
+    return (
+        _over_folds(np.array([f.kl.value for f in found]), sizes),
+        _over_folds(np.array([f.reconstruction.value for f in found]), sizes),
+    )
 
 
-def _mean_and_error(values: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
-    """Mean over all images of means over folds, and its standard error."""
-    return float(np.average(values, weights=sizes)), float(values.std(ddof=1) / np.sqrt(len(values)))
+def _over_folds(values: np.ndarray, sizes: np.ndarray) -> Estimate:
+    """Mean over all images from the means over folds."""
+    return Estimate(float(np.average(values, weights=sizes)), float(values.std(ddof=1) / np.sqrt(len(values))))
 
 
 def _width(codes: Codes) -> float:

@@ -1,4 +1,4 @@
-"""One report of a model: every number with its error, its images and how it was estimated; and what cannot be known."""
+"""The report of a model: every number with its error, number of images and method, and the reason for missing ones."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from pyrovae.models import LatentVariableModel
 
 @dataclass(frozen=True)
 class Policy:
-    """What two reports must share for their numbers to be comparable.
+    """The settings that two reports must share to be comparable.
 
     Attributes:
         data: Name of the image set.
         split: Name of the split.
-        pixels: How images became pixels.
-        score: What the reconstruction term is: "NLL", or "cross-entropy" where it is no density.
+        pixels: The pixel policy: how grey images become pixels.
+        score: Name of the reconstruction term: "NLL", or "cross-entropy" if the likelihood is not a density.
     """
 
     data: str
@@ -52,8 +52,8 @@ class Policy:
             model: Its model.
             data: Name of the image set.
             split: Name of the split.
-            trained: How images became pixels in its training.
-            asked: How they shall in its evaluation; the same by default.
+            trained: Pixel policy of its training.
+            asked: Pixel policy of its evaluation; the same by default.
 
         Raises:
             ValueError: If these differ.
@@ -61,7 +61,7 @@ class Policy:
         if asked not in (None, trained):
             raise ValueError(
                 f"the run was trained on pixels {trained}, and its figures on pixels {asked} would be comparable with "
-                f"nothing: evaluate it on its own, or train a run on those"
+                f"nothing: evaluate it on {trained}, or train a run on {asked}"
             )
         return cls(data, split, trained, model.likelihood.score)
 
@@ -74,10 +74,10 @@ class Row:
     """A number of a report.
 
     Attributes:
-        name: What it is.
+        name: Its name.
         estimate: The number and its errors.
-        images: Number of images that it is of.
-        how: How it was estimated, and its unit where that is not nats per image.
+        images: Number of images.
+        how: The method, and the unit if it is not nats per image.
     """
 
     name: str
@@ -87,12 +87,12 @@ class Row:
 
     @property
     def error(self) -> float:
-        """The error of the number of these very images, if it is known; otherwise that of their choice, or NaN."""
+        """The Monte Carlo error if it is known, otherwise the sampling error, or NaN."""
         own = self.estimate.monte_carlo
         return self.estimate.sampling if math.isnan(own) else own
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything under its name, for JSON; an error that is not known is None."""
+        """All fields by name, for JSON. An unknown error is None."""
         errors = {"error": self.error, "sampling": self.estimate.sampling}
         return {
             "name": self.name,
@@ -104,7 +104,7 @@ class Row:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Row:
-        """Put together what `to_dict` gave, or an older version, which did not say which error it meant."""
+        """The inverse of `to_dict`. It also reads older versions, which did not say which error they meant."""
         error, sampling = (math.nan if e is None else e for e in (values["error"], values.get("sampling")))
         own = math.nan if error == sampling else error
         return cls(values["name"], Estimate(values["value"], sampling, own), values["images"], values["how"])
@@ -112,15 +112,15 @@ class Row:
 
 @dataclass(frozen=True)
 class EvaluationBudget:
-    """How much a report may cost.
+    """The sizes of an evaluation.
 
     Attributes:
-        images: Images for log p(x) and its diagnostics; the bound takes the whole split.
-        samples: Codes for each image, k.
+        images: Images for log p(x) and its diagnostics. The bound uses the whole split.
+        samples: Codes per image for importance weighting, k.
         points: Quadrature points along each side, for a code of two dimensions.
-        engine: "graph", or "compiled", which pays from some million codes on.
-        annealing: Temperatures and chains of annealed importance sampling, or None for none.
-        simulated: Images that are drawn from the model, and bounded by it from both sides.
+        engine: "graph", or "compiled", which is faster from some million codes on.
+        annealing: Settings of annealed importance sampling, or None to leave it out.
+        simulated: Images drawn from the model, for bounds of log p(x) from both sides.
         others: Images for the parts of the KL, the quality of samples and the accuracy of codes.
 
     Raises:
@@ -151,10 +151,10 @@ class Report:
     """All numbers of a model on a split.
 
     Attributes:
-        policy: What comparable reports share.
+        policy: The settings that comparable reports share.
         seed: Seed of all draws.
         rows: The numbers.
-        missing: What does not exist for this model, and why.
+        missing: The reason for each number that does not exist for this model.
     """
 
     policy: Policy
@@ -163,15 +163,15 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything under its name, for JSON; what is no number is None."""
+        """All fields by name, for JSON. An unknown error is None."""
         return {**asdict(self), "rows": [row.to_dict() for row in self.rows]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Report:
-        """Put together what `to_dict` gave.
+        """The inverse of `to_dict`.
 
         Raises:
-            ValueError: If it is something else.
+            ValueError: If the values are not those of a report.
         """
         try:
             rows = [Row.from_dict(row) for row in values["rows"]]
@@ -181,7 +181,7 @@ class Report:
 
     @classmethod
     def read(cls, path: Path) -> Report:
-        """Read what scripts/evaluate.py kept in a run's folder.
+        """Read the report that scripts/evaluate.py wrote into a run's folder.
 
         Raises:
             ValueError: If the run was not evaluated, or the file is damaged.
@@ -211,44 +211,52 @@ def evaluate(
     budget: EvaluationBudget = EvaluationBudget(),
     *,
     train: Split | None = None,
-    judge: Callable[[np.ndarray], Predictions] | None = None,
+    predict: Callable[[np.ndarray], Predictions] | None = None,
     seed: int = 0,
     progress: Callable[[str, int], Callable[[int], object]] = lambda name, total: lambda done: None,
 ) -> Report:
-    """Estimate all that a model has numbers for.
+    """Estimate every number that exists for a model.
 
     Args:
         model: The model.
-        split: Images, uint8 (N, C, H, W), and labels, (N,), binarised by `fixed_split` as the model was trained.
-        policy: What is said of these images in the report.
-        budget: How much it may cost.
+        split: Images, uint8 (N, C, H, W), and labels, (N,), with the pixels that the model was trained on.
+        policy: Data, split, pixels and score, for the report.
+        budget: Sizes of the evaluation.
         train: Training images with labels, for the accuracy of codes.
-        judge: A classifier of images, for the quality of samples.
+        predict: A classifier of images, for the quality of samples.
         seed: Seed of all draws.
-        progress: Given a name and a total, returns what is called with the work done since the last call.
+        progress: Takes a name and a total; returns a function to call with the work done since the last call.
 
     Raises:
-        ValueError: If the images do not suit the model, or there are none.
+        ValueError: If the images do not fit the model, or there are none.
     """
     few, some = _evenly_spaced(split, budget.images), _evenly_spaced(split, budget.others)
-    rows = list(_bound(model, estimate_elbo(model, split, seed=seed)))
-    missing: dict[str, str] = {}
-    for what, numbers in {
+    bound = list(_bound(model, estimate_elbo(model, split, seed=seed)))
+    sections: dict[str, Callable[[], Iterable[Row]]] = {
         "log p(x)": lambda: _likelihoods(model, few, budget, seed, progress),
         "annealed log p(x)": lambda: _annealed(model, few, budget, seed, progress),
         "parts of the KL": lambda: _parts_of_kl(model, some, seed),
-        "quality of samples": lambda: _samples(model, some, judge, seed),
+        "quality of samples": lambda: _samples(model, some, predict, seed),
         "accuracy of codes": lambda: _accuracy(model, train, some, seed),
-    }.items():
+    }
+    rows, missing = _collect(sections)
+    return Report(policy, seed, (*bound, *rows), missing)
+
+
+def _collect(sections: dict[str, Callable[[], Iterable[Row]]]) -> tuple[list[Row], dict[str, str]]:
+    """The rows of all sections, and the reason for each section that does not exist."""
+    rows: list[Row] = []
+    missing: dict[str, str] = {}
+    for what, numbers in sections.items():
         try:
-            rows += list(numbers())  # all of them or none: an error may come after the first
+            rows += list(numbers())  # all or none: an error may come after the first row
         except NotApplicable as reason:
             missing[what] = str(reason)
-    return Report(policy, seed, tuple(rows), missing)
+    return rows, missing
 
 
 def check_comparable(first: Policy, second: Policy, names: tuple[str, str]) -> None:
-    """Refuse to hold numbers of different images, pixels or scores against each other.
+    """Refuse to compare numbers of different images, pixels or scores.
 
     Raises:
         ValueError: If the policies differ.
@@ -263,7 +271,7 @@ def check_comparable(first: Policy, second: Policy, names: tuple[str, str]) -> N
 
 
 def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> str:
-    """Two reports side by side: the numbers that were estimated in the same way, and their difference.
+    """Two reports side by side: the numbers that were estimated by the same method, and their differences.
 
     Raises:
         ValueError: If their policies differ.
@@ -313,8 +321,8 @@ def _likelihoods(
         seed=seed,
         progress=progress("importance weighting, codes", budget.samples * n),
     )
-    for k, mean in weighted.sweep.items():
-        estimate = weighted.estimate if k == budget.samples else Estimate(mean, monte_carlo=weighted.sweep_errors[k])
+    for k, bound in weighted.sweep.items():
+        estimate = weighted.estimate if k == budget.samples else bound
         yield Row("log p(x) at least", estimate, n, f"importance-weighted, k = {k:,}")
     yield Row("its bias", Estimate(-weighted.mean_bias), n, f"k = {budget.samples:,}, to first order")
     bits = Estimate(weighted.bits_per_dim(few.images[0].numel()))
@@ -366,17 +374,18 @@ def _parts_of_kl(model: LatentVariableModel, some: Split, seed: int) -> Iterable
 
 
 def _samples(
-    model: LatentVariableModel, some: Split, judge: Callable[[np.ndarray], Predictions] | None, seed: int
+    model: LatentVariableModel, some: Split, predict: Callable[[np.ndarray], Predictions] | None, seed: int
 ) -> Iterable[Row]:
-    quality = sample_quality(model, some, judge, seed=seed)
+    quality = sample_quality(model, some, predict, seed=seed)
     n = quality.samples
     yield Row("precision of samples", quality.precision, n, f"share, 3 neighbours, {quality.space}")
     yield Row("recall of samples", quality.recall, n, f"share, 3 neighbours, {quality.space}")
     if quality.confidence and quality.entropy and quality.balance is not None:
-        real = f"real images {quality.confidence[1]:.3f}"
-        yield Row("confidence in samples", Estimate(quality.confidence[0]), n, f"probability of first choice, {real}")
-        real = f"real images {quality.entropy[1]:.3f}"
-        yield Row("entropy of samples", Estimate(quality.entropy[0]), n, f"of the classifier's probabilities, {real}")
+        (confidence, real), (entropy, real_entropy) = quality.confidence, quality.entropy
+        how = f"probability of the first choice, real images {real.value:.3f}"
+        yield Row("confidence in samples", confidence, n, how)
+        how = f"of the classifier's probabilities, real images {real_entropy.value:.3f}"
+        yield Row("entropy of samples", entropy, n, how)
         yield Row("imbalance of classes", Estimate(quality.balance), n, "KL from the real images' classes")
 
 
@@ -392,7 +401,7 @@ def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed
 
 
 def _evenly_spaced(split: Split, count: int) -> Split:
-    """At most so many images, evenly spaced over a split: sets are often ordered by their source."""
+    """At most `count` images, evenly spaced over a split, since image sets are often ordered by source."""
     return split if count >= len(split) else split.take([i * len(split) // count for i in range(count)])
 
 

@@ -1,4 +1,4 @@
-"""How good samples are, by a classifier and by their neighbours."""
+"""Quality of samples, by a classifier and by nearest neighbours."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class SampleQuality:
-    """Samples against real images; shares with their binomial standard errors.
+    """Samples compared with real images.
 
     Attributes:
         samples: Number of samples, and of real images.
-        space: Where distances are taken: "pixels" or "classifier features".
-        precision: Share of samples that are as near to a real image as real images are to each other.
-        recall: Share of real images that are as near to a sample as samples are to each other.
-        confidence: Mean probability of the classifier's first choice, and of real images; None without a classifier.
-        entropy: Mean entropy of its probabilities, nats, and of real images.
-        balance: KL of the samples' classes from those of the real images, nats: 0 if each is as frequent.
+        space: Space of the distances: "pixels" or "classifier features".
+        precision: Share of samples in the manifold of the real images.
+        recall: Share of real images in the manifold of the samples.
+        confidence: Mean probability of the predicted class, of samples and of real images; None without a classifier.
+        entropy: Mean entropy of the class probabilities, nats, of samples and of real images.
+        balance: KL of the samples' class frequencies from those of the real images, nats.
     """
 
     samples: int
     space: str
     precision: Estimate
     recall: Estimate
-    confidence: tuple[float, float] | None = None
-    entropy: tuple[float, float] | None = None
+    confidence: tuple[Estimate, Estimate] | None = None
+    entropy: tuple[Estimate, Estimate] | None = None
     balance: float | None = None
 
 
 def draw_images(
     model: LatentVariableModel, count: int, labels: torch.Tensor | None = None, *, seed: int = 0
 ) -> np.ndarray:
-    """Images as the model draws them, x ~ p(x | z), z ~ p(z): (count, C, H, W).
+    """Draw images from the model, x ~ p(x | z), z ~ p(z): (count, C, H, W).
 
-    A score that is no density has no draws that are pixels, so that means of p(x | z) stand for them.
+    If the likelihood is not a density, the means of p(x | z) take the place of draws.
 
     Args:
         model: The model.
-        count: How many.
-        labels: Class of each, (count,). By default a conditional model is given all in turn, and others none, so that
-            a prior of labelled components is their mixture.
+        count: Number of images.
+        labels: Class of each, (count,). By default a conditional model takes all classes in turn, and other models get
+            no label, so a prior of labelled components is their mixture.
         seed: Seed of the draws.
     """
     with frozen(model, seed) as device:
@@ -69,11 +69,11 @@ def draw_images(
 def trained_classifier(
     data: ImageSet, pixels: PixelPolicy, *, seed: int = 0, device: torch.device | str = "cpu"
 ) -> Callable[[np.ndarray], Predictions]:
-    """A classifier of images whose pixels are as a run saw them, trained on the training images.
+    """A classifier trained on the training images of a set, with the pixels of a run.
 
     Args:
         data: The images, with labels.
-        pixels: How they become pixels, here drawn once.
+        pixels: The pixel policy. Pixels are drawn once.
         seed: Seed of weights and order.
         device: Where to train and to classify.
     """
@@ -84,8 +84,8 @@ def trained_classifier(
 def precision_recall(real: np.ndarray, samples: np.ndarray, k: int = 3) -> tuple[float, float]:
     """Share of samples in the manifold of the real points, and the reverse.
 
-    A point is in the manifold of a set if for one of the set's points it is no farther than that point's k-th nearest
-    neighbour in the set.
+    A point is in the manifold of a set if, for some point of the set, it is no farther from it than that point's k-th
+    nearest neighbour in the set.
 
     References:
         T. Kynkäänniemi, T. Karras, S. Laine, J. Lehtinen and T. Aila, Improved Precision and Recall Metric for
@@ -94,10 +94,10 @@ def precision_recall(real: np.ndarray, samples: np.ndarray, k: int = 3) -> tuple
     Args:
         real: Points of real images, (N, features).
         samples: Points of samples, (M, features); comparable only between sets of the same sizes.
-        k: Neighbours.
+        k: Number of neighbours.
 
     Raises:
-        ValueError: If a set has no more than k points.
+        NotApplicable: If a set has no more than k points.
     """
     if min(len(real), len(samples)) <= k:
         raise NotApplicable(f"{k} neighbours need more than {k} points in each set, got {len(real)} and {len(samples)}")
@@ -111,12 +111,12 @@ def sample_quality(
     *,
     seed: int = 0,
 ) -> SampleQuality:
-    """Draw as many images as a split has, of the same classes, and hold them against it.
+    """Compare a split with as many samples of the same classes.
 
     Args:
         model: The model.
-        split: Real images, uint8 (N, C, H, W), and labels, (N,), binarised as the model draws them.
-        predict: A classifier of images in [0, 1], (N, C, H, W); with one, distances are between its features.
+        split: Real images, uint8 (N, C, H, W), and labels, (N,), with the pixels that the model draws.
+        predict: A classifier of images in [0, 1], (N, C, H, W). If given, distances are between its features.
         seed: Seed of the draws.
     """
     real = to_unit(split.images).numpy()
@@ -135,14 +135,14 @@ def sample_quality(
         "classifier features",
         Estimate.share(precision, n),
         Estimate.share(recall, n),
-        confidence=(float(drawn.probabilities.max(1).mean()), float(truth.probabilities.max(1).mean())),
-        entropy=(float(drawn.entropies.mean()), float(truth.entropies.mean())),
+        confidence=(Estimate.mean_of(drawn.probabilities.max(1)), Estimate.mean_of(truth.probabilities.max(1))),
+        entropy=(Estimate.mean_of(drawn.entropies), Estimate.mean_of(truth.entropies)),
         balance=float((frequencies[some] * np.log(ratio)).sum()),
     )
 
 
 def _inside(points: np.ndarray, manifold: np.ndarray, k: int) -> float:
-    """Share of points that lie in a ball around one of the manifold's points, up to its k-th neighbour."""
+    """Share of points in a ball around one of the manifold's points with the radius of its k-th neighbour."""
     balls = torch.as_tensor(manifold)
     radii = torch.cat([torch.cdist(c, balls).kthvalue(k + 1, 1).values for c in balls.split(_CHUNK)])  # itself is one
     found = [(torch.cdist(c, balls) <= radii).any(1) for c in torch.as_tensor(points).split(_CHUNK)]

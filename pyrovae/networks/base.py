@@ -1,4 +1,4 @@
-"""What the networks have in common."""
+"""Base classes of the networks."""
 
 from collections.abc import Callable, Sequence
 
@@ -40,7 +40,7 @@ def one_hot_labels(y: Tensor | None, num_classes: int) -> Tensor:
 
 
 def _beside(values: Tensor, y: Tensor | None, num_classes: int) -> Tensor:
-    """`values`, (..., B, D), with the one-hot label behind them, (..., B, D + num_classes)."""
+    """`values`, (..., B, D), with the one-hot label appended, (..., B, D + num_classes)."""
     if not num_classes:
         return values
     labels = one_hot_labels(y, num_classes).to(values.dtype)

@@ -11,7 +11,7 @@ from pyrovae.shapes import ImageShape, Shapes
 
 
 def _label_planes(x: Tensor, y: Tensor | None, num_classes: int) -> Tensor:
-    """Images with the one-hot label as constant planes behind their channels."""
+    """Images with the one-hot label appended as constant channels."""
     if not num_classes:
         return x
     planes = one_hot_labels(y, num_classes).to(x.dtype)[:, :, None, None]
@@ -19,7 +19,7 @@ def _label_planes(x: Tensor, y: Tensor | None, num_classes: int) -> Tensor:
 
 
 def _halved(image_shape: ImageShape, layers: int) -> list[tuple[int, int]]:
-    """Height and width in front of and behind each of `layers` stride-2 convolutions (kernel 4, padding 1)."""
+    """Height and width before and after each of `layers` stride-2 convolutions (kernel 4, padding 1)."""
     _, height, width = image_shape
     if min(height, width) < 2**layers:
         raise ValueError(
@@ -64,7 +64,7 @@ class ConvEncoder(_ConvEncoder):
     Args:
         shapes: Sizes of the model; height and width must be at least 2 to the number of layers.
         channels: Output channels of each convolution.
-        activation: Class of the non-linearity behind each layer, from `torch.nn`.
+        activation: Class of the activation after each layer, from `torch.nn`.
 
     Raises:
         ValueError: If the images are too small for the number of layers.
@@ -86,7 +86,7 @@ class ConvDecoder(_ConvDecoder):
 
     Args:
         shapes: Sizes of the model; height and width must be at least 2 to the number of layers.
-        channels: Numbers for each pixel of the image.
+        channels: Parameters per pixel.
         hidden: Input channels of each transposed convolution.
         activation: Class of the non-linearity in front of each transposed convolution, from `torch.nn`.
 
@@ -122,7 +122,7 @@ class FourLayerConvEncoder(_ConvEncoder):
     Args:
         shapes: Sizes of the model.
         channels: Output channels of the four convolutions.
-        activation: Class of the non-linearity behind each layer, from `torch.nn`.
+        activation: Class of the activation after each layer, from `torch.nn`.
 
     Raises:
         ValueError: If there are not four channel numbers.
@@ -151,9 +151,9 @@ class FourLayerConvDecoder(_ConvDecoder):
 
     Args:
         shapes: Sizes of the model.
-        channels: Numbers for each pixel of the image.
+        channels: Parameters per pixel.
         hidden: Channels at half and at whole resolution.
-        activation: Class of the non-linearity behind each hidden layer, from `torch.nn`.
+        activation: Class of the activation after each hidden layer, from `torch.nn`.
 
     Raises:
         ValueError: If there are not two hidden channel numbers.

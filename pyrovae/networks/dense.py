@@ -11,7 +11,7 @@ from pyrovae.shapes import Shapes
 
 
 def _dense(sizes: Sequence[int], activation: Activation) -> nn.Sequential:
-    """Linear layers of the given sizes, each with an activation behind it."""
+    """Linear layers of the given sizes, each followed by an activation."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), activation()]
@@ -52,8 +52,8 @@ class MLPEncoder(_DenseEncoder):
 
     Args:
         shapes: Sizes of the model.
-        hidden: Units of each hidden layer; the last one's are the features.
-        activation: Class of the non-linearity behind each layer, from `torch.nn`.
+        hidden: Units of each hidden layer; the last one gives the features.
+        activation: Class of the activation after each layer, from `torch.nn`.
     """
 
     def __init__(self, shapes: Shapes, hidden: Sequence[int] = (256,), activation: Activation = nn.ReLU) -> None:
@@ -66,9 +66,9 @@ class MLPDecoder(_DenseDecoder):
 
     Args:
         shapes: Sizes of the model.
-        channels: Numbers for each pixel of the image.
+        channels: Parameters per pixel.
         hidden: Units of each hidden layer.
-        activation: Class of the non-linearity behind each hidden layer, from `torch.nn`.
+        activation: Class of the activation after each hidden layer, from `torch.nn`.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class GatedMLPEncoder(_DenseEncoder):
 
     Args:
         shapes: Sizes of the model.
-        hidden: Units of each hidden layer; the last one's are the features.
+        hidden: Units of each hidden layer; the last one gives the features.
     """
 
     def __init__(self, shapes: Shapes, hidden: Sequence[int] = (300, 300)) -> None:
@@ -119,7 +119,7 @@ class GatedMLPDecoder(_DenseDecoder):
 
     Args:
         shapes: Sizes of the model.
-        channels: Numbers for each pixel of the image.
+        channels: Parameters per pixel.
         hidden: Units of each hidden layer.
     """
 
@@ -129,7 +129,7 @@ class GatedMLPDecoder(_DenseDecoder):
 
 
 class _Residual(nn.Module):
-    """h -> h + A f(B f(h)), f the activation: the identity plus what two layers add to it."""
+    """h -> h + A f(B f(h)) with the activation f."""
 
     def __init__(self, width: int, activation: Activation) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ def _residual(fan_in: int, width: int, blocks: int, activation: Activation) -> n
 
 
 class ResidualMLPEncoder(_DenseEncoder):
-    """A linear layer and residual blocks, h -> h + A f(B f(h)): deep without being hard to train.
+    """A linear layer and residual blocks, h -> h + A f(B f(h)), which train well at larger depth.
 
     References:
         K. He et al., Identity Mappings in Deep Residual Networks (2016), arXiv:1603.05027.
@@ -156,7 +156,7 @@ class ResidualMLPEncoder(_DenseEncoder):
         shapes: Sizes of the model.
         width: Units of every layer, and number of features.
         blocks: Number of residual blocks, of two layers each.
-        activation: Class of the non-linearity in front of each layer, from `torch.nn`.
+        activation: Class of the activation before each layer, from `torch.nn`.
     """
 
     def __init__(self, shapes: Shapes, width: int = 256, blocks: int = 2, activation: Activation = nn.ReLU) -> None:
@@ -168,10 +168,10 @@ class ResidualMLPDecoder(_DenseDecoder):
 
     Args:
         shapes: Sizes of the model.
-        channels: Numbers for each pixel of the image.
+        channels: Parameters per pixel.
         width: Units of every hidden layer.
         blocks: Number of residual blocks, of two layers each.
-        activation: Class of the non-linearity in front of each layer, from `torch.nn`.
+        activation: Class of the activation before each layer, from `torch.nn`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""What SVI minimises: which bound, and how its two terms are weighted.
+"""Training objectives: a bound and the weights of its two terms.
 
-A model's programs stay the joint distribution that they are; an objective wraps them with a Pyro handler that
-weights their sites, so that evaluation sees the true ELBO whatever the training's weights were.
+An objective wraps a model's programs with a Pyro handler that weights their sites. The programs themselves are not
+changed, so evaluation reports the ELBO with weights 1.
 """
 
 from pyrovae.objectives.estimators import Estimator

@@ -1,4 +1,4 @@
-"""Estimators of a bound: what Pyro computes of a model's programs, and which models that makes sense with."""
+"""Estimators of a bound by Pyro, and the models that they apply to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Estimator(ABC):
     """An estimator of a bound of log p(x).
 
     Attributes:
-        additive: Whether the bound is the sum of a reconstruction and a KL term, which can be weighted.
+        additive: Whether the bound is a sum of a reconstruction and a KL term, which can be weighted.
     """
 
     additive: ClassVar[bool] = True
@@ -36,16 +36,16 @@ class Estimator(ABC):
 
     @abstractmethod
     def check(self, model: LatentVariableModel) -> str | None:
-        """What a user should know of this estimator with this model, in a line, or None.
+        """A note on this estimator with this model, in one line, or None.
 
         Raises:
-            ValueError: If it makes no sense with the model.
+            ValueError: If it does not apply to the model.
         """
 
 
 @dataclass(frozen=True)
 class Traces(Estimator):
-    """The ELBO by Monte Carlo over traces, `particles` codes an image."""
+    """The ELBO by Monte Carlo over traces, with `particles` codes per image."""
 
     particles: int = 1
 
@@ -57,13 +57,13 @@ class Traces(Estimator):
         return Trace_ELBO(num_particles=self.particles, vectorize_particles=True, max_plate_nesting=1)
 
     def check(self, model: LatentVariableModel) -> str | None:
-        """Any model will do."""
+        """Applies to any model."""
         return None
 
 
 @dataclass(frozen=True)
 class MeanField(Estimator):
-    """The ELBO with its KL term in closed form where there is one."""
+    """The ELBO with the KL term in closed form if there is one."""
 
     particles: int = 1
 
@@ -75,7 +75,7 @@ class MeanField(Estimator):
         return TraceMeanField_ELBO(num_particles=self.particles, vectorize_particles=True, max_plate_nesting=1)
 
     def check(self, model: LatentVariableModel) -> str | None:
-        """Which pairs of distributions have no closed form, or a refusal."""
+        """Names the pairs of distributions without a closed form."""
         sites = latent_sites_of(model)
         _check_order("TraceMeanField", sites)
         missing = [f"{family_name(s.q)} to {family_name(s.p)}" for s in sites if not has_kl(s.q, s.p)]
@@ -88,7 +88,7 @@ class MeanField(Estimator):
 
 @dataclass(frozen=True)
 class FreeNats(Estimator):
-    """The ELBO whose KL term counts no less than an allowance."""
+    """The ELBO with free bits: the KL term is clamped from below by an allowance."""
 
     nats: float = 0.1
     per: Allowance = "dimension"
@@ -177,7 +177,7 @@ class RenyiOfCodes(Estimator):
 
 
 class _FreeBitsELBO(TraceMeanField_ELBO):
-    """`TraceMeanField_ELBO` whose KL term counts no less than an allowance."""
+    """`TraceMeanField_ELBO` with the KL term clamped from below by an allowance."""
 
     def __init__(self, nats: float, per_dimension: bool, **settings: Any) -> None:
         super().__init__(**settings)
@@ -203,7 +203,7 @@ class _FreeBitsELBO(TraceMeanField_ELBO):
 
 
 def _check_densities(objective: str, model: LatentVariableModel) -> None:
-    """Refuse a bound that weighs codes by their densities for a model whose codes have none."""
+    """Refuse a bound by densities of codes for a model whose posterior is a point."""
     model.posterior.need_density(
         f"the objective {objective} needs a posterior with a density, and "
         f"{name_of(model.posterior)} is a point: use TraceELBO, or a VAE"
@@ -211,7 +211,7 @@ def _check_densities(objective: str, model: LatentVariableModel) -> None:
 
 
 def _check_order(objective: str, sites: list[LatentSite]) -> None:
-    """Refuse a closed form of a KL that would be of two distributions that do not belong together."""
+    """Refuse the closed form of a KL if guide and model draw codes in different orders."""
     for site in sites:
         if not site.in_order and has_kl(site.q, site.p):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Bounds from several codes at once as Pyro estimators: means over images, with pathwise gradients."""
+"""Bounds from several codes per image as Pyro estimators: means over images, with pathwise gradients."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pyrovae.objectives.weighting import Program
 class PerImageRenyiELBO(RenyiELBO):
     """Pyro's Rényi bound, divided by the number of images.
 
-    The images' own logarithms are taken before they are added up, so the sites of the programs cannot be scaled
-    instead, as those of an ELBO can.
+    The bound is a sum of logarithms over images, so the result must be scaled. Scaling the sites, as for an ELBO, would
+    not be equivalent.
     """
 
     def __init__(self, alpha: float, particles: int) -> None:
@@ -29,11 +29,11 @@ class PerImageRenyiELBO(RenyiELBO):
         return super().loss(model, guide, *args) / _images(args)
 
     def loss_and_grads(self, model: Program, guide: Program, *args: Any) -> float:
-        """Minus the bound; its gradients are left in `.grad`."""
+        """Minus the bound; gradients are stored in `.grad`."""
         return super().loss_and_grads(model, guide, *args) / _images(args)
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """The two traces, with log-densities that are as they were but whose gradients are divided."""
+        """The two traces, with unchanged log-densities whose gradients are divided by the number of images."""
         traces = super()._get_trace(model, guide, args, kwargs)
         for site in (site for trace in traces for site in trace.nodes.values() if site["type"] == "sample"):
             share = site["log_prob"] / _images(args)
@@ -42,15 +42,15 @@ class PerImageRenyiELBO(RenyiELBO):
 
 
 class PathwiseELBO(PerImageRenyiELBO):
-    """The importance-weighted bound, the posterior trained through its draws alone.
+    """The importance-weighted bound with pathwise gradients of the posterior.
 
     With the normalised weights w_i of the k codes z_i = z(noise_i; phi):
 
         model:      sum_i w_i d log p(x, z_i) / d theta
         posterior:  sum_i w_i^power d/dz_i [log p(x, z_i) - log q(z_i | x)] dz_i / d phi
 
-    Power 1 is STL and power 2 DReG. The draws are cut out of the graph and put back by the chain rule, so it does not
-    matter which distribution q is; only its draws must be differentiable.
+    Power 1 is STL and power 2 DReG. The draws are detached from the graph and reconnected by the chain rule, so q may
+    be any distribution with differentiable draws.
     """
 
     def __init__(self, particles: int, power: int) -> None:
@@ -58,11 +58,11 @@ class PathwiseELBO(PerImageRenyiELBO):
         self.power = power
 
     def loss_and_grads(self, model: Program, guide: Program, *args: Any) -> float:
-        """Minus the bound; its gradients are left in `.grad`."""
+        """Minus the bound; gradients are stored in `.grad`."""
         ((model_trace, guide_trace),) = self._get_traces(model, guide, args, {})
         log_p = _log_prob(model_trace)
         log_w = log_p - _log_prob(guide_trace)
-        if log_w.ndim == 1:  # one particle has no plate of its own
+        if log_w.ndim == 1:  # a single particle has no plate
             log_p, log_w = log_p.unsqueeze(0), log_w.unsqueeze(0)
         w = log_w.detach().softmax(0)
 
@@ -70,7 +70,7 @@ class PathwiseELBO(PerImageRenyiELBO):
         paths = torch.zeros_like(along)
         for site in reversed(list(guide_trace.nodes.values())):
             if _DRAW in site.get("infer", {}):
-                # Later codes that were drawn from this one are in `paths`, and so in its slope.
+                # `paths` contains the later codes that depend on this one, so its slope includes them.
                 (slope,) = torch.autograd.grad(along + paths, site["value"], retain_graph=True)
                 paths = paths + (slope.detach() * site["infer"][_DRAW]).sum()
         surrogate = -((w * log_p).sum() + paths)
@@ -86,7 +86,7 @@ _DRAW = "_pyrovae_draw"
 
 
 class _CutDraws(Messenger):
-    """Takes each draw of a guide out of the graph: what follows sees a leaf, and the draw is kept beside it."""
+    """Detaches each draw of a guide: the program continues with a leaf, and the draw is stored in the site."""
 
     def _pyro_sample(self, msg: Message) -> None:
         if msg["is_observed"] or msg["done"] or type(msg["fn"]).__name__ == "_Subsample":

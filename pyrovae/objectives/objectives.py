@@ -1,4 +1,4 @@
-"""What a training minimises: an estimator of a bound times a weighting of its terms."""
+"""Training objectives: an estimator of a bound and a weighting of its terms."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pyrovae.objectives.weighting import Program, Schedule, Weighting
 
 
 class Objective:
-    """What a training minimises, in nats per image.
+    """The loss of a training, in nats per image.
 
-    The subclasses are names for the usual pairs, of which the command line and stored runs speak.
+    The subclasses name the usual pairs for the command line and for stored runs.
 
     Attributes:
-        estimator: Of the bound.
-        weighting: Of its two terms. A bound from several codes takes the logarithm of a mean, in which there are no
-            terms to weight.
+        estimator: Estimator of the bound.
+        weighting: Weights of its two terms. A bound from several codes is the logarithm of a mean and has no terms to
+            weight.
     """
 
     def __init__(self, estimator: Estimator, weighting: Weighting | None = None) -> None:
@@ -46,11 +46,11 @@ class Objective:
 
     @property
     def additive(self) -> bool:
-        """Whether the loss is weight * reconstruction + beta * KL, so that a log may show it as that sum."""
+        """Whether the loss is the sum weight * reconstruction + beta * KL."""
         return self.estimator.additive
 
     def beta_at(self, progress: float) -> float:
-        """Weight of the KL term when the share `progress`, 0 to 1, of all training steps is done."""
+        """Weight of the KL term after the share `progress`, 0 to 1, of all training steps."""
         return self.weighting.beta_at(progress)
 
     def elbo(self) -> ELBO:
@@ -58,7 +58,7 @@ class Objective:
         return self.estimator.elbo()
 
     def weighted(self, program: Program) -> Program:
-        """The program as `elbo` wants it; its first argument is the current KL weight, a 0-d tensor."""
+        """The program for `elbo`. Its first argument is the current KL weight, a 0-d tensor."""
         if self.additive:
             return self.weighting.program(program)
 
@@ -68,10 +68,10 @@ class Objective:
         return unweighted_program
 
     def check(self, model: LatentVariableModel) -> str | None:
-        """What a user should know of this objective with this model, in a line, or None; to be called before training.
+        """A note on this objective with this model, in one line, or None. Called before training.
 
         Raises:
-            ValueError: If the objective makes no sense with the model.
+            ValueError: If the objective does not apply to the model.
         """
         return self.estimator.check(model)
 
@@ -79,7 +79,7 @@ class Objective:
 class TraceELBO(Objective):
     """The evidence lower bound by Monte Carlo over traces: loss = weight * reconstruction + beta * KL.
 
-    The arguments but `particles` are those of `Weighting`.
+    All arguments but `particles` are those of `Weighting`.
 
     References:
         D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes (2014), arXiv:1312.6114.
@@ -88,7 +88,7 @@ class TraceELBO(Objective):
         particles: Codes drawn for each image and step.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(
@@ -104,19 +104,19 @@ class TraceELBO(Objective):
 
 
 class TraceMeanField(Objective):
-    """The ELBO with the KL term in closed form where posterior and prior have one, and by Monte Carlo elsewhere.
+    """The ELBO with the KL term in closed form if there is one, otherwise by Monte Carlo.
 
-    The arguments but `particles` are those of `Weighting`.
+    All arguments but `particles` are those of `Weighting`.
 
     References:
         D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes (2014), arXiv:1312.6114, appendix B; G. Roeder,
-        Y. Wu and D. Duvenaud (2017), arXiv:1703.09194, on why the closed form is not always the quieter one.
+        Y. Wu and D. Duvenaud (2017), arXiv:1703.09194, on why the closed form may have more gradient noise.
 
     Args:
         particles: Codes drawn for each image and step.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(
@@ -132,10 +132,10 @@ class TraceMeanField(Objective):
 
 
 class FreeBits(Objective):
-    """The ELBO with a part of the KL term for free: loss = weight * reconstruction + beta * sum_j max(nats, KL_j).
+    """The ELBO with free bits: loss = weight * reconstruction + beta * sum_j max(nats, KL_j).
 
-    KL_j is the mean over the batch of the KL of dimension j, or of the whole code. A dimension below its allowance is
-    not pressed further, so it need not collapse. The arguments but the last three are those of `Weighting`.
+    KL_j is the mean over the batch of the KL of dimension j, or of the whole code. Below the allowance the KL is not
+    reduced further, so the dimension need not collapse. All arguments but the last three are those of `Weighting`.
 
     References:
         D. P. Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow (2016),
@@ -143,11 +143,11 @@ class FreeBits(Objective):
 
     Args:
         particles: Codes drawn for each image and step.
-        nats: What is free, in nats.
-        per: Whether each dimension has that allowance, which takes a KL in closed form for each, or the whole code.
+        nats: The allowance, in nats.
+        per: Whether the allowance is per dimension, which needs its KL in closed form, or for the whole code.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(
@@ -167,11 +167,10 @@ class FreeBits(Objective):
 
 
 class ImportanceWeighted(Objective):
-    """The bound log 1/k sum_i p(x, z_i) / q(z_i | x), z_1 ... z_k ~ q: tighter the more codes, log p(x) in the end.
+    """The bound log 1/k sum_i p(x, z_i) / q(z_i | x), z_1 ... z_k ~ q. It increases with k towards log p(x).
 
-    The more codes, the noisier the gradient of the posterior becomes against its size. The gradients stl and dreg
-    leave out (or cancel) the part with mean zero, the score of the posterior: stl is quiet and biased for k > 1, dreg
-    is unbiased.
+    The signal-to-noise ratio of the posterior's standard gradient falls with k. The gradients stl and dreg leave out
+    the score of the posterior, which has mean zero: stl has low noise but is biased for k > 1, dreg is unbiased.
 
     References:
         Y. Burda, R. Grosse and R. Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv:1509.00519; T.
@@ -181,10 +180,10 @@ class ImportanceWeighted(Objective):
 
     Args:
         k: Codes drawn for each image and step.
-        gradient: How the posterior's gradient is estimated: standard, stl or dreg.
+        gradient: Estimator of the posterior's gradient: standard, stl or dreg.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, k: int = 5, gradient: Gradient = "standard") -> None:
@@ -194,8 +193,8 @@ class ImportanceWeighted(Objective):
 class Renyi(Objective):
     """Rényi's bound, 1 / (1 - alpha) log 1/k sum_i (p(x, z_i) / q(z_i | x))^(1 - alpha), from k codes z_i ~ q.
 
-    It goes from the importance-weighted bound (alpha = 0), which covers the posterior's mass, through the ELBO
-    (alpha -> 1), which seeks its mode, to ever more of that.
+    alpha = 0 is the importance-weighted bound, which is mass-covering. alpha -> 1 is the ELBO, which is mode-seeking.
+    Larger alpha is more so.
 
     References:
         Y. Li and R. E. Turner, Rényi Divergence Variational Inference (2016), arXiv:1602.02311.
@@ -205,7 +204,7 @@ class Renyi(Objective):
         k: Codes drawn for each image and step.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, alpha: float = 0.5, k: int = 5) -> None:

@@ -1,4 +1,4 @@
-"""The codes that a model's programs draw, and the KL of each."""
+"""The latent sites of a model's programs, and the KL of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyrovae.runtime import frozen
 
 
 def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL of each dimension of the code in closed form, (..., B, latent_dim); None where there is none.
+    """KL of each dimension of the code, (..., B, latent_dim); None if it has no closed form.
 
     Args:
         q: Posterior of codes, event_shape (latent_dim,).
@@ -33,7 +33,7 @@ def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def has_kl(q: Distribution, p: Distribution) -> bool:
-    """Whether the KL of two distributions is known in closed form."""
+    """Whether the KL of two distributions has a closed form."""
     try:
         kl_divergence(q, p)
     except NotImplementedError:
@@ -43,15 +43,15 @@ def has_kl(q: Distribution, p: Distribution) -> bool:
 
 @dataclass(frozen=True)
 class LatentSite:
-    """A code in the traces of guide and model.
+    """A latent site in the traces of guide and model.
 
     Attributes:
         name: Name of the site, such as "z".
         q: Its distribution in the guide.
-        p: Its distribution in the model, given the guide's codes.
+        p: Its distribution in the model, given the guide's draws.
         value: The guide's draw.
-        in_order: Whether the guide has drawn before it all that the model has. Only then does p look at nothing that
-            was drawn given this code, and the KL from q to p is what log q - log p comes to on average.
+        in_order: Whether all codes that the model draws before it are also drawn before it in the guide. Only then is
+            p independent of later draws, and KL(q || p) the expectation of log q - log p.
     """
 
     name: str
@@ -62,7 +62,7 @@ class LatentSite:
 
 
 def latent_sites(guide_trace: Any, model_trace: Any) -> list[LatentSite]:
-    """The codes of two traces, the model's replayed with the guide's draws, in the guide's order."""
+    """The latent sites of two traces, the model's replayed with the guide's draws, in the guide's order."""
     names = [name for name, site in guide_trace.nodes.items() if _is_code(site) and name in model_trace.nodes]
     before = [name for name in model_trace.nodes if name in names]
     return [
@@ -78,13 +78,13 @@ def latent_sites(guide_trace: Any, model_trace: Any) -> list[LatentSite]:
 
 
 def _is_code(site: dict[str, Any]) -> bool:
-    """Whether a guide's site is a draw of the model's, and not a plate's indices or a helper's noise."""
+    """Whether a guide's site is a draw, and not the indices of a plate or auxiliary noise."""
     subsample = type(site.get("fn")).__name__ == "_Subsample"
     return site["type"] == "sample" and not subsample and not site["infer"].get("is_auxiliary")
 
 
 def latent_sites_of(model: LatentVariableModel) -> list[LatentSite]:
-    """The codes of a model, those of two black images."""
+    """The latent sites of a model, traced with two black images."""
     shapes = model.shapes
     with frozen(model) as device:
         x = torch.zeros(2, *shapes.image_shape, device=device)
@@ -95,5 +95,5 @@ def latent_sites_of(model: LatentVariableModel) -> list[LatentSite]:
 
 
 def family_name(d: Distribution) -> str:
-    """What a distribution is called, without the wrapper that makes its dimensions one event."""
+    """Class name of a distribution without `Independent`."""
     return family_name(d.base_dist) if isinstance(d, Independent) else type(d).__name__

@@ -1,4 +1,4 @@
-"""The weights of a bound's two terms, and how the KL weight rises."""
+"""Weights of the two terms of a bound, and schedules of the KL weight."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Schedule = Literal["linear", "sigmoid", "cyclical"]
 class SiteWeights(Messenger):
     """Weight the log-densities of a program: latent sites by one factor, observed sites by another.
 
-    Unlike `pyro.poutine.scale` it takes a weight of zero, which the start of a warm-up needs, and tensors that
-    change from step to step without another trace.
+    Unlike `pyro.poutine.scale` it accepts a weight of zero, which a warm-up starts with, and tensors that change from
+    step to step without a new trace.
     """
 
     def __init__(self, latent: Tensor, observed: Tensor) -> None:
@@ -47,11 +47,11 @@ class Weighting:
         beta: Weight of the KL term; 0 leaves the reconstruction alone.
         reconstruction_weight: Weight of the reconstruction term; 0 leaves the KL alone.
         warmup: Share of all training steps, 0 to 1, over which the KL weight rises from 0 to beta.
-        schedule: How it rises: linear, sigmoid, or cyclical: linear, over that share of each of some cycles.
+        schedule: Shape of the warm-up: linear, sigmoid, or cyclical, which repeats the linear one in every cycle.
         cycles: Number of cycles of the cyclical schedule.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
 
     beta: float = 1.0
@@ -75,21 +75,21 @@ class Weighting:
             raise ValueError(f"cycles must be at least 1, got {self.cycles}")
 
     def beta_at(self, progress: float) -> float:
-        """Weight of the KL term when the share `progress`, 0 to 1, of all training steps is done."""
+        """Weight of the KL term after the share `progress`, 0 to 1, of all training steps."""
         if not self.warmup:
             return self.beta
         if self.schedule == "cyclical" and progress < 1:
             progress = progress * self.cycles % 1
         risen = min(1.0, progress / self.warmup)
         if self.schedule == "sigmoid":
-            # The logistic curve from -6 to 6, stretched to begin at 0 and end at 1.
+            # The logistic curve from -6 to 6, rescaled to the range 0 to 1.
             risen = 0.5 + 0.5 * math.tanh(6 * (risen - 0.5)) / math.tanh(3)
         return self.beta * risen
 
     def program(self, program: Program) -> Program:
-        """The program with its sites weighted; its first argument is the current KL weight, a 0-d tensor.
+        """The program with weighted sites. Its first argument is the current KL weight, a 0-d tensor.
 
-        Sums over a batch are divided by its size, so that learning rates and tolerances mean the same whatever it is.
+        Sums over a batch are divided by its size, so learning rates do not depend on it.
         """
 
         def weighted_program(beta: Tensor, x: Tensor, y: Tensor | None = None) -> None:

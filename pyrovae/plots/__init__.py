@@ -1,4 +1,4 @@
-"""Pictures: functions that draw a result on given axes, return the axes, and compute nothing."""
+"""Plots: functions that draw a result on given axes, return the axes, and compute nothing."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Arithmetic with codes: rows of pictures, and what the arithmetic does to them."""
+"""Plots of arithmetic with codes: rows of images, and the measured effect."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from pyrovae.plots.style import class_styles, spare_axes
 def plot_moved(
     traversal: Traversal, alphas: Sequence[float], ax: Axes, row_labels: Sequence[str] | None = None
 ) -> Axes:
-    """Draw images moved along a direction, one a row, with alpha above each column.
+    """Draw images moved along a direction, one image per row, with alpha above each column.
 
     Args:
         traversal: The moved images, (rows, alphas, C, H, W).
@@ -28,24 +28,23 @@ def plot_moved(
 
 
 def plot_effect(effect: AttributeEffect, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw what a traversal along an attribute vector does, with one standard error up and down.
+    """Draw the effect of a traversal along an attribute vector, with error bars of one standard error.
 
-    On the first axes all measured attributes, in their scales (standard deviations over the images); on the second
-    how far the encoder sees the pictures to have moved; on the third, if there is one, the share that keeps its class.
+    The first axes show all measured attributes in standard deviations over the images, the second the movement of the
+    re-encoded images along the vector, and the third, if there is one, the share that keeps its class.
 
     Args:
-        effect: What it does.
+        effect: The effect.
         axes: Two axes, or three.
     """
     styles = class_styles(len(effect.attributes))
-    for name, changes, errors, (colour, marker) in zip(
-        effect.attributes, effect.standardised, effect.standardised_errors, styles, strict=True
-    ):
+    for row, (name, (colour, marker)) in enumerate(zip(effect.attributes, styles, strict=True)):
         own = name == effect.name
+        changes = effect.standardised[row]
         axes[0].errorbar(
             effect.alphas,
-            changes,
-            errors,
+            changes.value,
+            changes.sampling,
             color=colour,
             marker=marker,
             markersize=4,
@@ -59,12 +58,16 @@ def plot_effect(effect: AttributeEffect, axes: Sequence[Axes]) -> Sequence[Axes]
         axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes[1].plot(effect.alphas, effect.alphas, color="#999999", linewidth=0.8, linestyle="--", label="α")
     axes[1].errorbar(
-        effect.alphas, effect.travelled, effect.travelled_errors, color=styles[0][0] if styles else "C0", marker="o"
+        effect.alphas,
+        effect.travelled.value,
+        effect.travelled.sampling,
+        color=styles[0][0] if styles else "C0",
+        marker="o",
     )
     axes[1].set(ylabel="seen by the encoder, vectors")
     axes[1].legend(frameon=False)
     for ax in axes[2:]:
-        ax.errorbar(effect.alphas, effect.kept, effect.kept_errors, color="#332288", marker="o", markersize=4)
+        ax.errorbar(effect.alphas, effect.kept.value, effect.kept.sampling, color="#332288", marker="o", markersize=4)
         ax.set(ylabel="share that keeps its class", ylim=(0, 1.05))
     for ax in axes:
         ax.set(xlabel=f"α, in units of the {effect.name} vector", xticks=np.asarray(effect.alphas))

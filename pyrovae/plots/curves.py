@@ -46,18 +46,19 @@ def plot_history(history: History, axes: Sequence[Axes]) -> Sequence[Axes]:
 
 
 def plot_rate_distortion(found: RateDistortion, ax: Axes) -> Axes:
-    """Draw distortion over rate with one standard error each way, beta written at each point.
+    """Draw distortion over rate with error bars of one standard error, and beta at each point.
 
     Args:
         found: Rates and distortions.
         ax: The axes to draw on.
     """
-    order = np.argsort(found.rates)
+    rates, distortions = found.rates, found.distortions
+    order = np.argsort(rates.value)
     ax.errorbar(
-        found.rates[order],
-        found.distortions[order],
-        found.distortion_errors[order],
-        found.rate_errors[order],
+        rates.value[order],
+        distortions.value[order],
+        distortions.sampling[order],
+        rates.sampling[order],
         color=_TRAIN,
         marker="o",
         markersize=5,
@@ -75,10 +76,11 @@ def plot_rate_distortion(found: RateDistortion, ax: Axes) -> Axes:
 
 
 def _together(found: RateDistortion) -> list[tuple[tuple[float, float], list[float]]]:
-    """Layout and their weights; of points so near that their labels would lie on each other, one place for all."""
-    near = 0.04 * np.ptp(found.rates), 0.04 * np.ptp(found.distortions)
+    """Positions and weights of the labels; points with overlapping labels share one."""
+    rates, distortions = found.rates.value, found.distortions.value
+    near = 0.04 * np.ptp(rates), 0.04 * np.ptp(distortions)
     places: list[tuple[tuple[float, float], list[float]]] = []
-    for beta, rate, distortion in zip(found.betas, found.rates, found.distortions, strict=True):
+    for beta, rate, distortion in zip(found.betas, rates, distortions, strict=True):
         for (x, y), betas in places:
             if abs(rate - x) <= near[0] and abs(distortion - y) <= near[1]:
                 betas.append(beta)
@@ -89,7 +91,7 @@ def _together(found: RateDistortion) -> list[tuple[tuple[float, float], list[flo
 
 
 def _spend_axis_on_the_end(ax: Axes, curves: Sequence[np.ndarray]) -> None:
-    """Let the first epochs, ten times worse than the rest, leave the picture instead of flattening it."""
+    """Limit the axis to the later epochs; the first are ten times worse and would flatten the curves."""
     values = np.concatenate(curves)
     values = values[np.isfinite(values)]
     if len(values) > 20:

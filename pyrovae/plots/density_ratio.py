@@ -7,7 +7,7 @@ from pyrovae.diagnostics.information import DensityRatio
 
 
 def plot_density_ratio(ratio: DensityRatio, ax: Axes, limit: float = 3.0) -> Axes:
-    """Shade the plane by log q(z) / p(z): red where codes crowd, blue where samples fall and no image is coded.
+    """Shade the plane by log q(z) / p(z): red where codes are dense, blue where samples fall but no image has its code.
 
     The dashed lines hold 50, 90 and 99 % of the prior.
 

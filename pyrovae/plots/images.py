@@ -16,7 +16,7 @@ def plot_image_grid(
     column_labels: Sequence[str] | None = None,
     gap: int = 1,
 ) -> Axes:
-    """Draw rows of images as one picture, black on white for one channel, as they are for three.
+    """Draw rows of images as one picture: black on white for one channel, unchanged for three.
 
     Args:
         images: In [0, 1], (rows, columns, C, H, W); values outside are cut off.
@@ -50,13 +50,13 @@ def plot_image_grid(
 
 
 def plot_reconstructions(pairs: Reconstructions, ax: Axes) -> Axes:
-    """Draw inputs above what the model makes of them, in two long rows."""
+    """Draw inputs above their reconstructions, in two long rows."""
     both = np.stack([pairs.inputs, pairs.outputs])
     return plot_image_grid(both, ax, row_labels=["input", "output"])
 
 
 def plot_manifold(manifold: Manifold, ax: Axes) -> Axes:
-    """Draw the images over the plane of a two-dimensional code, with the coordinates of some on the axes."""
+    """Draw the decoded plane of a two-dimensional code, with coordinates on the axes."""
     rows, columns = manifold.images.shape[:2]
     height, width = manifold.images.shape[-2:]
     # Images of MNIST's size have a margin of their own; smaller ones run into each other without a gap.

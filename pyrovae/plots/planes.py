@@ -125,7 +125,7 @@ def plot_ellipses(
 
 
 def _scatter(points: np.ndarray, labels: np.ndarray, styles: Styles, ax: Axes) -> None:
-    """Points of a plane in their classes' colours and markers."""
+    """Points of a plane in the colours and markers of their classes."""
     # In one random order, so that no class is drawn over all others.
     order = np.random.default_rng(0).permutation(len(labels))
     size = float(np.clip(20_000 / len(order), 4, 30))
@@ -135,7 +135,7 @@ def _scatter(points: np.ndarray, labels: np.ndarray, styles: Styles, ax: Axes) -
 
 
 def _prior_ellipses(prior: Sequence[Ellipse], ax: Axes, over: bool = False) -> None:
-    """The prior's own ellipses, dashed, with their masses; below what else is drawn, or over it."""
+    """The prior's ellipses, dashed, with their masses."""
     for ellipse in prior:
         outline = ellipse.outline()
         ax.plot(*outline.T, color="#777777", linewidth=1, linestyle="--", zorder=3 if over else 1)
@@ -144,7 +144,7 @@ def _prior_ellipses(prior: Sequence[Ellipse], ax: Axes, over: bool = False) -> N
 
 
 def _places(ellipses: Mapping[int, Sequence[Ellipse]]) -> dict[int, np.ndarray]:
-    """Where to write each class's name: at its centre, or beside it on its own smallest ellipse where that is taken."""
+    """Position of each class's name: at its centre, or on its smallest ellipse if the centre is occupied."""
     outer = np.concatenate([nested[-1].outline() for nested in ellipses.values()])
     apart = 0.04 * float(np.ptp(outer, axis=0).max())
     places: dict[int, np.ndarray] = {}
@@ -174,7 +174,7 @@ def _class_legend(class_names: Sequence[str], styles: Styles, ax: Axes, chosen: 
 
 
 def _plane(ax: Axes, names: tuple[str, str]) -> None:
-    """Axes of a plane in which a length is the same in every direction."""
+    """Axes with equal scales."""
     ax.set(aspect="equal", xlabel=names[0], ylabel=names[1])
     ax.set_adjustable("datalim")
     spare_axes(ax)

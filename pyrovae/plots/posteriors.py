@@ -57,7 +57,7 @@ def plot_posterior(
 
 
 def posterior_legend(ax: Axes) -> None:
-    """Say which colour is whose, below the axes."""
+    """A legend of the colours, below the axes."""
     handles = [
         Line2D([], [], color=colour, label=label)
         for colour, label in ((_TRUE, "true p(z|x)"), (_GUIDE, "guide q(z|x)"), (_BEST, "best q of the family"))
@@ -108,7 +108,7 @@ def _densities(comparison: Comparison, truth: GridPosterior | PosteriorDraws, im
 
 
 def plot_predictive(checks: Sequence[PredictiveCheck], ax: Axes) -> Axes:
-    """Draw a column for each image: itself, the mean of the images drawn for it, and what that leaves undecided.
+    """Draw a column for each image: the image, the mean of the images drawn for it, and their standard deviation.
 
     The spread is the standard deviation of E[x | z] over the codes, black where it is largest in the whole picture.
     """

@@ -1,4 +1,4 @@
-"""One look for all pictures: sizes, class colours, saving."""
+"""The style of all pictures: sizes, class colours, saving."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +60,7 @@ def class_styles(num_classes: int, colours: Colours = None) -> list[tuple[str, s
 
 
 def new_figure(width: float = 6.0, height: float = 4.5, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of its own, inches wide and high, with axes row by row; pyplot's state is not touched."""
+    """A figure of a given size in inches, with axes row by row. pyplot's state is not changed."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -81,7 +81,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def spare_axes(axes: Axes) -> None:
-    """Take away what a plot does not need: the upper and the right line of the frame."""
+    """Remove the upper and the right line of the frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, linewidth=0.4, alpha=0.5)
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""Numbers of a study over a few settings."""
+"""Plots of a study's numbers over a few settings."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from pyrovae.plots.style import class_styles, spare_axes
 
 _CURVES = (0, 6, 3, 7)
-"""Which of the class colours curves have, in turn: those that differ most in lightness too."""
+"""Class colours of curves, in turn; chosen for different lightness."""
 
 
 def plot_values(
@@ -21,7 +21,7 @@ def plot_values(
     name: str = "",
     line: float | None = None,
 ) -> Axes:
-    """Draw values with one standard error up and down, the settings in even steps from left to right.
+    """Draw values with error bars of one standard error, the settings evenly spaced.
 
     A second call on the same axes draws the next curve in another colour.
 

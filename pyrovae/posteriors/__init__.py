@@ -1,4 +1,4 @@
-"""Posteriors q(z | x, y), the guides' part: modules whose forward returns a distribution over codes.
+"""Posteriors q(z | x, y), the part of the guide: modules whose forward returns a distribution over codes.
 
     posterior(x, y) -> q(z | x, y)    batch_shape (B,), event_shape (latent_dim,)
 

@@ -1,4 +1,4 @@
-"""Posteriors whose parameters an encoder gives."""
+"""Posteriors whose parameters come from an encoder."""
 
 from torch import Tensor, nn
 
@@ -6,11 +6,11 @@ from pyrovae.contracts import Posterior
 
 
 class _Headed(Posterior):
-    """Base of those whose parameters are one linear layer of the encoder's features.
+    """Base class: the parameters are a linear layer of the encoder's features.
 
     Args:
         encoder: Module from images and labels to features, (B, encoder.out_features).
-        outputs: How many numbers the family needs for each image.
+        outputs: Number of parameters of the family per image.
     """
 
     def __init__(self, encoder: nn.Module, outputs: int) -> None:
@@ -19,7 +19,7 @@ class _Headed(Posterior):
         self.head = nn.Linear(_out_features(encoder), outputs)
 
     def outputs(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """The numbers of each image, (B, outputs)."""
+        """The parameters of each image, (B, outputs)."""
         return self.head(self.encoder(x, y))
 
 

@@ -1,4 +1,4 @@
-"""Posteriors whose dimensions depend on each other given the image."""
+"""Posteriors whose dimensions are dependent given the image."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,7 +15,7 @@ from pyrovae.shapes import Shapes
 class FullNormal(_Headed):
     """A Normal with any covariance, q(z | x) = N(z; loc(x), L(x) L(x)^T), L lower triangular.
 
-    The encoder gives the Cholesky factor L: the exponential of its output on the diagonal, the output itself below.
+    The encoder outputs the Cholesky factor L, with the logarithm of its diagonal.
 
     References:
         D. P. Kingma and M. Welling, An Introduction to Variational Autoencoders (2019), arXiv:1906.02691,
@@ -51,7 +51,7 @@ class LowRankNormal(_Headed):
 
     References:
         D. J. Rezende, S. Mohamed and D. Wierstra, Stochastic Backpropagation and Approximate Inference in Deep
-        Generative Models (2014), arXiv:1401.4082, where it is the inverse covariance that has rank 1 and a diagonal.
+        Generative Models (2014), arXiv:1401.4082, where the inverse covariance has rank 1 plus a diagonal.
 
     Args:
         shapes: Sizes of the model.
@@ -59,7 +59,7 @@ class LowRankNormal(_Headed):
         rank: Columns of W, from 1 to latent_dim.
 
     Raises:
-        ValueError: If the rank is not in its range.
+        ValueError: If the rank is out of range.
     """
 
     def __init__(self, shapes: Shapes, encoder: nn.Module, rank: int = 1) -> None:
@@ -77,10 +77,10 @@ class LowRankNormal(_Headed):
 
 
 class Flow(_Headed):
-    """A diagonal Normal carried by transforms of the image: z = f(u; x), u ~ N(loc(x), diag scale(x)^2).
+    """A diagonal Normal under transforms that depend on the image: z = f(u; x), u ~ N(loc(x), diag scale(x)^2).
 
-    q(z | x) = N(u) |det df/du|^-1, f a chain of zuko's transforms that see the image through `context` numbers. Its
-    mean, which images are encoded to, is an average over 256 fixed points.
+    q(z | x) = N(u) |det df/du|^-1, where f is a chain of zuko's transforms that get `context` numbers of the image. Its
+    mean is an average over 256 fixed points.
 
     References:
         D. P. Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow (2016),
@@ -92,12 +92,12 @@ class Flow(_Headed):
         encoder: Module from images and labels to features, (B, encoder.out_features).
         kind: iaf (affine, autoregressive), nsf (the same with rational-quadratic splines on [-5, 5]) or realnvp
             (affine coupling). A draw of the first two takes one pass, the density of a given code latent_dim passes.
-        transforms: How many transforms follow each other.
+        transforms: Number of transforms in the chain.
         hidden: Units of the hidden layers of each transform's network.
-        context: How many numbers of an image the transforms see.
+        context: Number of features of the image that the transforms get.
 
     Raises:
-        ValueError: If there are no transforms, or there is no context.
+        ValueError: If transforms or context is below 1.
     """
 
     def __init__(
@@ -132,8 +132,8 @@ class Flow(_Headed):
 class Mixture(_Headed):
     """A mixture of diagonal Normals, q(z | x) = sum_k weight_k(x) N(z; loc_k(x), diag scale_k(x)^2).
 
-    Gradients pass through its draws, those of the weights too, although a draw comes from one component: they are the
-    implicit derivatives of the draw's distribution function, so there is no relaxation and no bias.
+    Its draws are differentiable, also with respect to the weights: the gradients are implicit derivatives of the
+    distribution function, without relaxation or bias.
 
     References:
         A. Graves, Stochastic Backpropagation through Mixture Density Distributions (2016), arXiv:1607.05690;

@@ -14,7 +14,7 @@ from pyrovae.shapes import Shapes
 
 
 class _LocationScale(_Headed):
-    """Independent variables of one family, location and log scale from the encoder; the scale is so positive."""
+    """Independent variables of a location-scale family. The encoder outputs location and log scale."""
 
     def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
         super().__init__(encoder, 2 * shapes.latent_dim)
@@ -32,7 +32,7 @@ class _LocationScale(_Headed):
 class DiagonalNormal(_LocationScale):
     """A Normal with independent dimensions, q(z | x) = N(z; loc(x), diag scale(x)^2).
 
-    The scale is the exponential of the encoder's output, so that it is positive.
+    The scale is the exponential of the encoder's output, so it is positive.
 
     References:
         D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes (2014), arXiv:1312.6114, appendix C.2.
@@ -72,11 +72,10 @@ class StudentT(_LocationScale):
     Args:
         shapes: Sizes of the model.
         encoder: Module from images and labels to features, (B, encoder.out_features).
-        df: Degrees of freedom, the same for every image; above 2, so that there is a variance, without which the KL to
-            a Normal prior would be infinite.
+        df: Degrees of freedom, the same for every image; above 2, since otherwise the KL to a Normal prior is infinite.
 
     Raises:
-        ValueError: If there is no variance.
+        ValueError: If df is not above 2.
     """
 
     df: Tensor
@@ -95,11 +94,11 @@ class StudentT(_LocationScale):
 class Beta(_Headed):
     """Independent Beta variables on a box, q(z | x) = prod_j Beta(z_j; a_j(x), b_j(x)) stretched over [low, high].
 
-    The posterior for a uniform prior on the same box, which is its own special case a = b = 1.
+    The posterior for a uniform prior on the same box, which is its special case a = b = 1.
 
     References:
         M. Figurnov, S. Mohamed and A. Mnih, Implicit Reparameterization Gradients (2018), arXiv:1805.08498, for the
-        gradients through its draws.
+        gradients of its draws.
 
     Args:
         shapes: Sizes of the model.
@@ -108,7 +107,7 @@ class Beta(_Headed):
         high: Upper bound of every dimension.
 
     Raises:
-        ValueError: If the bounds are not finite and in order.
+        ValueError: If the bounds are not finite or low is not below high.
     """
 
     low: Tensor
@@ -128,14 +127,14 @@ class Beta(_Headed):
 
 
 _UNIFORM = math.log(math.expm1(1 - 1e-2))
-"""What softplus turns into a concentration of 1: at first every posterior is about uniform."""
+"""The argument for which softplus gives a concentration of 1: initially every posterior is about uniform."""
 
 
 class WrappedNormal(_Headed):
-    """Independent angles, q(z | x) = prod_j sum_k N(z_j + 2 pi k; loc_j(x), scale_j(x)^2): Normals wound up on a torus.
+    """Independent angles, q(z | x) = prod_j sum_k N(z_j + 2 pi k; loc_j(x), scale_j(x)^2), wrapped Normals on a torus.
 
-    The posterior for a prior of angles, `priors.VonMises`, and close to a von Mises in shape. It stands in for one
-    because gradients pass through its draws, which no library has for the von Mises.
+    The posterior for a prior of angles, `priors.VonMises`. It is close to a von Mises distribution and, unlike the
+    libraries' von Mises, has differentiable draws.
 
     References:
         K. Mardia and P. Jupp, Directional Statistics (2000), section 3.5.7.

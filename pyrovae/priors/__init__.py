@@ -2,7 +2,7 @@
 
     prior(y) -> p(z | y)    batch_shape () or (B,), event_shape (latent_dim,)
 
-A prior that does not look at the label has an empty batch shape, which the images' plate expands.
+A prior that does not depend on the label has an empty batch shape, which the plate of images expands.
 """
 
 from pyrovae.contracts import Prior

@@ -1,4 +1,4 @@
-"""The prior that adds nothing to the loss, and what conditional priors share."""
+"""The prior without a loss term, and helpers of conditional priors."""
 
 import pyro.distributions as dist
 from torch import Tensor, nn
@@ -8,12 +8,12 @@ from pyrovae.shapes import Shapes
 
 
 class Unscored(Prior):
-    """A prior to draw codes from that adds nothing to the loss: its log-density counts as zero.
+    """A prior that adds nothing to the loss: its log-density is masked.
 
-    This is what an autoencoder has: no prior term, and N(0, I) where somebody wants samples all the same.
+    An autoencoder has no prior term; its samples are decoded from N(0, I) all the same.
 
     Args:
-        prior: The prior that codes are drawn from.
+        prior: The prior for samples.
     """
 
     scored = False
@@ -28,10 +28,10 @@ class Unscored(Prior):
 
 
 def by_label(shapes: Shapes, name: str) -> int:
-    """Number of classes of a prior that has something for each of them.
+    """Number of classes of a prior with one distribution per class.
 
     Raises:
-        ValueError: If the model does not look at labels.
+        ValueError: If the model has no labels.
     """
     if not shapes.num_classes:
         raise ValueError(f"{name} with one distribution per class needs a model that looks at labels: use a CVAE")
@@ -39,10 +39,10 @@ def by_label(shapes: Shapes, name: str) -> int:
 
 
 def label(y: Tensor | None, num_classes: int) -> Tensor:
-    """The labels that a conditional prior needs.
+    """The labels of a conditional prior.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If they are missing.
     """
     if y is None:
         raise ValueError(

@@ -31,14 +31,14 @@ class StandardNormal(Prior):
         self.register_buffer("scale", torch.ones(shapes.latent_dim), persistent=False)
 
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The prior, whatever the label: batch_shape (), event_shape (latent_dim,)."""
+        """The prior of any label: batch_shape (), event_shape (latent_dim,)."""
         return dist.Normal(self.loc, self.scale).to_event(1)
 
 
 class Normal(Prior):
     """A Normal with learned location and scale: p(z) = N(z; loc, diag scale^2), or one for each class, p(z | y).
 
-    It starts as the standard Normal. The scale is the exponential of a parameter, so that it is positive.
+    It starts as the standard Normal. The scale is the exponential of a parameter, so it is positive.
 
     References:
         K. Sohn, H. Lee and X. Yan, Learning Structured Output Representation using Deep Conditional Generative
@@ -46,10 +46,10 @@ class Normal(Prior):
 
     Args:
         shapes: Sizes of the model.
-        per_class: Whether each class has a location and a scale of its own.
+        per_class: Whether each class has its own location and scale.
 
     Raises:
-        ValueError: If there should be one per class in a model that does not look at labels.
+        ValueError: If `per_class` is set in a model without labels.
     """
 
     def __init__(self, shapes: Shapes, per_class: bool = False) -> None:
@@ -92,21 +92,21 @@ class Laplace(Prior):
         self.register_buffer("scale", torch.full((shapes.latent_dim,), float(scale)), persistent=False)
 
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The prior, whatever the label: batch_shape (), event_shape (latent_dim,)."""
+        """The prior of any label: batch_shape (), event_shape (latent_dim,)."""
         return dist.Laplace(self.loc, self.scale).to_event(1)
 
 
 class StudentT(Prior):
-    """Independent Student variables, p(z) = prod_j t(z_j; df, 0, scale): heavy tails that leave outliers alone.
+    """Independent Student variables, p(z) = prod_j t(z_j; df, 0, scale): heavy tails, which tolerate outliers.
 
     References:
         N. Abiri and M. Ohlsson, Variational auto-encoders with Student's t-prior (2019), arXiv:2004.02581.
 
     Args:
         shapes: Sizes of the model.
-        df: Degrees of freedom: 1 is the Cauchy, above 2 there is a variance, many make a Normal.
+        df: Degrees of freedom: 1 is the Cauchy distribution, above 2 the variance is finite, infinity is the Normal.
         scale: Scale.
-        learn_df: Whether each dimension's degrees of freedom are learned, starting from `df`.
+        learn_df: Whether the degrees of freedom of each dimension are learned, starting from `df`.
 
     Raises:
         ValueError: If an argument is not positive.
@@ -130,7 +130,7 @@ class StudentT(Prior):
             self.register_buffer("log_df", log_df, persistent=False)
 
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The prior, whatever the label: batch_shape (), event_shape (latent_dim,)."""
+        """The prior of any label: batch_shape (), event_shape (latent_dim,)."""
         return dist.StudentT(self.log_df.exp(), self.loc, self.scale).to_event(1)
 
 
@@ -145,7 +145,7 @@ class Uniform(Prior):
         high: Upper bound of every dimension.
 
     Raises:
-        ValueError: If the bounds are not finite and in order.
+        ValueError: If the bounds are not finite or low is not below high.
     """
 
     low: Tensor
@@ -159,15 +159,15 @@ class Uniform(Prior):
         self.register_buffer("high", torch.full((shapes.latent_dim,), float(high)), persistent=False)
 
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The prior, whatever the label: batch_shape (), event_shape (latent_dim,)."""
+        """The prior of any label: batch_shape (), event_shape (latent_dim,)."""
         return dist.Uniform(self.low, self.high).to_event(1)
 
 
 class VonMises(Prior):
     """Independent angles, p(z) = prod_j exp(concentration cos z_j) / (2 pi I_0(concentration)), z_j in [-pi, pi].
 
-    The code is a point of a torus. Its posterior must be one of angles too (`posteriors.WrappedNormal`), and the model
-    then gives its decoder the cosine and sine of each, so that nothing jumps where the circle closes.
+    The code is a point on a torus. Its posterior must be one of angles too (`posteriors.WrappedNormal`). The decoder
+    gets the cosine and sine of each angle, so it is continuous where the circle closes.
 
     References:
         T. Davidson et al., Hyperspherical Variational Auto-Encoders (2018), arXiv:1804.00891, for one circle;
@@ -175,7 +175,7 @@ class VonMises(Prior):
 
     Args:
         shapes: Sizes of the model.
-        concentration: How much the angles keep to zero; 0.0001 is the uniform torus for all purposes.
+        concentration: Concentration of the angles around zero; 0.0001 is practically uniform.
 
     Raises:
         ValueError: If the concentration is not positive.
@@ -196,5 +196,5 @@ class VonMises(Prior):
         self.register_buffer("concentration", torch.full((shapes.latent_dim,), float(concentration)), persistent=False)
 
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The prior, whatever the label: batch_shape (), event_shape (latent_dim,)."""
+        """The prior of any label: batch_shape (), event_shape (latent_dim,)."""
         return distributions.VonMises(self.loc, self.concentration).to_event(1)

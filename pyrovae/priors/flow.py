@@ -15,7 +15,7 @@ from pyrovae.shapes import Shapes
 
 
 class Flow(Prior):
-    """A normalising flow, p(z) = N(f(z); 0, I) |det df/dz|, f a chain of zuko's transforms.
+    """A normalising flow, p(z) = N(f(z); 0, I) |det df/dz|, where f is a chain of zuko's transforms.
 
     References:
         L. Dinh et al., Density estimation using Real NVP (2017), arXiv:1605.08803; G. Papamakarios et al., Masked
@@ -26,12 +26,12 @@ class Flow(Prior):
         shapes: Sizes of the model.
         kind: realnvp (affine coupling), maf (affine, autoregressive: a draw takes latent_dim passes) or nsf (the same
             with rational-quadratic splines on [-5, 5]).
-        transforms: How many transforms follow each other.
+        transforms: Number of transforms in the chain.
         hidden: Units of the hidden layers of each transform's network.
-        per_class: Whether the flow sees the label: a learned p(z | y).
+        per_class: Whether the flow depends on the label: a learned p(z | y).
 
     Raises:
-        ValueError: If there are no transforms, or labels are wanted of a model that does not look at them.
+        ValueError: If there are no transforms, or `per_class` is set in a model without labels.
     """
 
     loc: Tensor
@@ -59,7 +59,7 @@ class Flow(Prior):
         self.register_buffer("scale", torch.ones(shapes.latent_dim), persistent=False)
 
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The prior: batch_shape (), or (B,) if it sees labels; event_shape (latent_dim,)."""
+        """The prior: batch_shape (), or (B,) if it depends on labels; event_shape (latent_dim,)."""
         base = dist.Normal(self.loc, self.scale).to_event(1)
         if not self.num_classes:
             return flow(self.transform(None), base)

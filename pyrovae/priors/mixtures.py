@@ -1,6 +1,6 @@
 """Priors that are mixtures: of learned Normals, or of the posteriors of learned pseudo-inputs.
 
-A component is a distribution over the whole code, so the mixture is over codes and not over each dimension apart.
+A component is a distribution of the whole code: the mixture is over codes, not over single dimensions.
 """
 
 import pyro.distributions as dist
@@ -15,8 +15,8 @@ from pyrovae.shapes import Shapes
 class GaussianMixture(Prior):
     """A learned mixture of diagonal Normals, p(z) = sum_k weight_k N(z; loc_k, diag scale_k^2).
 
-    With `labels` component k is class k: p(z | y) is the component of the label, and without a label p(z) is their
-    mixture in equal parts. It does so in a VAE too, whose encoder and decoder see no labels.
+    With `labels`, component k is class k: p(z | y) is the component of the label, and without a label p(z) is the
+    mixture with equal weights. This works in a VAE too, whose encoder and decoder do not use labels.
 
     References:
         N. Dilokthanakul et al., Deep Unsupervised Clustering with Gaussian Mixture VAEs (2016), arXiv:1611.02648;
@@ -25,11 +25,11 @@ class GaussianMixture(Prior):
     Args:
         shapes: Sizes of the model.
         components: Number of components, K.
-        labels: Whether the components are the classes; K must then be their number.
-        init_scale: Standard deviation of the components' first locations.
+        labels: Whether the components are the classes. Then K must be the number of classes.
+        init_scale: Standard deviation of the components' initial locations.
 
     Raises:
-        ValueError: If there is no component, or there are not as many as classes where they are the classes.
+        ValueError: If there is no component, or K is not the number of classes with `labels`.
     """
 
     logits: Tensor

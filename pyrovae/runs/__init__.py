@@ -1,4 +1,4 @@
-"""Runs and their folders: made, trained, loaded, looked at; one or many."""
+"""Runs and their folders: creation, training, loading, figures; one run or many."""
 
 from pyrovae.runs.config_file import RunInfo, continue_run, create_run, read_config, run_info
 from pyrovae.runs.jobs import Job, train_runs

@@ -1,4 +1,4 @@
-"""The config.yaml of a run: written, read back, and a model built from it."""
+"""The config.yaml of a run: writing, reading, and building its model."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ NEEDED_OF_RUN = {"image_shape", "class_names"}
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run's folder knows about its data without the data.
+    """Description of a run's data, from its folder alone.
 
     Attributes:
         data: Name of the image set.
@@ -73,7 +73,7 @@ def create_run(config: Namespace, data: ImageSet) -> RunFolder:
 
 
 def continue_run(config: Namespace) -> RunFolder:
-    """Keep the settings that a resumed run has changed in its config.yaml."""
+    """Write changed settings of a resumed run to its config.yaml."""
     folder = RunFolder(Path(config.resume))
     saved = config.clone()
     saved.resume = None
@@ -117,7 +117,7 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
 
 
 def run_info(path: str | Path) -> RunInfo:
-    """What a run's folder says about its data."""
+    """The description of a run's data, from its folder."""
     raw = read_config(RunFolder(Path(path)))
     run = raw["run"]
     return RunInfo(

@@ -1,4 +1,4 @@
-"""The figures that a run leaves in its folder: results computed, then drawn."""
+"""The figures in a run's folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +69,7 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
 
 
 def _manifolds(model: LatentVariableModel, data: ImageSet) -> Iterator[tuple[str, Figure]]:
-    """The plane of a 2-D code decoded; for a conditional model with one of its classes, the last."""
+    """The decoded plane of a 2-D code; for a conditional model with its last class."""
     label = model.shapes.num_classes - 1 if model.shapes.num_classes else None
     figure, (ax,) = new_figure(7, 7.2)
     manifold = decode_manifold(model, label=label)

@@ -1,4 +1,4 @@
-"""Many trainings side by side, of which those that are finished are skipped."""
+"""Several trainings in parallel. Finished ones are skipped."""
 
 import json
 import multiprocessing
@@ -22,9 +22,9 @@ from pyrovae.training.interrupts import InterruptFlag
 from pyrovae.training.progress import Progress
 
 POLL = 0.5
-"""Seconds between two looks at how far the trainings are."""
+"""Seconds between two updates of the progress."""
 ON_A_GPU = 2
-"""Trainings at a time that share a GPU, unless told otherwise."""
+"""Default number of parallel trainings on one GPU."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether it was trained to its end by these options, which are the last thing that is written."""
+        """Whether it was trained to its end with these options, which are written last."""
         made = self.folder.command
         return made.exists() and json.loads(made.read_text(encoding="utf-8")) == self._made_by
 
     def parse(self) -> Namespace:
-        """Its command line, `resume` where there is something to go on from.
+        """Its command line, with `resume` if there is a checkpoint.
 
         Raises:
             ValueError: If its folder holds a run of other settings.
@@ -71,7 +71,7 @@ class Job:
         return parse_training([*self.options, *where])
 
     def train(self) -> None:
-        """Train it to its end without a word, or what is missing of it, and test it."""
+        """Train or resume it silently to its end, and test it."""
         arguments = self.parse()
         data = load_training_data(arguments)
         trainer, model = build_training(arguments, data)
@@ -85,7 +85,7 @@ class Job:
         replace_text(self.folder.command, json.dumps(self._made_by, indent=1) + "\n")
 
     def steps_done(self) -> int:
-        """Steps that its metrics tell of."""
+        """Number of steps in its metrics."""
         rows = self.folder.rows() if self.folder.checkpoint.exists() else []
         return int(rows[-1]["step"]) if rows else 0
 
@@ -95,7 +95,7 @@ class Job:
 
 
 def train_runs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool = True) -> None:
-    """Train runs in processes of their own, with one progress bar over all.
+    """Train runs in separate processes, with one progress bar for all.
 
     Args:
         jobs: The runs; those that were trained to their end are skipped, and those that were cut off are resumed.
@@ -128,14 +128,14 @@ def train_runs(jobs: Sequence[Job], *, workers: int | None = None, progress: boo
 
 
 def _begin(threads: int) -> None:
-    """What a worker does first. An idle one that died of a signal would take the pool's lock with it."""
+    """Initialise a worker. An idle worker killed by a signal would not release the pool's lock."""
     torch.set_num_threads(threads)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # but for the time of a training, which takes them as a wish
 
 
 def _stop(futures: Sequence["Future[None]"], workers: Sequence[BaseProcess]) -> None:
-    """Leave no training behind: have those in hand write their checkpoint and end."""
+    """End all trainings: the running ones write their checkpoint first."""
     for future in futures:
         future.cancel()
     while not all(future.done() for future in futures):
@@ -147,7 +147,7 @@ def _stop(futures: Sequence["Future[None]"], workers: Sequence[BaseProcess]) -> 
 def _follow(
     jobs: Sequence[Job], totals: Sequence[int], futures: Sequence["Future[None]"], flag: InterruptFlag, progress: bool
 ) -> None:
-    """Show how far the trainings are until all are done, one fails or the user stops them."""
+    """Show progress until all trainings are done, one fails or the user stops them."""
 
     def cost_done() -> int:
         steps = [
@@ -174,7 +174,7 @@ def _follow(
 
 
 def _steps(commands: Sequence[Namespace]) -> list[int]:
-    """How many steps trainings have; each image set is looked at once."""
+    """Number of steps of each training; each image set is loaded once."""
     sizes: dict[tuple[object, ...], int] = {}
     found = []
     for command in commands:

@@ -1,4 +1,4 @@
-"""A run folder opened again: its model, its images, or several runs at once."""
+"""Loading of runs: the model, the images, or several runs at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from pyrovae.training.run_folder import load_weights
 
 
 def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
-    """Load the images that a run was trained on, cut into the same splits.
+    """Load the images that a run was trained on, with the same splits.
 
     Args:
         path: The run's folder.
@@ -43,7 +43,7 @@ def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run as the scripts look at it.
+    """A loaded run: model, images and settings.
 
     Attributes:
         path: Its folder.
@@ -63,12 +63,12 @@ class Run:
 
 
 def picture(run: str | Path, output: str | None, name: str) -> Path:
-    """Where a script's picture goes: as the user says, or into the run's figures."""
+    """Path of a script's picture: the user's choice, or in the run's figures."""
     return Path(output) if output else RunFolder(Path(run)).figures / f"{name}.png"
 
 
 def analysis_device(name: str = "auto") -> str:
-    """The name of the device of an analysis: "auto" is CUDA where there is one and otherwise the CPU.
+    """The name of the device of an analysis: "auto" is CUDA if there is one, otherwise the CPU.
 
     Raises:
         ValueError: If the device cannot do it.
@@ -81,13 +81,13 @@ def analysis_device(name: str = "auto") -> str:
 
 
 def open_run(path: str | Path, data_dir: str | None = None, device: str = "auto", *, allow_code: bool = True) -> Run:
-    """Load a run's model and its images; on a command line the user has said which run, so its code is allowed."""
+    """Load a run's model and its images. On a command line the user names the run, so its code is trusted."""
     model = load(path, device=analysis_device(device), allow_code=allow_code)
     return Run(Path(path), model, load_data(path, data_dir), run_info(path).pixels)
 
 
 def open_runs(paths: Sequence[str | Path], data_dir: str | None = None) -> list[Run]:
-    """Load several runs, to look at the same images with each.
+    """Load several runs of the same images.
 
     Raises:
         ValueError: If there are none, or they are of different image sets.
@@ -107,7 +107,7 @@ def open_runs(paths: Sequence[str | Path], data_dir: str | None = None) -> list[
 def load(
     path: str | Path, *, which: str | None = None, device: str = "cpu", allow_code: bool = False
 ) -> LatentVariableModel:
-    """Load the model of a run: no data set, no training step, nothing unpickled.
+    """Load the model of a run. It needs no data set and no training; nothing is unpickled.
 
     Args:
         path: The run's folder.

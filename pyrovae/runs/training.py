@@ -1,4 +1,4 @@
-"""One training as its command line says: parsed, built, and its folder finished."""
+"""One training from its command line: parsing, building, and the final test."""
 
 import json
 import sys
@@ -83,7 +83,7 @@ def build_training(arguments: Namespace, data: ImageSet) -> tuple[Trainer, Laten
 def finish_run(
     folder: RunFolder, trainer: Trainer, data: ImageSet, which: str | None = None
 ) -> tuple[LatentVariableModel, ElboEstimate | None]:
-    """Load the model of a run that has ended, and keep its bound of the test images beside it.
+    """Load the model of a finished run, and write its bound of the test images to the folder.
 
     Args:
         folder: The run's folder.

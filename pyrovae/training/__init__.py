@@ -1,4 +1,4 @@
-"""Training: the loop, its checkpoints, and the folder that a run leaves behind."""
+"""Training: the loop, its checkpoints and the run folder."""
 
 from pyrovae.training.history import History
 from pyrovae.training.run_folder import RunFolder

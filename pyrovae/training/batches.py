@@ -1,4 +1,4 @@
-"""The batches of a training: the order of the images, where they lie, and how their pixels are made."""
+"""The batches of a training: order of the images, their device and their pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, pixels
 
 
 class Batches:
-    """Training images cut into batches, in an order that depends on the seed and the epoch alone.
+    """Training images in batches, in an order that depends only on seed and epoch.
 
     Args:
         data: The images.
@@ -45,7 +45,7 @@ class Batches:
         self._order: tuple[int, Tensor] | None = None
 
     def of_epoch(self, epoch: int, first: int, count: int) -> list[Tensor]:
-        """Indices of the images of some batches of an epoch, at most `count` from the batch `first` on."""
+        """Indices of the images of at most `count` batches of an epoch, starting with batch `first`."""
         if self._order is None or self._order[0] != epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             order = self.index[torch.randperm(len(self.index), generator=generator)].to(self.images.device)
@@ -53,7 +53,7 @@ class Batches:
         return list(self._order[1][first * self.size : (first + count) * self.size].split(self.size))
 
     def inputs(self, index: Tensor) -> tuple[Tensor, ...]:
-        """What `prepare` makes a batch of: its indices, or the images themselves if they do not lie on the device."""
+        """The input of `prepare`: indices of a batch, or its images if they are not on the device."""
         if self.resident:
             return (index,)
         return self.images[index].to(self.device), self.labels[index].to(self.device)
@@ -64,7 +64,7 @@ class Batches:
         return pixels(images, self.policy), labels
 
     def evaluated(self) -> dict[str, Split]:
-        """The validation images, and as many of the training images: what each epoch is measured on."""
+        """The validation images and as many training images, on which each epoch is measured."""
         validation = len(self.data.splits["validation"])
         splits = {"train": self.fixed("train", validation or 5000)}
         if validation:
@@ -78,7 +78,7 @@ class Batches:
 
 
 def _drawn_once(data: ImageSet, policy: PixelPolicy) -> ImageSet:
-    """Images whose pixels are the same in every epoch, and in every evaluation of a split."""
+    """Images with the same pixels in every epoch and in every evaluation of a split."""
     if policy not in ("fixed", "threshold"):
         return data
     images = data.images.clone()

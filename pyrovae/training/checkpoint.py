@@ -1,4 +1,4 @@
-"""Checkpoints: everything that makes a resumed run end as one that was never stopped."""
+"""Checkpoints: the state by which a resumed run equals an uninterrupted one."""
 
 import shutil
 import time
@@ -15,7 +15,7 @@ FORMAT = "pyrovae checkpoint 1"
 
 
 class Checkpointer:
-    """Keeps weights and checkpoints in a run folder, so often; without a folder it keeps nothing.
+    """Writes weights and checkpoints into a run folder at intervals; without a folder it writes nothing.
 
     Args:
         folder: The folder, or None.
@@ -33,12 +33,12 @@ class Checkpointer:
         return time.monotonic() - self._last >= self._every
 
     def remember_best(self, weights: dict[str, Tensor]) -> None:
-        """Take these for the best weights; they are written with the next checkpoint."""
+        """Mark the present weights as the best; they are written with the next checkpoint."""
         if self.folder is not None:
             self._best = {name: value.detach().clone() for name, value in weights.items()}
 
     def save(self, weights: dict[str, Tensor], state: dict[str, Any]) -> bool:
-        """Write weights and checkpoint, and say so; weights that are not finite are never written over good ones."""
+        """Write weights and checkpoint, and report it. Weights that are not finite never replace good ones."""
         if self.folder is None:
             return True
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
@@ -64,17 +64,17 @@ class Checkpointer:
 
     @property
     def place(self) -> Path | None:
-        """Where the last checkpoint is, if there is one."""
+        """Path of the last checkpoint, if there is one."""
         return self.folder.checkpoint if self.folder is not None and self.folder.checkpoint.exists() else None
 
     @property
     def last_good(self) -> str:
-        """The same as the end of a message; nothing if there is none."""
+        """The same as the end of a message; empty if there is none."""
         return "" if self.place is None else f"; the last good checkpoint is {self.place}"
 
 
 def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
-    """Write a checkpoint; the one before it is kept beside it.
+    """Write a checkpoint and keep the previous one.
 
     Raises:
         OSError: If it cannot be written; the old ones are untouched then.
@@ -89,7 +89,7 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: RunFolder) -> dict[str, Any]:
-    """Read a run's last checkpoint. Nothing is unpickled but tensors and plain containers.
+    """Read a run's last checkpoint. Only tensors and plain containers are unpickled.
 
     Raises:
         FileNotFoundError: If there is none.

@@ -1,4 +1,4 @@
-"""Whether a model can be trained on a set of images, found before anything is trained or written."""
+"""Checks that a model can be trained on a set of images, before anything is trained or written."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,11 +12,11 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 FEW = 256
-"""Images whose pixels are held against the likelihood's support."""
+"""Number of images whose pixels are compared with the likelihood's support."""
 
 
 def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
-    """Refuse what is no set of images, and images or classes of another number than the model was built for.
+    """Refuse objects that are not image sets, and images or classes that do not match the model.
 
     Raises:
         ValueError: If they do not fit.
@@ -41,7 +41,7 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
 
 
 def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy) -> None:
-    """Refuse pixels that the likelihood gives no probability.
+    """Refuse pixels outside the likelihood's support.
 
     Raises:
         ValueError: If a pixel is outside of the likelihood's support.
@@ -64,7 +64,7 @@ def check_optimizer(
     optimizer: Callable[[Iterable[torch.nn.Parameter]], Optimizer],
     scheduler: Callable[[Optimizer], LRScheduler] | None,
 ) -> None:
-    """Refuse an optimiser or a schedule that cannot be made, by making both once.
+    """Refuse an optimiser or a schedule that cannot be built, by building both once.
 
     Raises:
         ValueError: If one of them refuses its arguments, or is something else.

@@ -1,4 +1,4 @@
-"""When to stop: a watched number, the best of it so far, and how long ago that was."""
+"""Early stopping: a monitored value, its best so far, and the epochs since then."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class EarlyStopping:
-    """Stops after a number of epochs without a better value of what is watched.
+    """Stops after a number of epochs without an improvement of the monitored value.
 
     Args:
         patience: That number, or None for never.
@@ -23,7 +23,7 @@ class EarlyStopping:
         self.epochs_without_better = 0
 
     def is_better(self, watched: float) -> bool:
-        """Take in the value of an epoch, NaN where nothing is watched, and say whether it is the best so far."""
+        """Record the value of an epoch, NaN if nothing is monitored; return whether it is the best so far."""
         if watched < self.best:
             self.best, self.epochs_without_better = watched, 0
             return True
@@ -32,14 +32,14 @@ class EarlyStopping:
         return False
 
     def state_dict(self) -> dict[str, float | int]:
-        """What it has seen."""
+        """The recorded state."""
         return {"best": self.best, "epochs_without_better": self.epochs_without_better}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state of `state_dict`."""
         self.best, self.epochs_without_better = state["best"], state["epochs_without_better"]
 
     @property
     def stops(self) -> bool:
-        """Whether it is time."""
+        """Whether to stop."""
         return self.patience is not None and self.epochs_without_better >= self.patience

@@ -1,4 +1,4 @@
-"""What a run logged: one row of numbers for each epoch."""
+"""The log of a run: one row of numbers per epoch."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ EpochRow = dict[str, float]
 
 @dataclass
 class History:
-    """The rows that training logged, one for each finished epoch.
+    """The logged rows, one per finished epoch.
 
     Columns: `epoch`, `step` (updates so far), `learning_rate`, `beta` (weight of the KL term at the last step);
     `loss`, `loss_reconstruction`, `loss_kl`: means over the epoch's own steps of the objective and its unweighted
@@ -32,7 +32,7 @@ class History:
     rows: list[EpochRow] = field(default_factory=list)
 
     def column(self, name: str) -> np.ndarray:
-        """One column, (epochs,); NaN where a row does not have it."""
+        """One column, (epochs,); NaN for rows without it."""
         return np.array([row.get(name, np.nan) for row in self.rows])
 
     def __contains__(self, name: str) -> bool:
@@ -55,7 +55,7 @@ class History:
 
 
 def elbo_columns(prefix: str, estimate: ElboEstimate) -> EpochRow:
-    """The columns that an estimate fills: `<prefix>_negative_elbo` and its parts, `<prefix>_kl_0` and so on."""
+    """The columns of an estimate: `<prefix>_negative_elbo` and its parts, `<prefix>_kl_0` and so on."""
     row = {
         f"{prefix}_negative_elbo": estimate.negative_elbo.value,
         f"{prefix}_reconstruction": estimate.reconstruction.value,

@@ -1,4 +1,4 @@
-"""Stopping a run cleanly: Ctrl-C and termination wait for the step in hand."""
+"""Clean interruption of a run: Ctrl-C and SIGTERM wait for the current step."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class InterruptFlag:
-    """Notes Ctrl-C (SIGINT) and SIGTERM instead of dying inside of an update; only Ctrl-C after that dies at once."""
+    """Records Ctrl-C (SIGINT) and SIGTERM instead of ending within an update; a second Ctrl-C ends at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None

@@ -1,4 +1,4 @@
-"""What learns: a model under an objective, an optimiser with its schedule, and the engine that runs steps."""
+"""The learner: a model, an objective, an optimiser with its schedule, and the engine that runs the steps."""
 
 from __future__ import annotations
 
@@ -78,21 +78,21 @@ class Learner:
 
     @property
     def description(self) -> str:
-        """How steps are run, in words."""
+        """The engine, in words."""
         return self._svi.description
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The model's weights, as they are now."""
+        """The model's present weights."""
         return self._model.state_dict()
 
     def settings(self, step: int) -> dict[str, float]:
-        """What changes from step to step: learning rate and weight of the KL term."""
+        """The present learning rate and weight of the KL term."""
         rate = float(self._optimizer.param_groups[0]["lr"])
         return {"learning_rate": rate, "beta": self._objective.beta_at(step / self._total)}
 
     def update(self, batches: Sequence[Tensor], step: int) -> list[Losses]:
-        """Take a step with each batch, given its images' indices, and read their losses afterwards, all at once.
+        """Take a step with each batch, given its images' indices, and then read all losses at once.
 
         Args:
             batches: Indices of the images of each.
@@ -123,14 +123,14 @@ class Learner:
         return weight, *self._batches.inputs(index)
 
     def end_epoch(self, loss: float, watched: float) -> None:
-        """Move the schedule, by the watched number where it follows one."""
+        """Advance the schedule, with the monitored value if it depends on one."""
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(loss if math.isnan(watched) else watched)
         elif self._scheduler is not None:
             self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, schedule, random numbers, and which engine takes which step."""
+        """Weights, optimiser, schedule, random numbers and the engine of each step."""
         return {
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -140,7 +140,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state of `state_dict`."""
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self._scheduler is not None:

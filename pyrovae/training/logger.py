@@ -1,4 +1,4 @@
-"""What a run says of itself: sums over an epoch's steps, a row an epoch in its files, and the text beside the bar."""
+"""The log of a run: sums over the steps of an epoch, a row per epoch in its files, and the text of the progress bar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyrovae.training.run_folder import RunFolder
 
 
 class Logger:
-    """Collects losses, and makes a row of each epoch.
+    """Collects losses and writes a row per epoch.
 
     Args:
         evaluate: Measures the model at the end of an epoch: the row's columns.
@@ -59,14 +59,14 @@ class Logger:
         self._last_saved = 0.0
 
     def add(self, sizes: Sequence[int], losses: Sequence[Losses], seconds: float) -> None:
-        """Take in the losses of some steps, in their order, so that it does not matter to the last bit when."""
+        """Add the losses of some steps in their order, so that the sums do not depend on when they are read."""
         for images, step in zip(sizes, losses, strict=True):
             for name, value in zip(self.sums, step, strict=True):
                 self.sums[name] += images * value
         self.step_seconds += seconds
 
     def text(self, epoch: int, epochs: int, seen: int) -> str:
-        """The line beside the bar, after so many images of an epoch."""
+        """The text of the progress bar after a number of images of an epoch."""
         loss, reconstruction, kl = (value / seen for value in self.sums.values())
         # A bound from several codes at once is no sum of the two terms, which are shown beside it all the same.
         equals, plus = ("=", "+") if self._additive else (" ", " ")
@@ -76,7 +76,7 @@ class Logger:
         )
 
     def end_epoch(self, epoch: int, step: int, settings: dict[str, float], seconds: float) -> EpochRow:
-        """Make the epoch's row, and begin the next one."""
+        """Write the epoch's row and begin the next one."""
         row: EpochRow = {"epoch": epoch, "step": step, **settings}
         row |= {name: value / self._images for name, value in self.sums.items()}
         row |= self._evaluate()
@@ -93,7 +93,7 @@ class Logger:
         return row
 
     def warning(self, epoch: int, epochs: int) -> str | None:
-        """What is wrong, said once; early on, and in a warm-up, a small KL is no verdict."""
+        """A warning, given once. At the beginning and during a warm-up a small KL is normal."""
         if self._warned or epoch < max(3, epochs // 3):
             return None
         found = self._warn(self.history.rows[-1])
@@ -107,7 +107,7 @@ class Logger:
             self._last_saved = time.monotonic()
 
     def close(self) -> None:
-        """Nothing more will be logged."""
+        """Close the log."""
         if self._writer is not None:
             self._writer.close()
 
@@ -116,12 +116,12 @@ class Logger:
         return {"rows": self.history.rows, "sums": self.sums, "step_seconds": self.step_seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state of `state_dict`."""
         self.history.rows, self.sums, self.step_seconds = state["rows"], state["sums"], state["step_seconds"]
 
 
 def _tensorboard(folder: RunFolder | None) -> Callable[[int], Any]:
-    """A function from the next epoch to a writer, whose older events of that epoch and later are dropped."""
+    """A function from the next epoch to a writer, which discards older events of that epoch and later ones."""
     if folder is None:
         raise ValueError("TensorBoard events need a run folder")
     try:

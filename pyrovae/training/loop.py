@@ -16,13 +16,13 @@ from pyrovae.training.logger import Logger
 from pyrovae.training.progress import Progress
 
 READ_EVERY = 0.2
-"""Seconds of steps between two reads of their losses: on a GPU a read waits for all steps before it."""
+"""Seconds of steps between two reads of their losses; on a GPU a read waits for all earlier steps."""
 MAX_CHUNK = 2000
-"""Steps between two reads, at most."""
+"""Maximum number of steps between two reads."""
 
 
 class Loop:
-    """One training, from its first step or from a checkpoint to its end; the arguments do all but the counting."""
+    """One training, from its first step or a checkpoint to its end. It counts steps and delegates all else."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Loop:
         return self.epoch * self.batches.per_epoch + self.batch
 
     def run(self, progress: Progress, flag: InterruptFlag) -> None:
-        """Train to the end, to early stopping, or until the flag is raised."""
+        """Train to the end, until early stopping or until interrupted."""
         started = time.monotonic() - self.seconds
         while self.epoch < self.epochs and not self.stopping.stops:
             while self.batch < self.batches.per_epoch:
@@ -59,7 +59,7 @@ class Loop:
             progress.say(f"stopped early: no better validation bound for {epochs} epochs")
 
     def _advance(self, progress: Progress) -> None:
-        """As many steps as are run before their losses are read."""
+        """Run the steps between two reads of the losses."""
         began = time.monotonic()
         chunk = self.batches.of_epoch(self.epoch, self.batch, self._chunk)
         losses = self._update(chunk)
@@ -81,7 +81,7 @@ class Loop:
             raise ValueError(self._broken(str(error), self.batch + error.place)) from error
 
     def _finish_epoch(self, progress: Progress) -> None:
-        """Log the epoch, move the schedule, remember the best weights."""
+        """Log the epoch, advance the schedule, mark the best weights."""
         step = self.steps_done
         row = self.logger.end_epoch(self.epoch + 1, step, self.learner.settings(step), self.seconds)
         self.epoch, self.batch = self.epoch + 1, 0
@@ -116,7 +116,7 @@ class Loop:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs to end as if it had never stopped."""
+        """The state by which a resumed run equals an uninterrupted one."""
         own = {name: getattr(self, name) for name in ("epoch", "batch", "seconds")}
         return {**self.learner.state_dict(), **self.logger.state_dict(), **self.stopping.state_dict(), **own}
 

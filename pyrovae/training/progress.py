@@ -1,4 +1,4 @@
-"""The progress of a run, for a terminal, a notebook and a log file alike."""
+"""Progress of a run on a terminal, in a notebook or in a log file."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from tqdm.std import tqdm
 
 
 class Progress:
-    """A bar that stays in place on a terminal or in a notebook, plain lines in a log file.
+    """A progress bar on a terminal or in a notebook, plain lines in a log file.
 
     Args:
         total: Steps of the whole run.
@@ -48,7 +48,7 @@ class Progress:
             print(f"{100 * self._done // self._total:3d}%  {now - self._started:5.0f} s  {text}", flush=True)
 
     def say(self, text: str) -> None:
-        """Print a line without breaking the bar, if anything is shown at all."""
+        """Print a line above the bar, if progress is shown."""
         if not self._enabled:
             return
         tqdm.write(text, file=sys.stdout)

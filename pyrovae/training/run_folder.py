@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind, and where in it things are."""
+"""The folder of a run and the paths in it."""
 
 import csv
 import shutil
@@ -15,7 +15,7 @@ from pyrovae.files import replace_file
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths inside of a run's folder.
+    """Paths in a run's folder.
 
     Args:
         path: The folder, `runs/<name>`.
@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def command(self) -> Path:
-        """The options that one of several trainings was made by, written when it has ended."""
+        """The options of one of several trainings, written at its end."""
         return self.path / "command.json"
 
     @property
@@ -60,17 +60,17 @@ class RunFolder:
 
     @property
     def best_weights(self) -> Path:
-        """Weights with the best bound on the validation images; only of a run that has such images."""
+        """Weights with the best bound on the validation images, if there are any."""
         return self.path / "model.best.safetensors"
 
     @property
     def checkpoint(self) -> Path:
-        """All that a resumed run needs."""
+        """The state for resuming."""
         return self.path / "checkpoint.pt"
 
     @property
     def previous_checkpoint(self) -> Path:
-        """The checkpoint before the last one, in case that the last one is damaged."""
+        """The previous checkpoint, for the case that the last one is damaged."""
         return self.path / "checkpoint.previous.pt"
 
     @property
@@ -108,7 +108,7 @@ class RunFolder:
 
 
 def free_name(parent: Path, name: str) -> str:
-    """`name`, or the first of `name-2`, `name-3`, ... of which there is no folder yet."""
+    """`name`, or the first of `name-2`, `name-3`, ... without a folder."""
     number = 1
     while (parent / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1
@@ -116,7 +116,7 @@ def free_name(parent: Path, name: str) -> str:
 
 
 def save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Write weights as safetensors, each tensor on its own even where two share memory."""
+    """Write weights as safetensors; tensors that share memory are written separately."""
     whole = {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
     replace_file(path, lambda beside: save_file(whole, beside))
 

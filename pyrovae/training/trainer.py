@@ -1,4 +1,4 @@
-"""Training by stochastic variational inference, as one object of settings with a `fit`."""
+"""Training by stochastic variational inference: an object of settings with a method `fit`."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ from pyrovae.training.run_folder import RunFolder
 
 MIN_EPOCHS, MIN_STEPS = 20, 3000
 SHOWN_TO_PARTS = 10_000
-"""Training images that a part made of data looks at, at most."""
+"""Maximum number of training images for parts that are initialised from data."""
 MAX_SEED = 2**32 - 1
-"""The greatest seed that each generator takes, also where it is multiplied by a million for the epochs' own."""
+"""The greatest seed that every generator accepts, also multiplied by a million for the seeds of epochs."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ class Trainer:
             )
 
     def total_epochs(self, images: int) -> int:
-        """Epochs of a training on so many images."""
+        """Number of epochs for a number of images."""
         if self.epochs is not None:
             return self.epochs
         steps = -(-images // self.batch_size)
         return max(MIN_EPOCHS, -(-MIN_STEPS // steps))
 
     def check(self, model: LatentVariableModel, data: ImageSet) -> str | None:
-        """Find what would stop a training, without training: `fit` does so first.
+        """Find errors that would stop a training, without training. `fit` calls it first.
 
         Returns:
             What the user should know of this objective with this model, in a line, or None.
@@ -140,7 +140,7 @@ class Trainer:
         progress: bool = True,
         tensorboard: bool = False,
     ) -> History:
-        """Train a model in place, and keep what is needed to go on in a run folder.
+        """Train a model in place, and write its state to a run folder.
 
         The global random number generators and Pyro's parameter store are left as they were.
 
@@ -187,7 +187,7 @@ class Trainer:
         folder: RunFolder | None,
         tensorboard: bool,
     ) -> Loop:
-        """Everything that these settings say, put together."""
+        """The training loop of these settings."""
         batches = Batches(data, self.pixels, self.batch_size, self.seed, device)
         splits = batches.evaluated()
         watched = "validation" if "validation" in splits else "train"
@@ -227,7 +227,7 @@ class Trainer:
 
 
 def _named(value: object) -> str:
-    """A text as it is, anything else by its class: optimisers print every group of parameters."""
+    """A text unchanged, any other object by the name of its class."""
     return repr(value) if isinstance(value, str) else f"an object of {type(value).__name__}"
 
 

@@ -18,7 +18,7 @@ def test_the_exact_guide_passes(exact) -> None:
     found = calibrate(exact, 1000)
     assert found.passed
     assert found.quantities == ("z[0]", "z[1]", "log p(x|z)")
-    assert np.abs(found.coverage(0.9) - 0.9).max() < 4 * np.sqrt(0.09 / 1000)
+    assert np.abs(found.coverage(0.9).value - 0.9).max() < 4 * np.sqrt(0.09 / 1000)
     assert "the guide is calibrated on 1,000 images" in str(found)
 
 

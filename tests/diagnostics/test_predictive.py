@@ -92,8 +92,8 @@ def test_class_probabilities_are_bayes_rule() -> None:
     logs = np.stack([norm.logpdf(x, 0.3 * k, 0.5).sum(1) for k in range(3)], 1) + np.log(prior)
     expected = np.exp(logs) / np.exp(logs).sum(1, keepdims=True)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
-    assert found.accuracy == pytest.approx((expected.argmax(1) == labels.numpy()).mean())
-    assert found.log_score == pytest.approx(-np.log(expected[np.arange(200), labels]).mean(), abs=1e-4)
+    assert found.accuracy.value == pytest.approx((expected.argmax(1) == labels.numpy()).mean())
+    assert found.log_score.value == pytest.approx(-np.log(expected[np.arange(200), labels]).mean(), abs=1e-4)
     assert "k = 3" in str(found)
 
 

@@ -37,7 +37,7 @@ def test_bounds_from_both_sides_close_in(gaussian: Known) -> None:
     for bounds in (few, more):
         assert bounds.lower.mean - 4 * bounds.lower.mean_error < exact < bounds.upper.mean + 4 * bounds.upper.mean_error
     assert few.lower.mean < exact < few.upper.mean
-    assert 0 < more.gap < few.gap / 3
+    assert 0 < more.gap.value < few.gap.value / 3
 
 
 def test_from_the_guide_and_of_labels(few_digits: ImageSet) -> None:

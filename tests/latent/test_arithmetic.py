@@ -133,14 +133,14 @@ def test_an_effect_is_the_change_of_what_is_measured(rng) -> None:
     found = attribute_effect(
         model, codes, half, [-1.0, 0.0, 1.0, 2.0], measures=ink, classifier=lambda x: x.mean((1, 2, 3)) > 0.6
     )
-    changes, errors = found.of("wide")
+    changes, errors = found.of("wide").value, found.of("wide").sampling
     np.testing.assert_allclose(changes, [-1, 0, 1, 2], atol=0.05)
     assert (errors < 0.03).all()
     assert changes[1] == errors[1] == 0
-    assert found.kept[1] == 1
-    assert found.kept[3] < 1
+    assert found.kept.value[1] == 1
+    assert found.kept.value[3] < 1
     assert found.images == 200
-    np.testing.assert_allclose(found.standardised[0] * found.scales[0], changes)
+    np.testing.assert_allclose(found.standardised.value[0] * found.scales[0], changes)
     assert "class kept" in str(found)
     with pytest.raises(ValueError, match="slant was not measured; there are wide, tall"):
         found.of("slant")
@@ -155,10 +155,10 @@ def test_a_walk_is_seen_by_the_encoder_and_leaves_the_model_alone(digits: ImageS
     pictures = move_along(model, codes, vector.vector, [0.0, 1.0])
     seen = mean_codes(model, pictures.images.reshape(60, 1, 8, 8), np.repeat(codes.labels, 2)).reshape(30, 2, 2)
     way = (seen[:, 1] - seen[:, 0]) @ vector.vector / (vector.vector @ vector.vector)
-    assert found.travelled[1] == pytest.approx(way.mean(), abs=1e-6)
-    assert found.travelled_errors[1] == pytest.approx(way.std(ddof=1) / np.sqrt(30), rel=1e-4)
+    assert found.travelled.value[1] == pytest.approx(way.mean(), abs=1e-6)
+    assert found.travelled.sampling[1] == pytest.approx(way.std(ddof=1) / np.sqrt(30), rel=1e-4)
     assert found.attributes == ("thickness", "slant", "length", "height", "width")
-    assert np.isnan(found.kept).all()
+    assert np.isnan(found.kept.value).all()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert torch.equal(random, torch.get_rng_state())
 

@@ -119,9 +119,9 @@ def test_comparisons_are_the_closed_forms() -> None:
     shared = integral(lambda z: np.minimum(p.pdf(z), q.pdf(z)))
     assert found.overlap[0, 1] == pytest.approx(shared, abs=0.01)
     right = 1 - shared / 2
-    assert abs(found.bayes_accuracy - right) < 5 * found.bayes_accuracy_error
+    assert abs(found.bayes_accuracy.value - right) < 5 * found.bayes_accuracy.sampling
     log2 = integral(lambda z: 0.5 * sum(a.pdf(z) * (a.logpdf(z) - np.log((p.pdf(z) + q.pdf(z)) / 2)) for a in (p, q)))
-    assert abs(found.information - log2) < 5 * found.information_error
+    assert abs(found.information.value - log2) < 5 * found.information.sampling
     assert found.chance == 0.5
     assert "Bayes rule" in str(found)
 
@@ -133,8 +133,8 @@ def test_classes_that_are_the_prior_are_found_to_be() -> None:
     found = compare_classes(codes, class_gaussians(codes))
     assert found.kl_from_prior.max() < 0.01
     assert found.aggregate_kl_from_prior < 0.002
-    assert abs(found.bayes_accuracy - 1 / 3) < 0.03
-    assert abs(found.information) < 5 * found.information_error + 0.002
+    assert abs(found.bayes_accuracy.value - 1 / 3) < 0.03
+    assert abs(found.information.value) < 5 * found.information.sampling + 0.002
     assert found.overlap.min() > 0.9
 
 

@@ -49,7 +49,7 @@ def test_samples_are_judged(few_digits: ImageSet) -> None:
     found = sample_quality(model, split, judge)
     assert set(np.unique(seen[1])) == {0, 1}
     assert found.space == "classifier features"
-    assert found.confidence == pytest.approx((0.82, 0.82))
+    assert [part.value for part in found.confidence] == pytest.approx([0.82, 0.82])
     assert found.balance == 0
     plain = sample_quality(model, split)
     assert plain.precision == found.precision

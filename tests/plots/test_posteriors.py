@@ -24,7 +24,7 @@ from pyrovae.plots import (
 def comparison(dims: int) -> Comparison:
     one = PerImage(np.ones(2), np.ones(2))
     moments = np.full((2, dims), 3.0), np.stack([0.04 * np.eye(dims)] * 2)
-    return Comparison("quadrature", "NLL", *[one] * 7, moments, moments, moments)
+    return Comparison("quadrature", "NLL", *[one] * 4, moments, moments, moments)
 
 
 def grid(dims: int) -> GridPosterior:

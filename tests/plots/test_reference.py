@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
+from pyrovae.estimates import Estimates
 from pyrovae.latent import AttributeEffect, Codes, Manifold, Marginals, Traversal, ellipse
 from pyrovae.metrics.rate_distortion import RateDistortion
 from pyrovae.plots import (
@@ -81,9 +82,15 @@ def draw_effect() -> Figure:
     alphas = np.array([-1.0, 0.0, 1.0, 2.0])
     changes = np.stack([10 * alphas, 0.1 * alphas**2])
     found = AttributeEffect(
-        "slant", alphas, 50, ("slant", "height"), changes, 0.1 * np.abs(changes), 0.8 * alphas, 0.05 * np.abs(alphas),
-        np.array([8.0, 2.0]), 1 - 0.1 * np.abs(alphas), 0.03 * np.abs(alphas),
-    )  # fmt: skip
+        "slant",
+        alphas,
+        50,
+        ("slant", "height"),
+        changes=Estimates(changes, 0.1 * np.abs(changes)),
+        travelled=Estimates(0.8 * alphas, 0.05 * np.abs(alphas)),
+        scales=np.array([8.0, 2.0]),
+        kept=Estimates(1 - 0.1 * np.abs(alphas), 0.03 * np.abs(alphas)),
+    )
     figure, axes = new_figure(9, 3, columns=3)
     plot_effect(found, axes)
     return figure
@@ -105,7 +112,8 @@ def draw_rate_distortion() -> Figure:
     betas = np.array([0.1, 1.0, 4.0, 20.0])
     rates, distortions = np.array([12.0, 6.0, 0.02, 0.01]), np.array([80.0, 85.0, 110.0, 110.2])
     one = np.ones(4)
-    found = RateDistortion("NLL", 100, betas, rates, 0.3 * one, distortions, 1.5 * one, one, one, one)
+    parts = Estimates(rates, 0.3 * one), Estimates(distortions, 1.5 * one)
+    found = RateDistortion("NLL", 100, betas, *parts, one, one, one)
     figure, (ax,) = new_figure(4.5, 3.2)
     plot_rate_distortion(found, ax)
     return figure

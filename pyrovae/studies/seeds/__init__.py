@@ -1,4 +1,4 @@
-"""The study: everything that the seed documents did, trained, measured, drawn, and held against what they say."""
+"""The study: the experiments of the seed documents, run again, and a decision on each of their claims."""
 
 from pyrovae.estimates import Estimate
 from pyrovae.studies.seeds.budgets import BUDGETS, Budget, BudgetName, Recipe

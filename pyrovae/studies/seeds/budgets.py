@@ -1,4 +1,4 @@
-"""What a study trains, by the time that there is for it."""
+"""The trainings of a study, by budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SQUARED_ERROR = ("Normal", "--model.likelihood.scale", "0.70710678")
 BudgetName = Literal["quick", "standard", "full"]
 
 MANY_LABELS = "emnist:balanced"
-"""The image set of the fifth document's wish."""
+"""The image set that the fifth document proposes for further work."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Recipe:
 
     Attributes:
         name: The run's folder.
-        options: Its options of `scripts/svi_train.py`, all but where it goes.
-        cost: What one of its steps costs, in steps of the cheapest net, for the progress bar.
+        options: Its options of `scripts/svi_train.py`, without the output folder.
+        cost: Cost of one step relative to the cheapest network, for the progress bar.
     """
 
     name: str
@@ -38,24 +38,24 @@ class Budget:
         name: What it is called.
         data: The image set.
         epochs: Epochs of the fully connected nets.
-        batch_size: Images in a step, where the documents do not say.
-        seeds: Seeds of the runs whose figures get errors from seeds.
+        batch_size: Images in a step, unless a document states it.
+        seeds: Seeds of the runs that are repeated.
         hidden: Units of the hidden layer of the fully connected nets.
         conv_epochs: Epochs of the convolutional nets of the fourth document.
         conv_channels: Channels of their strided convolutions.
         embedding: Dimensions of their code; the fourth document's is 64.
-        betas: The grid of β, the scale being that of a squared error summed over the pixels; 0 first.
+        betas: The grid of β for a squared error summed over the pixels; 0 first.
         weights: The grid of the third document's weight of the squared error, which is a mean over the pixels.
-        four_layer_epochs: Epochs of the convolutional nets of the fifth document; its own are 50.
-        four_layer_channels: Channels of their convolutions; its own are 32, 64, 64 and 64.
-        four_layer_dims: Dimensions of their codes; its own are 2, 10 and 20.
+        four_layer_epochs: Epochs of the convolutional nets of the fifth document, which has 50.
+        four_layer_channels: Channels of their convolutions; the document has 32, 64, 64 and 64.
+        four_layer_dims: Dimensions of their codes; the document has 2, 10 and 20.
         long_epochs: Epochs of a fully connected net with the fifth document's optimiser and batches.
         classifier_epochs: Epochs of the classifier of images.
-        images: Test images that are looked at, at most, and samples that are drawn.
-        engine: How steps are run; see `Trainer`.
-        pixels: Pixels of an image, which the third document's mean is over.
-        learning_rate: Adam's.
-        many_labels: Whether EMNIST is trained on where it is at hand.
+        images: Maximum number of test images, and number of samples.
+        engine: The engine; see `Trainer`.
+        pixels: Pixels of an image; the third document averages over them.
+        learning_rate: Learning rate of Adam.
+        many_labels: Whether to train on EMNIST if its files exist.
     """
 
     name: str
@@ -81,14 +81,14 @@ class Budget:
     many_labels: bool = True
 
     def recipes(self) -> list[Recipe]:
-        """Every training, those that most claims need first."""
+        """All trainings. Those that most claims need come first."""
         found = [*self._dense(self.seeds[0]), *self._planes(), *self._convolutional()]
         for seed in self.seeds[1:]:
             found += self._dense(seed)
         return [*found, *self._rmsprop(), *(self._many_labels() if self.many_labels else [])]
 
     def _dense(self, seed: int) -> list[Recipe]:
-        """VAE and CVAE of one hidden layer, over the dimensions of the code: the first document's, and the fifth's."""
+        """VAEs and CVAEs of one hidden layer, over the dimensions of the code, of the first and the fifth document."""
         return [
             self._dense_recipe(f"{model.lower()}-{dim}d-seed{seed}", model, dim, "CrossEntropy", "--seed", str(seed))
             for model, dims in (("VAE", (2, 5, 10, 20)), ("CVAE", (2, 5)))
@@ -128,7 +128,7 @@ class Budget:
         return [autoencoder, *vaes]
 
     def _rmsprop(self) -> list[Recipe]:
-        """RMSprop and batches of 16: a fully connected net for long, and the fifth document's own nets."""
+        """RMSprop and batches of 16: a long training of a fully connected net, and the fifth document's nets."""
         rmsprop = ("--optimizer", "RMSprop", "--optimizer.lr", "0.001")
         channels = self.four_layer_channels
         nets = (
@@ -146,7 +146,7 @@ class Budget:
         return found
 
     def _many_labels(self) -> list[Recipe]:
-        """The fifth document's wish."""
+        """The set of many labels that the fifth document proposes."""
         return [self._dense_recipe("emnist-10d", "VAE", 10, "CrossEntropy", data=MANY_LABELS)]
 
     def _dense_recipe(
@@ -253,4 +253,4 @@ BUDGETS: dict[BudgetName, Budget] = {
         pixels=784,
     ),
 }
-"""The budgets by name: minutes on the embedded digits, an hour on MNIST, and the documents' own lengths for a GPU."""
+"""The budgets by name: minutes on the embedded digits, an hour on MNIST, and the documents' lengths for a GPU."""

@@ -1,35 +1,36 @@
-"""Claims, and how a measurement decides them: values with errors, criteria, verdicts."""
+"""Claims and their decisions: tables of statements, criteria on values with errors, verdicts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
 from pyrovae.estimates import Estimate
 
 Verdict = Literal["holds", "does not hold", "undecided", "skipped"]
+Found = TypeVar("Found")
 
 SIGNIFICANT = 2.0
-"""Standard errors that a value has to be away from a threshold for a verdict."""
+"""Minimum distance of a value from a threshold for a verdict, in standard errors."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a document says, and what becomes of it.
+    """A claim of a document and its decision.
 
     Attributes:
-        number: Such as "1a".
-        source: Which documents say it.
-        says: What they say.
-        quantity: What decides it.
-        criterion: When it holds.
-        measured: The values, in words.
+        number: Number, such as "1a".
+        source: The documents that make it.
+        says: The claim.
+        quantity: The quantity that decides it.
+        criterion: The criterion by which it holds.
+        measured: The measured values, in words.
         verdict: Whether it holds.
-        remark: What else there is to know.
+        remark: A remark.
         values: The values that decided, by name.
     """
 
@@ -44,9 +45,64 @@ class Claim:
     values: dict[str, Estimate] = field(default_factory=dict)
 
 
-def skipped(claim: tuple[str, str, str], reason: str) -> Claim:
-    """A claim, (number, source, words), that could not be looked at."""
-    return Claim(*claim, quantity="–", criterion="–", measured="–", verdict="skipped", remark=reason)
+@dataclass(frozen=True)
+class Decision:
+    """The decision of a measurement on a claim.
+
+    Attributes:
+        measured: The measured values, in words.
+        verdict: Whether the claim holds.
+        values: The values that decided, by name.
+        remark: A remark.
+    """
+
+    measured: str
+    verdict: Verdict
+    values: dict[str, Estimate] = field(default_factory=dict)
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Statement(Generic[Found]):
+    """A row of an experiment's table of claims.
+
+    Its texts may contain fields of the measurement, such as "β = {found.beta:g}".
+
+    Attributes:
+        number: Number, such as "1a".
+        source: The documents that make the claim.
+        says: The claim.
+        quantity: The quantity that decides it.
+        criterion: The criterion by which it holds.
+        decide: Function from the measurement to the decision.
+    """
+
+    number: str
+    source: str
+    says: str
+    quantity: str
+    criterion: str
+    decide: Callable[[Found], Decision]
+
+    def claim(self, found: Found) -> Claim:
+        """The claim, decided by a measurement."""
+        says, quantity, criterion = (text.format(found=found) for text in (self.says, self.quantity, self.criterion))
+        decision = self.decide(found)
+        return Claim(
+            self.number,
+            self.source,
+            says,
+            quantity,
+            criterion,
+            decision.measured,
+            decision.verdict,
+            decision.remark,
+            decision.values,
+        )
+
+    def skipped(self, reason: str) -> Claim:
+        """The claim without a measurement."""
+        return Claim(self.number, self.source, self.says, "–", "–", measured="–", verdict="skipped", remark=reason)
 
 
 def above(value: Estimate, threshold: float) -> Verdict:
@@ -64,7 +120,7 @@ def below(value: Estimate, threshold: float) -> Verdict:
 
 
 def every(*verdicts: Verdict) -> Verdict:
-    """Several criteria, all of which must hold."""
+    """The verdict on criteria that must all hold."""
     for verdict in ("does not hold", "undecided"):
         if verdict in verdicts:
             return verdict
@@ -72,7 +128,7 @@ def every(*verdicts: Verdict) -> Verdict:
 
 
 def over_seeds(values: Sequence[Estimate]) -> Estimate:
-    """Mean over seeds; its error holds the scatter over seeds and each one's own."""
+    """Mean over seeds. Its error combines the scatter over seeds and the error of each."""
     k = len(values)
     own = math.sqrt(sum(value.error**2 for value in values)) / k
     means = np.array([value.value for value in values])
@@ -81,14 +137,14 @@ def over_seeds(values: Sequence[Estimate]) -> Estimate:
 
 
 def bootstrapped(statistic: Callable[[np.ndarray], float], count: int, draws: int = 30, seed: int = 0) -> Estimate:
-    """A statistic of `count` images, a function of their indices, and its bootstrap error."""
+    """A statistic of `count` images, given as a function of their indices, with its bootstrap error."""
     rng = np.random.default_rng(seed)
     again = [statistic(rng.integers(0, count, count)) for _ in range(draws)]
     return Estimate(statistic(np.arange(count)), float(np.std(again, ddof=1)))
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rank correlation, NaN of fewer than three pairs."""
+    """Spearman's rank correlation; NaN for fewer than three pairs."""
     if len(x) < 3:
         return float("nan")
     from scipy.stats import spearmanr

@@ -1,4 +1,4 @@
-"""The report: one page of HTML that needs nothing else, neither files nor a network."""
+"""The report: a self-contained page of HTML."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Section:
     Attributes:
         number: Its number.
         title: Its heading.
-        claims: What was decided.
-        pictures: File, caption and words for who cannot see it, of each figure.
+        claims: Its decided claims.
+        pictures: File, caption and alternative text of each figure.
     """
 
     number: int
@@ -52,12 +52,12 @@ def write_report(
     """Write the page.
 
     Args:
-        path: Where to.
+        path: Its file.
         budget: Sizes and lengths of the study.
         data: Its images.
         sections: Its experiments.
-        runs: What was trained, and where it is.
-        classifier: Share of test images that the classifier classifies correctly.
+        runs: Its trainings and their folders.
+        classifier: Accuracy of the classifier on test images.
     """
     jinja2 = jinja()
     environment = jinja2.Environment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pyrovae.data import ImageSet
 from pyrovae.files import replace_text
@@ -31,28 +32,25 @@ def run_study(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[Claim]:
-    """Train what is not there, look at it, and write `report.html`, `claims.json` and `figures/` into a folder.
+    """Train missing runs, measure them, and write `report.html`, `claims.json` and `figures/` into a folder.
 
-    What was cut off goes on from its last checkpoint when the same is asked for again.
+    Called again with the same arguments, it continues interrupted trainings from their checkpoints.
 
     Args:
         budget: Sizes and lengths.
-        folder: Where everything is kept; runs are in its sub-folder `runs`.
+        folder: The study's folder; runs are in its sub-folder `runs`.
         data_dir: Folder of the image sets, or None for the usual one.
         device: Where to train; see `Trainer`.
-        only: Numbers of the claims to look at; by default all.
-        workers: Trainings at a time; by default as many as there are cores, and two on a GPU.
+        only: Numbers of the claims to decide; by default all.
+        workers: Trainings at a time; by default the number of cores, and two on a GPU.
         progress: Whether to show progress.
 
-    Returns:
-        The claims.
-
     Raises:
-        ValueError: If there is no claim of such a number, or a run of the folder has other settings.
-        KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
+        ValueError: If a claim's number does not exist, or a run of the folder has other settings.
+        KeyboardInterrupt: When stopped by the user, after every running training has written its checkpoint.
     """
     chosen = choose(only)
-    jinja()  # before hours of training, not after
+    jinja()  # fails before the training, not after it
     runs = Runs(folder / "runs", data_dir, device)
     data = runs.data(budget.data)
     if progress:
@@ -60,25 +58,27 @@ def run_study(
     recipes = _needed(budget, runs, chosen)
     runs.train(recipes, workers=workers, progress=progress)
     with Progress(1 + len(chosen), enabled=progress) as bar:
-        classifier = load_or_train_classifier(budget, data, folder, device)
+        study = Study(budget, runs, load_or_train_classifier(budget, data, folder, device))
         bar.advance(1, "classifier")
-        study = Study(budget, runs, classifier)
-        sections = []
-        for experiment in chosen:
-            sections.append(_section(experiment, study, folder))
-            bar.advance(1, f"claim {experiment.number}: {experiment.title}")
-    made = [(recipe, runs[recipe.name]) for recipe in recipes]
-    write_report(folder / "report.html", budget, data, sections, made, accuracy(classifier, data.split("test")))
+        sections = _investigate(study, chosen, folder, bar)
+    return _write(study, sections, recipes, folder)
+
+
+def _write(study: Study, sections: list[Section], recipes: list[Recipe], folder: Path) -> list[Claim]:
+    """Write the report and the claims; return the claims."""
+    made = [(recipe, study.runs[recipe.name]) for recipe in recipes]
+    correct = accuracy(study.classifier, study.data.split("test"))
+    write_report(folder / "report.html", study.budget, study.data, sections, made, correct)
     claims = [claim for section in sections for claim in section.claims]
     replace_text(folder / "claims.json", json.dumps(claims_json(claims), indent=1, ensure_ascii=False) + "\n")
     return claims
 
 
-def choose(only: Sequence[int] | None) -> list[Experiment]:
+def choose(only: Sequence[int] | None) -> list[Experiment[Any]]:
     """The experiments of some claims, by default all.
 
     Raises:
-        ValueError: If there is no claim of such a number.
+        ValueError: If a claim's number does not exist.
     """
     known = {experiment.number: experiment for experiment in EXPERIMENTS}
     wrong = [number for number in only or () if number not in known]
@@ -88,7 +88,7 @@ def choose(only: Sequence[int] | None) -> list[Experiment]:
 
 
 def load_or_train_classifier(budget: Budget, data: ImageSet, folder: Path, device: str) -> Classifier:
-    """The classifier of pictures: the one that is kept in the folder, or a new one, kept there."""
+    """The classifier of images: read from the folder, or trained and written there."""
     path = folder / f"classifier-{data.name}-{budget.classifier_epochs}.safetensors"
     if path.exists():
         classifier = Classifier(data.image_shape, data.num_classes)
@@ -100,7 +100,7 @@ def load_or_train_classifier(budget: Budget, data: ImageSet, folder: Path, devic
     return classifier
 
 
-def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment]) -> list[Recipe]:
+def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment[Any]]) -> list[Recipe]:
     names = {name for experiment in chosen for name in experiment.needs(budget)}
     return [
         recipe
@@ -109,7 +109,15 @@ def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment]) -> list[Re
     ]
 
 
-def _section(experiment: Experiment, study: Study, folder: Path) -> Section:
+def _investigate(study: Study, chosen: Sequence[Experiment[Any]], folder: Path, bar: Progress) -> list[Section]:
+    sections = []
+    for experiment in chosen:
+        sections.append(_section(experiment, study, folder))
+        bar.advance(1, f"claim {experiment.number}: {experiment.title}")
+    return sections
+
+
+def _section(experiment: Experiment[Any], study: Study, folder: Path) -> Section:
     claims, pictures = experiment.investigate(study)
     files = []
     for picture in pictures:

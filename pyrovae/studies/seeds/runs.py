@@ -1,4 +1,4 @@
-"""The runs of a study: what is there is not trained again, and what was cut off goes on."""
+"""The runs of a study. Finished runs are not trained again, and interrupted ones continue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Runs:
     """The runs of a study.
 
     Args:
-        folder: The folder that their folders are in.
+        folder: The parent of the runs' folders.
         data_dir: Folder of the image sets, or None for the usual one.
         device: Where to train; see `Trainer`.
     """
@@ -39,7 +39,7 @@ class Runs:
         return self._sets[name]
 
     def at_hand(self, name: str) -> bool:
-        """Whether an image set can be had without a download."""
+        """Whether the files of an image set exist, so that nothing is downloaded."""
         try:
             if name not in self._sets:
                 self._sets[name] = load_images(name, self.data_dir, download=False)
@@ -48,11 +48,11 @@ class Runs:
         return True
 
     def train(self, recipes: Iterable[Recipe], *, workers: int | None = None, progress: bool = True) -> None:
-        """Train what is missing, several at a time; the last weights are tested, since claims look at those.
+        """Train the missing runs, several at a time. The last weights are tested, since the claims use them.
 
         Raises:
-            ValueError: If a run of such a name has other settings.
-            KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
+            ValueError: If a run of that name has other settings.
+            KeyboardInterrupt: When stopped by the user, after every running training has written its checkpoint.
         """
         where = () if self.data_dir is None else ("--data_dir", self.data_dir)
         jobs = [
@@ -63,10 +63,10 @@ class Runs:
 
 
 def read_test(folder: RunFolder) -> dict[str, Any]:
-    """The bound of a run's test images, as it was written when the run had ended."""
+    """The bound of a run's test images, written at its end."""
     return json.loads(folder.test.read_text(encoding="utf-8"))
 
 
 def history_of(path: Path, model: LatentVariableModel) -> History:
-    """What a run has logged."""
+    """The log of a run."""
     return History(model.likelihood.score, RunFolder(path).rows())

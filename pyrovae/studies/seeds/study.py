@@ -1,4 +1,4 @@
-"""A study: its runs, its images and its classifier, opened when an experiment asks for them and kept."""
+"""A study: its runs, images and classifier, loaded on first use, and its experiments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.plots import Axes, Figure, plot_values
 from pyrovae.runs.loading import load
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, bootstrapped
+from pyrovae.studies.seeds.claims import Claim, Found, Statement, bootstrapped
 from pyrovae.studies.seeds.runs import Runs
 
 Measured = TypeVar("Measured")
@@ -29,10 +29,10 @@ class Picture:
     """A figure of the report.
 
     Attributes:
-        name: Its file's name.
+        name: Name of its file.
         figure: The figure.
-        caption: What it shows, with its settings.
-        alt: The same for who cannot see it.
+        caption: Caption, with its settings.
+        alt: Text for readers who cannot see it.
     """
 
     name: str
@@ -42,24 +42,41 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class Experiment:
+class Experiment(Generic[Found]):
     """One of the questions of a study.
 
     Attributes:
         number: Its number among the claims.
         title: Its heading.
-        needs: The names of the runs that it looks at.
-        investigate: Measures, decides and draws.
+        needs: Names of the runs that it uses, by budget.
+        measure: Function from the study to the measurement.
+        claims: The table of claims that the measurement decides.
+        draw: Function that draws the measurement.
+        missing: The reason why it cannot be done, or "".
     """
 
     number: int
     title: str
     needs: Callable[[Budget], Sequence[str]]
-    investigate: Callable[[Study], tuple[list[Claim], list[Picture]]]
+    measure: Callable[[Study], Found]
+    claims: Sequence[Statement[Found]]
+    draw: Callable[[Study, Found], list[Picture]]
+    missing: Callable[[Study], str] = lambda study: ""
+
+    def decide(self, found: Found) -> list[Claim]:
+        """Every claim of the table."""
+        return [statement.claim(found) for statement in self.claims]
+
+    def investigate(self, study: Study) -> tuple[list[Claim], list[Picture]]:
+        """Measure, decide and draw."""
+        if reason := self.missing(study):
+            return [statement.skipped(reason) for statement in self.claims], []
+        found = study.once(self.measure)
+        return self.decide(found), self.draw(study, found)
 
 
 class Study:
-    """What experiments look at; everything is computed once.
+    """The inputs of experiments. Everything is computed once.
 
     Args:
         budget: Sizes and lengths.
@@ -74,7 +91,7 @@ class Study:
         self._kept: dict[Any, Any] = {}
 
     def once(self, measure: Callable[[Study], Measured]) -> Measured:
-        """A measurement that several experiments need."""
+        """A measurement, computed on the first call."""
         return self._keep(measure, lambda: measure(self))
 
     @property
@@ -91,11 +108,11 @@ class Study:
         return seeded_names(self.budget, name)
 
     def model(self, name: str) -> LatentVariableModel:
-        """A run's model with its last weights: the best by the bound would be unfair to other weights than 1."""
+        """A run's model with its last weights. The weights with the best bound would favour β = 1."""
         return self._keep(("model", name), lambda: load(self.folder(name), which="last"))
 
     def split(self, name: str = "test") -> Split:
-        """As many images of a split as the budget looks at, from all over it."""
+        """The budget's number of images, evenly spaced over a split."""
 
         def cut() -> Split:
             whole = self.data.split(name)
@@ -111,7 +128,7 @@ class Study:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """What the classifier says of the test images."""
+        """The classifier's predictions for the test images."""
         return predict_classes(self.classifier, self.images)
 
     def codes(self, name: str, split: str = "test") -> Codes:
@@ -119,11 +136,11 @@ class Study:
         return self._keep(("codes", name, split), lambda: encode(self.model(name), self.split(split)))
 
     def reconstructions(self, name: str) -> Reconstructions:
-        """The test images and what a run's model makes of them."""
+        """The test images and their reconstructions by a run's model."""
         return self._keep(("reconstructions", name), lambda: reconstruct(self.model(name), self.split()))
 
     def samples(self, name: str) -> np.ndarray:
-        """As many samples of a run's model as there are test images, all classes alike, (N, C, H, W)."""
+        """As many samples of a run's model as there are test images, in equal numbers per class, (N, C, H, W)."""
 
         def draw() -> np.ndarray:
             model, count = self.model(name), len(self.split())
@@ -135,8 +152,8 @@ class Study:
         return self._keep(("samples", name), draw)
 
     def sample_predictions(self, name: str) -> Predictions:
-        """What the classifier says of a run's samples."""
-        return self._keep(("judged", name), lambda: predict_classes(self.classifier, self.samples(name)))
+        """The classifier's predictions for a run's samples."""
+        return self._keep(("predictions", name), lambda: predict_classes(self.classifier, self.samples(name)))
 
     def frechet(self, name: str) -> Estimate:
         """Fréchet distance of a run's samples from the test images, in the classifier's features."""
@@ -157,7 +174,7 @@ def seeded_names(budget: Budget, name: str) -> list[str]:
 def draw_values(
     values: Mapping[Any, Estimate], ax: Axes, label: str, *, name: str = "", line: float | None = None
 ) -> None:
-    """Draw a curve of values over their settings; see `plot_values`."""
+    """Draw values over their settings; see `plot_values`."""
     settings = [f"{setting:g}" if isinstance(setting, float) else str(setting) for setting in values]
     means, errors = [v.value for v in values.values()], [v.error for v in values.values()]
     plot_values(settings, means, errors, ax, label, name=name, line=line)

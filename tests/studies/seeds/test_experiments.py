@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pyrovae.estimates import Estimate
+from pyrovae.estimates import Estimate, Estimates
 from pyrovae.latent import AttributeEffect
 from pyrovae.studies.seeds.claims import Claim
 from pyrovae.studies.seeds.experiments import (
@@ -37,7 +37,7 @@ def over(keys, means) -> dict:
 
 def of_dimensions(good: bool) -> list[Claim]:
     dims = dimensions.DIMS
-    return dimensions.decide(
+    return dimensions.EXPERIMENT.decide(
         dimensions.Dimensions(
             squared_error=over(dims, (40, 30, 20, 19) if good else (40, 41, 42, 50)),
             sharpness=over(dims, (0.5, 0.6, 0.7, 0.8) if good else (0.8, 0.7, 0.6, 0.5)),
@@ -51,7 +51,7 @@ def of_dimensions(good: bool) -> list[Claim]:
 
 
 def of_places(good: bool) -> list[Claim]:
-    return layout.decide(
+    return layout.EXPERIMENT.decide(
         layout.Layout(
             bayes=Estimate(0.65 if good else 0.2, E),
             chance=0.11,
@@ -70,7 +70,7 @@ def of_places(good: bool) -> list[Claim]:
 
 
 def of_neighbours(good: bool) -> list[Claim]:
-    return neighbours.decide(
+    return neighbours.EXPERIMENT.decide(
         neighbours.Neighbours(
             same=over(range(5), (1, 0.9, 0.5, 0.3, 0.1) if good else (0.2, 0.9, 0.9, 0.9, 0.9)),
             predicted=Estimate(0.8 if good else 0.2, E),
@@ -84,7 +84,7 @@ def of_neighbours(good: bool) -> list[Claim]:
 def of_conditional(good: bool) -> list[Claim]:
     styles = dict.fromkeys(conditional.STYLES, Estimate(0.8 if good else 0.2, E))
     pair = tuple(values(0.5, 0.2) if good else values(0.2, 0.5))
-    return conditional.decide(
+    return conditional.EXPERIMENT.decide(
         conditional.Conditional(
             bayes=Estimate(0.12 if good else 0.6, E),
             neighbours=Estimate(0.12 if good else 0.6, E),
@@ -105,7 +105,7 @@ def of_autoencoder(good: bool) -> list[Claim]:
     high, low = values(0.5, 0.05)
     pair = (high, low) if good else (low, high)
     ends = {0.0: Estimate(0.01, E)}
-    return autoencoder.decide(
+    return autoencoder.EXPERIMENT.decide(
         autoencoder.Panels(
             unexplained=Estimate(0.02 if good else 0.5, E),
             kept=Estimate(0.99 if good else 0.5, E),
@@ -121,7 +121,7 @@ def of_autoencoder(good: bool) -> list[Claim]:
 
 
 def of_sweep(good: bool) -> list[Claim]:
-    return sweep.decide(
+    return sweep.EXPERIMENT.decide(
         sweep.Sweep(
             unexplained=over(BETAS, (0.02, 0.1, 0.3, 0.9) if good else (0.5, 0.4, 0.3, 0.2)),
             sharpness=over(BETAS, (0.9, 0.8, 0.7, 0.3) if good else (0.3, 0.4, 0.5, 0.9)),
@@ -136,7 +136,7 @@ def of_sweep(good: bool) -> list[Claim]:
 
 def of_weights(good: bool) -> list[Claim]:
     grid = (10, 100, 1000, 10000)
-    return weights.decide(
+    return weights.EXPERIMENT.decide(
         weights.Weights(
             squared_error=over(grid, (50, 40, 35, 33) if good else (50, 40, 45, 33)),
             kl=over(grid, (0, 2, 5, 7)),
@@ -158,24 +158,22 @@ def of_arithmetic(good: bool) -> list[Claim]:
         alphas=alphas,
         images=100,
         attributes=("slant", "width"),
-        changes=np.outer((own, other), alphas),
-        errors=np.full((2, 3), E),
-        travelled=alphas,
-        travelled_errors=np.full(3, E),
+        changes=Estimates(np.outer((own, other), alphas), np.full((2, 3), E)),
+        travelled=Estimates(alphas, np.full(3, E)),
         scales=np.ones(2),
-        kept=np.array([kept, 1, kept]),
-        kept_errors=np.full(3, E),
+        kept=Estimates(np.array([kept, 1, kept]), np.full(3, E)),
     )
-    return arithmetic.decide({"slant": found})
+    thickness = replace(found, name="thickness", attributes=("thickness", "width"))
+    return arithmetic.EXPERIMENT.decide({"slant": found, "thickness": thickness})
 
 
 def of_convergence(good: bool) -> list[Claim]:
     flat = Estimate(0.001 if good else 0.1, 0.0001)
-    return [convergence.decide(convergence.Convergence(50, flat, flat, flat), "9a", "a net")]
+    return convergence.EXPERIMENT.decide(dict.fromkeys(convergence.NETS, convergence.Convergence(50, flat, flat, flat)))
 
 
 def of_labels(good: bool) -> list[Claim]:
-    return labels.decide(labels.Labels(47, Estimate(0.5 if good else 0.05, E), 0.021))
+    return labels.EXPERIMENT.decide(labels.Labels(47, Estimate(0.5 if good else 0.05, E), 0.021))
 
 
 TABLE = {
@@ -208,15 +206,15 @@ def test_either_verdict_is_reached(number: int) -> None:
 def test_what_is_within_its_errors_is_undecided() -> None:
     unknown = dict.fromkeys(layout.Layout.__dataclass_fields__, Estimate(0.1, 10))
     wide = layout.Layout(**(unknown | {"chance": 0.1, "halves_p": 0.0, "train_test_p": 0.0}))
-    assert {claim.verdict for claim in layout.decide(wide)} == {"undecided"}
+    assert {claim.verdict for claim in layout.EXPERIMENT.decide(wide)} == {"undecided"}
 
 
 def test_short_trainings_have_not_shown_that_they_converge() -> None:
     flat = Estimate(0.001, 0.0001)
     short = convergence.Convergence(5, flat, flat, flat)
-    assert convergence.decide(short, "9a", "a net").verdict == "undecided"
+    assert convergence.decide(short).verdict == "undecided"
     parted = replace(short, gap=Estimate(0.3, 0.001))
-    assert convergence.decide(parted, "9a", "a net").verdict == "does not hold"
+    assert convergence.decide(parted).verdict == "does not hold"
 
 
 def history(train: np.ndarray, validation: np.ndarray) -> History:
@@ -226,12 +224,12 @@ def history(train: np.ndarray, validation: np.ndarray) -> History:
 
 def test_curves_are_measured() -> None:
     epochs = np.arange(50)
-    falling = convergence.measure(history(100 - epochs, 101 - epochs))
+    falling = convergence.of_curves(history(100 - epochs, 101 - epochs))
     assert falling.falling.value == pytest.approx(10 / np.mean(101 - epochs[40:]))
     assert falling.falling.error == pytest.approx(0, abs=1e-9)
-    steady = convergence.measure(history(np.full(50, 100.0), np.full(50, 101.0)))
+    steady = convergence.of_curves(history(np.full(50, 100.0), np.full(50, 101.0)))
     assert (steady.falling.value, steady.gap.value, steady.risen.value) == pytest.approx((0, 0.01, 0))
-    rising = convergence.measure(history(100 - epochs / 10, 100 + np.maximum(0, epochs - 30.0)))
+    rising = convergence.of_curves(history(100 - epochs / 10, 100 + np.maximum(0, epochs - 30.0)))
     assert rising.risen.value > 0.1
     assert rising.falling.value < 0
 

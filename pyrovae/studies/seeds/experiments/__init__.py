@@ -1,4 +1,6 @@
-"""The questions of the study, one file each: what is measured, which criterion decides, what is drawn."""
+"""The experiments of the study, one file each: measurement, table of claims, pictures."""
+
+from typing import Any
 
 from pyrovae.studies.seeds.experiments import (
     arithmetic,
@@ -14,7 +16,7 @@ from pyrovae.studies.seeds.experiments import (
 )
 from pyrovae.studies.seeds.study import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = tuple(
+EXPERIMENTS: tuple[Experiment[Any], ...] = tuple(
     module.EXPERIMENT
     for module in (
         dimensions,

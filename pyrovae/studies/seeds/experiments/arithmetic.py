@@ -1,4 +1,4 @@
-"""Claim 8: adding the vector of an attribute to codes."""
+"""Claim 8: adding attribute vectors to codes."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pyrovae.latent.morphology import measure as morphology
 from pyrovae.metrics.classifier import predict_classes
 from pyrovae.plots import new_figure, plot_effect, plot_moved
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, above, below, every
+from pyrovae.studies.seeds.claims import Decision, Statement, above, below, every
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
 
 ATTRIBUTES = ("slant", "thickness")
 ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 MOVED = 0.5
-"""Standard deviations of an attribute by which one vector must move it."""
+"""Minimum change of an attribute by one vector, in standard deviations."""
 LITTLE = 0.5
-"""What every other attribute may move at most, in standard deviations, over what the attribute moves."""
+"""Maximum change of every other attribute relative to that of the attribute, both in standard deviations."""
 KEPT = 0.9
-"""Share of pictures that must stay of their class."""
+"""Minimum share of images that keep their class."""
 IMAGES = 1000
 
 
 def vector_of(study: Study, name: str, attribute: str) -> AttributeVector:
-    """Mean code of the training images in the upper half of an attribute minus the lower, class by class."""
+    """Mean code of the training images above the median of an attribute minus those below, within classes."""
     values = morphology(study.split("train").images.numpy() / 255).to_dict()[attribute]
     return attribute_vector(study.codes(name, "train"), *extremes(values), name=attribute, within_classes=True)
 
 
-def measure(study: Study) -> dict[str, AttributeEffect]:
+def measure(study: Study) -> Mapping[str, AttributeEffect]:
     """Move test images along the vector of each attribute."""
     name = study.seeded("vae-10d")[0]
     codes = study.codes(name)
@@ -50,57 +50,66 @@ def measure(study: Study) -> dict[str, AttributeEffect]:
 
 
 def own_shift(found: AttributeEffect) -> Estimate:
-    """What one vector forth and back move the attribute, half the way between, in standard deviations."""
-    row = found.attributes.index(found.name)
-    ends = found.standardised[row, [-1, 0]]
-    return Estimate(float(ends[0] - ends[1]) / 2, float(np.hypot(*found.standardised_errors[row, [-1, 0]])) / 2)
+    """Half the change of the attribute from alpha = -1 to 1, in standard deviations."""
+    return _shift(found, found.attributes.index(found.name))
+
+
+def _shift(found: AttributeEffect, row: int) -> Estimate:
+    return (found.standardised.at(row, -1) - found.standardised.at(row, 0)) / 2
 
 
 def largest_other(found: AttributeEffect) -> tuple[str, Estimate]:
-    """The other attribute that moves most over the same way, and how far, in standard deviations."""
-    shifts = (found.standardised[:, -1] - found.standardised[:, 0]) / 2
-    others = [k for k, attribute in enumerate(found.attributes) if attribute != found.name]
-    row = max(others, key=lambda k: abs(shifts[k]))
-    error = float(np.hypot(*found.standardised_errors[row, [-1, 0]])) / 2
-    return found.attributes[row], Estimate(abs(float(shifts[row])), error)
+    """The other attribute with the largest change over the same range, and the change in standard deviations."""
+    others = {name: _shift(found, row) for row, name in enumerate(found.attributes) if name != found.name}
+    name, shift = max(others.items(), key=lambda item: abs(item[1].value))
+    return name, Estimate(abs(shift.value), shift.error)
 
 
-def decide(found: Mapping[str, AttributeEffect]) -> list[Claim]:
-    """The claims on arithmetic, one pair for each attribute."""
-    claims = []
-    for letters, (attribute, measured) in zip(("ab", "cd", "ef"), found.items(), strict=False):
-        own, (other, shift) = own_shift(measured), largest_other(measured)
-        ratio = shift / Estimate(abs(own.value), own.error)
-        kept = Estimate(float(measured.kept[[0, -1]].mean()), float(np.hypot(*measured.kept_errors[[0, -1]])) / 2)
-        claims += [
-            Claim(
-                f"8{letters[0]}",
-                "third document",
-                f"Adding multiples of the vector of an attribute moves the attribute: {attribute}.",
-                f"Change of the measured {attribute} by one vector, in standard deviations over images",
-                f"Above {MOVED}.",
-                str(own),
-                above(own, MOVED),
-                "The document's attribute is the smile of CelebA's faces; digits have measured ones.",
-                {"change": own},
-            ),
-            Claim(
-                f"8{letters[1]}",
-                "third document",
-                f"Only the relevant feature changes: {attribute}.",
-                "Largest change of another measured attribute over that of the attribute, in standard deviations; "
-                "share of pictures that keep their class",
-                f"The first below {LITTLE}, the second above {100 * KEPT:.0f} %.",
-                f"{ratio} ({other}); {kept.percent}",
-                every(below(ratio, LITTLE), above(kept, KEPT)),
-                values={"ratio": ratio, "kept": kept},
-            ),
-        ]
-    return claims
+def _moves(found: AttributeEffect) -> Decision:
+    own = own_shift(found)
+    remark = "The document's attribute is the smile of CelebA's faces; digits have measured ones."
+    return Decision(str(own), above(own, MOVED), {"change": own}, remark)
+
+
+def _moves_alone(found: AttributeEffect) -> Decision:
+    own, (other, shift) = own_shift(found), largest_other(found)
+    ratio = shift / Estimate(abs(own.value), own.error)
+    kept = (found.kept.at(0) + found.kept.at(-1)) / 2
+    return Decision(
+        f"{ratio} ({other}); {kept.percent}",
+        every(below(ratio, LITTLE), above(kept, KEPT)),
+        {"ratio": ratio, "kept": kept},
+    )
+
+
+def claims_on(attribute: str, letters: str) -> tuple[Statement[Mapping[str, AttributeEffect]], ...]:
+    """The two claims on an attribute."""
+    return (
+        Statement(
+            f"8{letters[0]}",
+            "third document",
+            f"Adding multiples of the vector of an attribute moves the attribute: {attribute}.",
+            f"Change of the measured {attribute} by one vector, in standard deviations over images",
+            f"Above {MOVED}.",
+            lambda found: _moves(found[attribute]),
+        ),
+        Statement(
+            f"8{letters[1]}",
+            "third document",
+            f"Only the relevant feature changes: {attribute}.",
+            "Largest change of another measured attribute over that of the attribute, in standard deviations; "
+            "share of pictures that keep their class",
+            f"The first below {LITTLE}, the second above {100 * KEPT:.0f} %.",
+            lambda found: _moves_alone(found[attribute]),
+        ),
+    )
+
+
+CLAIMS = (*claims_on("slant", "ab"), *claims_on("thickness", "cd"))
 
 
 def draw(study: Study, found: Mapping[str, AttributeEffect]) -> list[Picture]:
-    """Rows of moved pictures, and what was measured on them."""
+    """Rows of moved images, and the measured effects."""
     name = study.seeded("vae-10d")[0]
     codes = study.codes(name)
     few = codes.take(np.array([np.flatnonzero(codes.labels == k)[0] for k in (0, 2, 4, 7, 9)]))
@@ -130,15 +139,9 @@ def draw(study: Study, found: Mapping[str, AttributeEffect]) -> list[Picture]:
     return pictures
 
 
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw."""
-    found = measure(study)
-    return decide(found), draw(study, found)
-
-
 def needs(budget: Budget) -> list[str]:
     """The 10-D VAE of the first document."""
     return seeded_names(budget, "vae-10d")[:1]
 
 
-EXPERIMENT = Experiment(8, "Arithmetic with codes", needs, investigate)
+EXPERIMENT = Experiment(8, "Arithmetic with codes", needs, measure, CLAIMS, draw)

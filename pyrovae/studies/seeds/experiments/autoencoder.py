@@ -1,4 +1,4 @@
-"""Claim 5: the autoencoder and the KL term alone, beside the VAE."""
+"""Claim 5: the autoencoder and the KL term alone, compared with the VAE."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pyrovae.latent import ellipse, interpolate, marginals, traverse
 from pyrovae.metrics.classifier import predict_classes
 from pyrovae.plots import new_figure, plot_image_grid, plot_marginals, plot_panels
 from pyrovae.studies.seeds.budgets import Budget, beta_name
-from pyrovae.studies.seeds.claims import Claim, above, below, bootstrapped, every
+from pyrovae.studies.seeds.claims import Decision, Statement, above, below, bootstrapped, every
 from pyrovae.studies.seeds.experiments.sweep import GOOD, Sweep, unexplained
 from pyrovae.studies.seeds.experiments.sweep import measure as measure_sweep
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
 
 AUTOENCODER = "conv-autoencoder"
 PAIRS = 500
-"""Pairs of test images of different classes that are interpolated between, at most."""
+"""Maximum number of interpolated pairs of test images of different classes."""
 STEPS = 9
 CLEAR = 0.1
-"""Share of ambiguous pictures up to which interpolations are called clear."""
+"""Maximum share of ambiguous images for interpolations to be called clear."""
 NO_INFORMATION = 0.01
-"""KL of the posteriors from the prior, nats per image, below which codes say nothing of the image."""
+"""KL of the posteriors from the prior, nats per image, below which codes carry no information."""
 SPREAD = 1.5
-"""Dispersion of the counts in cells of equal probability from which codes are called unevenly spread."""
+"""Relative dispersion of counts in cells of equal probability above which codes are called unevenly distributed."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Panels:
 
 
 def cell_counts(codes: np.ndarray, mass: float = 0.95) -> np.ndarray:
-    """Number of codes, (N, 2), in each of some cells that have equal probability under the codes' own Gaussian.
+    """Number of codes, (N, 2), in cells of equal probability under the Gaussian fitted to the codes.
 
     Rings of equal probability up to an ellipse of `mass`, each cut into as many equal sectors as make ten codes a cell.
     """
@@ -124,113 +124,112 @@ def measure(study: Study) -> Panels:
     )
 
 
-def decide(found: Panels) -> list[Claim]:
-    """The claims on the autoencoder."""
-    return [*_on_pictures(found), *_on_codes(found), *_on_interpolations(found), *_on_the_kl_term(found)]
+SAME_NETS = "the VAE of the same nets, β = {found.beta:g}"
 
 
-def _on_pictures(found: Panels) -> list[Claim]:
-    """What its pictures are worth."""
-    same = f"the VAE of the same nets, β = {found.beta:g}"
-    return [
-        Claim(
-            "5a",
-            "fourth document",
-            "The autoencoder's reconstructions are near perfect.",
-            "Share of the test images' variance that they leave; share that keeps its class by the classifier",
-            f"The first below {GOOD}, the second above 95 %.",
+def _worse_samples(found: Panels) -> Decision:
+    (own, vae), (own_ambiguous, vae_ambiguous) = found.frechet, found.ambiguous
+    return Decision(
+        f"{own}, VAE {vae}",
+        above(own - vae, 0),
+        {"autoencoder": own, "VAE": vae},
+        f"Ambiguous samples: {own_ambiguous.percent}, VAE {vae_ambiguous.percent}. A classifier can be "
+        "sure of a picture that shows nothing, so the distance decides.",
+    )
+
+
+def _ambiguous_midway(found: Panels) -> Decision:
+    (own, own_end), (vae, vae_end) = ((curve[0.5], curve[0.0]) for curve in found.midway)
+    return Decision(
+        f"{own.percent} (ends {own_end.percent}), VAE {vae.percent} (ends {vae_end.percent})",
+        above(own - vae, 0),
+        {"autoencoder": own, "VAE": vae},
+    )
+
+
+def _clear_all_the_way(found: Panels) -> Decision:
+    difference = found.midway[1][0.5] - found.midway[1][0.0]
+    return Decision(difference.percent, below(difference, CLEAR), {"midway − ends": difference})
+
+
+CLAIMS: tuple[Statement[Panels], ...] = (
+    Statement(
+        "5a",
+        "fourth document",
+        "The autoencoder's reconstructions are near perfect.",
+        "Share of the test images' variance that they leave; share that keeps its class by the classifier",
+        f"The first below {GOOD}, the second above 95 %.",
+        lambda found: Decision(
             f"{found.unexplained}; {found.kept.percent}",
             every(below(found.unexplained, GOOD), above(found.kept, 0.95)),
-            values={"unexplained": found.unexplained, "kept": found.kept},
+            {"unexplained": found.unexplained, "kept": found.kept},
         ),
-        Claim(
-            "5b",
-            "fourth document",
-            "The autoencoder's samples from N(0, I) are poor.",
-            f"Fréchet distance of its samples from test images, beside that of {same}",
-            "Larger by more than two standard errors.",
-            f"{found.frechet[0]}, VAE {found.frechet[1]}",
-            above(found.frechet[0] - found.frechet[1], 0),
-            f"Ambiguous samples: {found.ambiguous[0].percent}, VAE {found.ambiguous[1].percent}. A classifier can be "
-            "sure of a picture that shows nothing, so the distance decides.",
-            {"autoencoder": found.frechet[0], "VAE": found.frechet[1]},
-        ),
-    ]
-
-
-def _on_codes(found: Panels) -> list[Claim]:
-    """How its codes lie."""
-    return [
-        Claim(
-            "5c",
-            "second, fifth document",
-            "The autoencoder's plane has gaps between its codes, more than the VAE's.",
-            "Share of cells of equal probability under the codes' own Gaussian with less than a tenth of their codes",
-            "Larger than the VAE's by more than two standard errors.",
+    ),
+    Statement(
+        "5b",
+        "fourth document",
+        "The autoencoder's samples from N(0, I) are poor.",
+        f"Fréchet distance of its samples from test images, beside that of {SAME_NETS}",
+        "Larger by more than two standard errors.",
+        _worse_samples,
+    ),
+    Statement(
+        "5c",
+        "second, fifth document",
+        "The autoencoder's plane has gaps between its codes, more than the VAE's.",
+        "Share of cells of equal probability under the codes' own Gaussian with less than a tenth of their codes",
+        "Larger than the VAE's by more than two standard errors.",
+        lambda found: Decision(
             f"{found.gaps[0].percent}, VAE {found.gaps[1].percent}",
             above(found.gaps[0] - found.gaps[1], 0),
-            values={"autoencoder": found.gaps[0], "VAE": found.gaps[1]},
+            {"autoencoder": found.gaps[0], "VAE": found.gaps[1]},
         ),
-        Claim(
-            "5d",
-            "second document",
-            "The autoencoder's codes are spread unevenly.",
-            "Standard deviation over mean of the number of codes in these cells",
-            f"More than {SPREAD} times that of the VAE.",
+    ),
+    Statement(
+        "5d",
+        "second document",
+        "The autoencoder's codes are spread unevenly.",
+        "Standard deviation over mean of the number of codes in these cells",
+        f"More than {SPREAD} times that of the VAE.",
+        lambda found: Decision(
             f"{found.unevenness[0]}, VAE {found.unevenness[1]}",
             above(found.unevenness[0] / found.unevenness[1], SPREAD),
-            values={"autoencoder": found.unevenness[0], "VAE": found.unevenness[1]},
+            {"autoencoder": found.unevenness[0], "VAE": found.unevenness[1]},
         ),
-    ]
-
-
-def _on_interpolations(found: Panels) -> list[Claim]:
-    """What is between two images."""
-    ours, theirs = (curve[0.5] for curve in found.midway)
-    ends = [curve[0.0] for curve in found.midway]
-    same = f"the VAE of the same nets, β = {found.beta:g}"
-    return [
-        Claim(
-            "5e",
-            "fourth document",
-            "The autoencoder's interpolations are ambiguous midway, more than the VAE's.",
-            f"Share of ambiguous pictures midway between images of different classes, beside that of {same}",
-            "Larger by more than two standard errors.",
-            f"{ours.percent} (ends {ends[0].percent}), VAE {theirs.percent} (ends {ends[1].percent})",
-            above(ours - theirs, 0),
-            values={"autoencoder": ours, "VAE": theirs},
-        ),
-        Claim(
-            "5f",
-            "fourth document",
-            "The VAE's interpolations are clear all the way.",
-            "Share of ambiguous pictures midway, of the same VAE, beyond that at the ends",
-            f"Below {100 * CLEAR:.0f} points.",
-            (theirs - ends[1]).percent,
-            below(theirs - ends[1], CLEAR),
-            values={"midway − ends": theirs - ends[1]},
-        ),
-    ]
-
-
-def _on_the_kl_term(found: Panels) -> list[Claim]:
-    """What the KL term does alone."""
-    return [
-        Claim(
-            "5g",
-            "second document",
-            "The KL term alone describes every observation by the same unit Gaussian.",
-            "KL of the posteriors from N(0, I), nats per image",
-            f"Below {NO_INFORMATION}.",
+    ),
+    Statement(
+        "5e",
+        "fourth document",
+        "The autoencoder's interpolations are ambiguous midway, more than the VAE's.",
+        f"Share of ambiguous pictures midway between images of different classes, beside that of {SAME_NETS}",
+        "Larger by more than two standard errors.",
+        _ambiguous_midway,
+    ),
+    Statement(
+        "5f",
+        "fourth document",
+        "The VAE's interpolations are clear all the way.",
+        "Share of ambiguous pictures midway, of the same VAE, beyond that at the ends",
+        f"Below {100 * CLEAR:.0f} points.",
+        _clear_all_the_way,
+    ),
+    Statement(
+        "5g",
+        "second document",
+        "The KL term alone describes every observation by the same unit Gaussian.",
+        "KL of the posteriors from N(0, I), nats per image",
+        f"Below {NO_INFORMATION}.",
+        lambda found: Decision(
             f"{found.kl_alone:.2g}",
             "holds" if found.kl_alone < NO_INFORMATION else "does not hold",
-            values={"KL": Estimate(found.kl_alone)},
+            {"KL": Estimate(found.kl_alone)},
         ),
-    ]
+    ),
+)
 
 
 def draw(study: Study, found: Panels) -> list[Picture]:
-    """The three panels, close-ups, the autoencoder's pictures, and interpolations."""
+    """The three panels, marginals, the autoencoder's pictures, and interpolations."""
     return [_three_panels(study), _marginals(study), _autoencoder(study), _interpolations(study, found)]
 
 
@@ -260,7 +259,7 @@ def _marginals(study: Study) -> Picture:
     figure, axes = new_figure(11, 5, columns=7, rows=len(few))
     plot_marginals(marginals(study.model("vae-6d"), few), study.data.class_names, axes)
     return Picture(
-        "closeup",
+        "marginals",
         figure,
         "Posterior of each of six latent dimensions for four test images (colour) beside the prior (grey), with the KL "
         "in nats.",
@@ -312,16 +311,10 @@ def _interpolations(study: Study, found: Panels) -> Picture:
     )
 
 
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw."""
-    found = measure(study)
-    return decide(found), draw(study, found)
-
-
 def needs(budget: Budget) -> list[str]:
     """The autoencoders, the VAEs over β, the KL term alone, the planes."""
     own = [AUTOENCODER, "autoencoder-2d", "kl-only-2d", "vae-6d", seeded_names(budget, "vae-2d")[0]]
     return [*own, *(beta_name(beta) for beta in budget.betas)]
 
 
-EXPERIMENT = Experiment(5, "Without the KL term, and without the reconstruction", needs, investigate)
+EXPERIMENT = Experiment(5, "Without the KL term, and without the reconstruction", needs, measure, CLAIMS, draw)

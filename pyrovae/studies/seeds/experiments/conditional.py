@@ -1,4 +1,4 @@
-"""Claim 4: what the label takes from the code in a conditional VAE."""
+"""Claim 4: the code of a conditional VAE describes the style and not the class."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pyrovae.latent.morphology import measure as morphology
 from pyrovae.metrics.classifier import predict_classes
 from pyrovae.plots import new_figure, plot_image_grid, plot_traversal
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, above, below, every, over_seeds
+from pyrovae.studies.seeds.claims import Decision, Statement, above, below, every, over_seeds
 from pyrovae.studies.seeds.experiments.layout import NEAR, Layout, draw_classes, kl_of_classes
 from pyrovae.studies.seeds.experiments.layout import measure as measure_layout
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
 
 DIGIT = 9
 NEAR_CHANCE = 0.05
-"""How far above chance the classes may be told apart and still be called indistinguishable."""
+"""Maximum accuracy above chance for classes to be called indistinguishable."""
 NEIGHBOURS = 50
 STYLES = ("width", "slant")
-"""What the first document sees change over the plane of the 9."""
+"""Attributes that change over the plane of the 9 according to the first document."""
 
 
 @dataclass(frozen=True)
 class Conditional:
-    """What was measured of the CVAE beside the VAE.
+    """Measurements of the CVAE, with some of the VAE.
 
     Attributes:
         bayes: Accuracy of the Bayes rule of the class Gaussians on test codes.
@@ -120,7 +120,7 @@ def measure(study: Study) -> Conditional:
         return vae, cvae
 
     return Conditional(
-        bayes=over_seeds([Estimate(c.bayes_accuracy, c.bayes_accuracy_error) for c in compared]),
+        bayes=over_seeds([c.bayes_accuracy for c in compared]),
         neighbours=over_seeds([vote_accuracy(study, name) for name in names]),
         chance=compared[0].chance,
         farthest_kl=over_seeds([max(values, key=lambda v: v.value) for values in classes]),
@@ -134,69 +134,86 @@ def measure(study: Study) -> Conditional:
     )
 
 
-def decide(found: Conditional) -> list[Claim]:
-    """The claims on the CVAE."""
+def _indistinguishable(found: Conditional) -> Decision:
     limit = found.chance + NEAR_CHANCE
+    return Decision(
+        f"{found.bayes.percent} and {found.neighbours.percent}; chance {100 * found.chance:.1f} %",
+        every(below(found.bayes, limit), below(found.neighbours, limit)),
+        {"Bayes accuracy": found.bayes, "nearest codes": found.neighbours},
+    )
+
+
+def _styles_decided(found: Conditional) -> Decision:
+    linear, spread = found.explained, found.variety
+    return Decision(
+        "; ".join(f"{s}: {linear[s].percent} linear, spread {spread[s]} of real" for s in STYLES),
+        every(*(above(linear[s], 0.5) for s in STYLES), *(above(spread[s], 0.5) for s in STYLES)),
+        {f"{s}, {name}": values[s] for s in STYLES for name, values in (("linear", linear), ("spread", spread))},
+        "Averages over all labels.",
+    )
+
+
+def _better_samples(found: Conditional) -> Decision:
     better = {dim: vae - cvae for dim, (vae, cvae) in found.frechet.items()}
-    surer = ", ".join(f"n = {d}: VAE {v.percent}, CVAE {c.percent}" for d, (v, c) in found.ambiguous.items())
-    return [
-        Claim(
-            "4a",
-            "first document",
-            "CVAE: the classes are indistinguishable in the plane.",
-            "Share of test codes classified correctly by the class Gaussians and by the nearest training codes",
-            f"Both less than {100 * NEAR_CHANCE:.0f} points above chance.",
-            f"{found.bayes.percent} and {found.neighbours.percent}; chance {100 * found.chance:.1f} %",
-            every(below(found.bayes, limit), below(found.neighbours, limit)),
-            values={"Bayes accuracy": found.bayes, "nearest codes": found.neighbours},
-        ),
-        Claim(
-            "4b",
-            "first document",
-            "CVAE: each class is truly a standard normal distribution.",
-            "KL from N(0, I) of the Gaussian of the class that is farthest from it, nats",
-            f"Below {NEAR}.",
+    ambiguous = ", ".join(f"n = {d}: VAE {v.percent}, CVAE {c.percent}" for d, (v, c) in found.ambiguous.items())
+    return Decision(
+        ", ".join(f"n = {d}: VAE {vae}, CVAE {cvae}" for d, (vae, cvae) in found.frechet.items()),
+        every(*(above(value, 0) for value in better.values())),
+        {f"VAE − CVAE, n = {dim}": value for dim, value in better.items()},
+        f"Ambiguous samples: {ambiguous}.",
+    )
+
+
+CLAIMS: tuple[Statement[Conditional], ...] = (
+    Statement(
+        "4a",
+        "first document",
+        "CVAE: the classes are indistinguishable in the plane.",
+        "Share of test codes classified correctly by the class Gaussians and by the nearest training codes",
+        f"Both less than {100 * NEAR_CHANCE:.0f} points above chance.",
+        _indistinguishable,
+    ),
+    Statement(
+        "4b",
+        "first document",
+        "CVAE: each class is truly a standard normal distribution.",
+        "KL from N(0, I) of the Gaussian of the class that is farthest from it, nats",
+        f"Below {NEAR}.",
+        lambda found: Decision(
             f"{found.farthest_kl}; {found.mean_kl} on average over classes, where the VAE has {found.vae_mean_kl}",
             below(found.farthest_kl, NEAR),
-            values={"farthest class": found.farthest_kl, "mean": found.mean_kl, "VAE's mean": found.vae_mean_kl},
+            {"farthest class": found.farthest_kl, "mean": found.mean_kl, "VAE's mean": found.vae_mean_kl},
         ),
-        Claim(
-            "4c",
-            "first document",
-            "The code plays no role in the value of the digit, which the label decides.",
-            "Share of pictures over the plane (9 × 9, step 0.5, all labels) that the classifier gives their label",
-            "Above 95 %.",
-            found.obeyed.percent,
-            above(found.obeyed, 0.95),
-            values={"obeyed": found.obeyed},
-        ),
-        Claim(
-            "4d",
-            "first document",
-            "The code decides the style: across the plane the digit's width changes, along the other way its slant.",
-            "Share of the variance of each style over the plane that is linear in the code; and its spread over "
-            "samples of a class, over that of real images of the class",
-            "Both above one half, for width and slant.",
-            "; ".join(f"{s}: {found.explained[s].percent} linear, spread {found.variety[s]} of real" for s in STYLES),
-            every(*(above(found.explained[s], 0.5) for s in STYLES), *(above(found.variety[s], 0.5) for s in STYLES)),
-            "Averages over all labels.",
-            {f"{s}, {n}": v[s] for s in STYLES for n, v in (("linear", found.explained), ("spread", found.variety))},
-        ),
-        Claim(
-            "4e",
-            "first document",
-            "Samples of the CVAE are better than those of the plain VAE, at n = 2 and n = 5.",
-            "Fréchet distance of samples from test images in the classifier's features, over their variance",
-            "The CVAE's is smaller by more than two standard errors at both.",
-            ", ".join(f"n = {d}: VAE {vae}, CVAE {cvae}" for d, (vae, cvae) in found.frechet.items()),
-            every(*(above(value, 0) for value in better.values())),
-            f"Ambiguous samples: {surer}.",
-            {f"VAE − CVAE, n = {dim}": value for dim, value in better.items()},
-        ),
-    ]
+    ),
+    Statement(
+        "4c",
+        "first document",
+        "The code plays no role in the value of the digit, which the label decides.",
+        "Share of pictures over the plane (9 × 9, step 0.5, all labels) that the classifier gives their label",
+        "Above 95 %.",
+        lambda found: Decision(found.obeyed.percent, above(found.obeyed, 0.95), {"obeyed": found.obeyed}),
+    ),
+    Statement(
+        "4d",
+        "first document",
+        "The code decides the style: across the plane the digit's width changes, along the other way its slant.",
+        "Share of the variance of each style over the plane that is linear in the code; and its spread over "
+        "samples of a class, over that of real images of the class",
+        "Both above one half, for width and slant.",
+        _styles_decided,
+    ),
+    Statement(
+        "4e",
+        "first document",
+        "Samples of the CVAE are better than those of the plain VAE, at n = 2 and n = 5.",
+        "Fréchet distance of samples from test images in the classifier's features, over their variance",
+        "The CVAE's is smaller by more than two standard errors at both.",
+        _better_samples,
+    ),
+)
 
 
-def draw(study: Study) -> list[Picture]:
+def draw(study: Study, found: Conditional) -> list[Picture]:
     """Ellipses, the plane of the 9, and samples of both dimensions."""
     name = study.seeded("cvae-2d")[0]
     figure, axes = new_figure(13, 5.6, columns=2)
@@ -231,14 +248,9 @@ def draw(study: Study) -> list[Picture]:
     return [ellipses, nine, pictures]
 
 
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw."""
-    return decide(measure(study)), draw(study)
-
-
 def needs(budget: Budget) -> list[str]:
     """VAE and CVAE of two and of five dimensions, of every seed."""
     return [name for m in ("vae", "cvae") for d in (2, 5) for name in seeded_names(budget, f"{m}-{d}d")]
 
 
-EXPERIMENT = Experiment(4, "What the label takes from the code", needs, investigate)
+EXPERIMENT = Experiment(4, "What the label takes from the code", needs, measure, CLAIMS, draw)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from pyrovae.estimates import Estimate
 from pyrovae.latent import decode_manifold
 from pyrovae.plots import new_figure, plot_codes, plot_history, plot_image_grid, plot_manifold
 from pyrovae.studies.seeds.budgets import Budget, four_layer_name
-from pyrovae.studies.seeds.claims import Claim, below, every
+from pyrovae.studies.seeds.claims import Decision, Statement, below, every
 from pyrovae.studies.seeds.runs import history_of
 from pyrovae.studies.seeds.study import Experiment, Picture, Study
 from pyrovae.training import History
@@ -25,7 +27,7 @@ GAP = 0.02
 
 @dataclass(frozen=True)
 class Convergence:
-    """What was measured on the curves of a training.
+    """Measurements on the curves of a training.
 
     Attributes:
         epochs: Epochs of the training.
@@ -40,7 +42,7 @@ class Convergence:
     risen: Estimate
 
 
-def measure(history: History) -> Convergence:
+def of_curves(history: History) -> Convergence:
     """Measure the last fifth of the curves; errors from the scatter over its epochs."""
     train, validation = history.column("train_negative_elbo"), history.column("validation_negative_elbo")
     tail = max(3, len(history) // 5)
@@ -62,68 +64,93 @@ def measure(history: History) -> Convergence:
     )
 
 
-def decide(found: Convergence, number: str, net: str) -> Claim:
-    """The claim on one training's curves."""
+def decide(found: Convergence) -> Decision:
+    """Whether the curves of one training converge together."""
     together = every(below(found.gap, GAP), below(found.risen, FLAT))
     verdict = every(below(found.falling, FLAT), together)
     short = found.epochs < ITS_EPOCHS
     if short and together != "does not hold":  # curves that are cut off can part, but not have converged
         verdict = "undecided"
-    return Claim(
+    return Decision(
+        f"{found.epochs} epochs: falls {found.falling.percent}, gap {found.gap.percent}, risen {found.risen.percent}",
+        verdict,
+        {"falls": found.falling, "gap": found.gap, "risen": found.risen},
+        f"Only {found.epochs} of the document's {ITS_EPOCHS} epochs in this budget." if short else "",
+    )
+
+
+CONV, DENSE = NETS = "its four-layer convolutional net", "a fully connected net"
+CLAIMS: tuple[Statement[Mapping[str, Convergence]], ...] = tuple(
+    Statement(
         number,
         "fifth document",
         f"Training and validation loss converge together over {ITS_EPOCHS} epochs, without overfitting: {net}.",
         "Bound of validation images over the last fifth of the epochs: what it still falls; how far it is above that "
         "of training images; how far it has risen above its smallest value",
         f"Less than {100 * FLAT:g} %, {100 * GAP:g} % and {100 * FLAT:g} %.",
-        f"{found.epochs} epochs: falls {found.falling.percent}, gap {found.gap.percent}, risen {found.risen.percent}",
-        verdict,
-        f"Only {found.epochs} of the document's {ITS_EPOCHS} epochs in this budget." if short else "",
-        {"falls": found.falling, "gap": found.gap, "risen": found.risen},
+        partial(lambda net, found: decide(found[net]), net),
+    )
+    for number, net in zip(("9a", "9b"), NETS, strict=True)
+)
+
+
+def runs_of(budget: Budget) -> dict[str, str]:
+    """The run of each net."""
+    return {CONV: four_layer_name(budget.four_layer_dims[0]), DENSE: LONG}
+
+
+def measure(study: Study) -> Mapping[str, Convergence]:
+    """Measure the curves of both nets."""
+    return {net: of_curves(_history(study, name)) for net, name in runs_of(study.budget).items()}
+
+
+def _history(study: Study, name: str) -> History:
+    return history_of(study.folder(name), study.model(name))
+
+
+def draw(study: Study, found: Mapping[str, Convergence]) -> list[Picture]:
+    """The curves of both nets, the plane and the samples of the convolutional ones."""
+    runs = runs_of(study.budget)
+    return [*(_curves(study, runs[net], net) for net in found), _plane(study, runs[CONV]), _samples(study)]
+
+
+def _curves(study: Study, name: str, net: str) -> Picture:
+    figure, axes = new_figure(11, 3.4, columns=3)
+    plot_history(_history(study, name), axes)
+    return Picture(
+        f"curves-{name}",
+        figure,
+        f"The bound and its parts over the epochs: {net}, RMSprop, batches of 16.",
+        "Three pairs of curves, of train and validation images, over the epochs.",
     )
 
 
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw."""
-    conv = four_layer_name(study.budget.four_layer_dims[0])
-    nets = {conv: "its four-layer convolutional net", LONG: "a fully connected net"}
-    histories = {name: history_of(study.folder(name), study.model(name)) for name in nets}
-    claims = [decide(measure(histories[n]), f"9{c}", net) for c, (n, net) in zip("ab", nets.items(), strict=True)]
-    pictures = []
-    for name, net in nets.items():
-        figure, axes = new_figure(11, 3.4, columns=3)
-        plot_history(histories[name], axes)
-        pictures.append(
-            Picture(
-                f"curves-{name}",
-                figure,
-                f"The bound and its parts over the epochs: {net}, RMSprop, batches of 16.",
-                "Three pairs of curves, of train and validation images, over the epochs.",
-            )
-        )
+def _plane(study: Study, name: str) -> Picture:
     figure, axes = new_figure(13, 5.6, columns=2)
-    plot_codes(study.codes(conv), study.data.class_names, axes[0])
+    plot_codes(study.codes(name), study.data.class_names, axes[0])
     axes[0].set_title("posterior means of test images")
-    plot_manifold(decode_manifold(study.model(conv)), axes[1])
+    plot_manifold(decode_manifold(study.model(name)), axes[1])
     axes[1].set_title("the decoded plane")
-    plane = Picture(
+    return Picture(
         "four-layer-plane",
         figure,
         "The plane of the fifth document's convolutional VAE.",
         "Left, a scatter of codes by class; right, a grid of decoded digits.",
     )
+
+
+def _samples(study: Study) -> Picture:
     dims = study.budget.four_layer_dims
     figure, axes = new_figure(4.6 * len(dims), 4.9, columns=len(dims))
     for ax, dim in zip(axes, dims, strict=True):
         plot_image_grid(study.samples(four_layer_name(dim))[:100].reshape(10, 10, *study.images.shape[1:]), ax)
         ax.set_title(f"n = {dim}")
-    samples = Picture(
+    return Picture(
         "four-layer-samples",
         figure,
         "Samples of the fifth document's convolutional VAE.",
         "A hundred samples for each number of latent dimensions.",
     )
-    return claims, [*pictures, plane, samples]
 
 
 def needs(budget: Budget) -> list[str]:
@@ -131,4 +158,4 @@ def needs(budget: Budget) -> list[str]:
     return [LONG, *(four_layer_name(dim) for dim in budget.four_layer_dims)]
 
 
-EXPERIMENT = Experiment(9, "Training and validation over the epochs", needs, investigate)
+EXPERIMENT = Experiment(9, "Training and validation over the epochs", needs, measure, CLAIMS, draw)

@@ -1,4 +1,4 @@
-"""Claim 1: what more latent dimensions buy, in reconstructions and in samples."""
+"""Claim 1: the effect of more latent dimensions on reconstructions and samples."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pyrovae.estimates import Estimate
 from pyrovae.metrics.classifier import predict_classes
 from pyrovae.plots import new_figure, plot_image_grid
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, above, below, every, over_seeds
+from pyrovae.studies.seeds.claims import Decision, Statement, above, below, every, over_seeds
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
 
 DIMS = (2, 5, 10, 20)
 AMBIGUOUS_MARGIN = 0.1
-"""How much larger the ambiguous share of samples must be than that of test images."""
+"""Minimum difference between the ambiguous shares of samples and of test images."""
 
 
 @dataclass(frozen=True)
 class Dimensions:
-    """What was measured of the plain VAE, by number of latent dimensions.
+    """Measurements of the plain VAE, by number of latent dimensions.
 
     Attributes:
         squared_error: Of reconstructions of test images, summed over the pixels.
@@ -80,66 +80,92 @@ def measure(study: Study) -> Dimensions:
     )
 
 
-def decide(found: Dimensions) -> list[Claim]:
-    """The claims on dimensions."""
-    error, sharp = found.squared_error, found.sharpness
-    first, second, last = error[2] - error[5], error[5] - error[10], error[10] - error[20]
-    ratio = last / (error[2] - error[10])
-    return [
-        Claim(
-            "1a",
-            "first, fifth document",
-            "Reconstructions improve from n = 2 to 5 to 10.",
-            "Squared error of test reconstructions, summed over pixels",
-            "It falls from 2 to 5 and from 5 to 10 by more than two standard errors.",
-            ", ".join(f"n = {d}: {v}" for d, v in error.items()),
-            every(above(first, 0), above(second, 0)),
-            values={f"squared error, n = {d}": v for d, v in error.items()},
-        ),
-        Claim(
-            "1b",
-            "fifth document",
-            "There is not much of a difference between n = 10 and n = 20.",
-            "Gain in squared error from 10 to 20 over that from 2 to 10",
-            "Below a tenth.",
-            str(ratio),
-            below(ratio, 0.1),
-            values={"ratio of gains": ratio},
-        ),
-        Claim(
-            "1c",
-            "first, fifth document",
-            "More dimensions make sharper images.",
-            "Edges over ink of reconstructions, over that of the images themselves",
-            "It rises from n = 2 to n = 10 by more than two standard errors.",
-            f"{sharp[2]} at n = 2, {sharp[10]} at n = 10, {sharp[20]} at n = 20",
-            above(sharp[10] - sharp[2], 0),
-            values={f"sharpness, n = {d}": v for d, v in sharp.items()},
-        ),
-        Claim(
-            "1d",
-            "first document",
-            "Even with n = 2 the reconstruction is of the same digit as the input.",
-            "Share of test images whose reconstruction the classifier gives the same class as the image",
-            "Above 95 %.",
-            f"{found.kept[2].percent} at n = 2, {found.kept[5].percent} at 5, {found.kept[10].percent} at 10",
-            above(found.kept[2], 0.95),
-            "The document looked at a small sample.",
-            {f"kept, n = {d}": v for d, v in found.kept.items()},
-        ),
-        Claim(
-            "1e",
-            "first document",
-            "Samples from the prior are ambiguous, whatever the number of dimensions.",
-            "Share of samples that the classifier is not 90 % sure of, beyond that of test images",
-            f"Above {100 * AMBIGUOUS_MARGIN:.0f} points at n = 2, 5 and 10 alike.",
-            ", ".join(f"n = {d}: {found.ambiguous[d].percent}" for d in DIMS)
-            + f"; test images: {found.ambiguous_test.percent}",
-            every(*(above(found.ambiguous[d] - found.ambiguous_test, AMBIGUOUS_MARGIN) for d in (2, 5, 10))),
-            "Entropy of its answers, nats: " + ", ".join(f"n = {d}: {found.entropy[d]}" for d in DIMS),
-            {f"ambiguous, n = {d}": v for d, v in found.ambiguous.items()},
-        ),
-    ]
+def _improves(found: Dimensions) -> Decision:
+    error = found.squared_error
+    return Decision(
+        ", ".join(f"n = {d}: {v}" for d, v in error.items()),
+        every(above(error[2] - error[5], 0), above(error[5] - error[10], 0)),
+        {f"squared error, n = {d}": v for d, v in error.items()},
+    )
+
+
+def _levels_off(found: Dimensions) -> Decision:
+    error = found.squared_error
+    ratio = (error[10] - error[20]) / (error[2] - error[10])
+    return Decision(str(ratio), below(ratio, 0.1), {"ratio of gains": ratio})
+
+
+def _sharpens(found: Dimensions) -> Decision:
+    sharp = found.sharpness
+    return Decision(
+        f"{sharp[2]} at n = 2, {sharp[10]} at n = 10, {sharp[20]} at n = 20",
+        above(sharp[10] - sharp[2], 0),
+        {f"sharpness, n = {d}": v for d, v in sharp.items()},
+    )
+
+
+def _keeps_the_digit(found: Dimensions) -> Decision:
+    kept = found.kept
+    return Decision(
+        f"{kept[2].percent} at n = 2, {kept[5].percent} at 5, {kept[10].percent} at 10",
+        above(kept[2], 0.95),
+        {f"kept, n = {d}": v for d, v in kept.items()},
+        "The document looked at a small sample.",
+    )
+
+
+def _samples_are_ambiguous(found: Dimensions) -> Decision:
+    ambiguous, test = found.ambiguous, found.ambiguous_test
+    return Decision(
+        ", ".join(f"n = {d}: {ambiguous[d].percent}" for d in DIMS) + f"; test images: {test.percent}",
+        every(*(above(ambiguous[d] - test, AMBIGUOUS_MARGIN) for d in (2, 5, 10))),
+        {f"ambiguous, n = {d}": v for d, v in ambiguous.items()},
+        "Entropy of its answers, nats: " + ", ".join(f"n = {d}: {found.entropy[d]}" for d in DIMS),
+    )
+
+
+CLAIMS: tuple[Statement[Dimensions], ...] = (
+    Statement(
+        "1a",
+        "first, fifth document",
+        "Reconstructions improve from n = 2 to 5 to 10.",
+        "Squared error of test reconstructions, summed over pixels",
+        "It falls from 2 to 5 and from 5 to 10 by more than two standard errors.",
+        _improves,
+    ),
+    Statement(
+        "1b",
+        "fifth document",
+        "There is not much of a difference between n = 10 and n = 20.",
+        "Gain in squared error from 10 to 20 over that from 2 to 10",
+        "Below a tenth.",
+        _levels_off,
+    ),
+    Statement(
+        "1c",
+        "first, fifth document",
+        "More dimensions make sharper images.",
+        "Edges over ink of reconstructions, over that of the images themselves",
+        "It rises from n = 2 to n = 10 by more than two standard errors.",
+        _sharpens,
+    ),
+    Statement(
+        "1d",
+        "first document",
+        "Even with n = 2 the reconstruction is of the same digit as the input.",
+        "Share of test images whose reconstruction the classifier gives the same class as the image",
+        "Above 95 %.",
+        _keeps_the_digit,
+    ),
+    Statement(
+        "1e",
+        "first document",
+        "Samples from the prior are ambiguous, whatever the number of dimensions.",
+        "Share of samples that the classifier is not 90 % sure of, beyond that of test images",
+        f"Above {100 * AMBIGUOUS_MARGIN:.0f} points at n = 2, 5 and 10 alike.",
+        _samples_are_ambiguous,
+    ),
+)
 
 
 def draw(study: Study, found: Dimensions) -> list[Picture]:
@@ -182,15 +208,9 @@ def draw(study: Study, found: Dimensions) -> list[Picture]:
     return [pairs, samples, numbers]
 
 
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw."""
-    found = measure(study)
-    return decide(found), draw(study, found)
-
-
 def needs(budget: Budget) -> list[str]:
     """VAEs of every dimension and seed."""
     return [name for d in DIMS for name in seeded_names(budget, f"vae-{d}d")]
 
 
-EXPERIMENT = Experiment(1, "What more latent dimensions buy", needs, investigate)
+EXPERIMENT = Experiment(1, "What more latent dimensions buy", needs, measure, CLAIMS, draw)

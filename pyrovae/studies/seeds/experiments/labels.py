@@ -1,4 +1,4 @@
-"""Claim 10: the fifth document's wish, a data set with many labels."""
+"""Claim 10: a data set with many labels, which the fifth document proposes."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.estimates import Estimate
-from pyrovae.latent import class_ellipses, class_gaussians, compare_classes, encode, lda_plane
+from pyrovae.latent import Codes, class_ellipses, class_gaussians, compare_classes, encode, lda_plane
 from pyrovae.plots import new_figure, plot_ellipses
 from pyrovae.runs.loading import open_run
 from pyrovae.studies.seeds.budgets import MANY_LABELS, Budget
-from pyrovae.studies.seeds.claims import Claim, above, skipped
+from pyrovae.studies.seeds.claims import Decision, Statement, above
 from pyrovae.studies.seeds.study import Experiment, Picture, Study
 
 RUN = "emnist-10d"
-WORDS = (
-    "10",
-    "fifth document",
-    "A data set with many labels (EMNIST, 47 classes) goes through the same pipeline, its classes apart.",
-)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What was measured of the classes of a set of many labels.
+    """Measurements of the classes of a data set with many labels.
 
     Attributes:
         classes: Number of classes.
@@ -37,38 +32,50 @@ class Labels:
     chance: float
 
 
-def decide(found: Labels) -> list[Claim]:
-    """The claim on many labels."""
-    return [
-        Claim(
-            *WORDS,
-            f"Share of test codes of {found.classes} classes classified correctly by the Bayes rule of their Gaussians",
-            "Above ten times chance.",
+CLAIMS: tuple[Statement[Labels], ...] = (
+    Statement(
+        "10",
+        "fifth document",
+        "A data set with many labels (EMNIST, 47 classes) goes through the same pipeline, its classes apart.",
+        "Share of test codes of {found.classes} classes classified correctly by the Bayes rule of their Gaussians",
+        "Above ten times chance.",
+        lambda found: Decision(
             f"{found.bayes.percent}; chance {100 * found.chance:.1f} %",
             above(found.bayes, 10 * found.chance),
-            values={"Bayes accuracy": found.bayes},
-        )
-    ]
+            {"Bayes accuracy": found.bayes},
+        ),
+    ),
+)
 
 
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw, where the files are at hand."""
+def missing(study: Study) -> str:
+    """The reason why there is nothing to measure, or ""."""
     if not study.budget.many_labels:
-        return [skipped(WORDS, f"Not part of the budget {study.budget.name}.")], []
-    if not study.runs.at_hand(MANY_LABELS):
-        return [skipped(WORDS, "Its files are not at hand; see --data_dir.")], []
+        return f"Not part of the budget {study.budget.name}."
+    return "" if study.runs.at_hand(MANY_LABELS) else "Its files are not at hand; see --data_dir."
+
+
+def encoded(study: Study) -> dict[str, Codes]:
+    """Codes of the training and the test images."""
     run = open_run(study.folder(RUN), study.runs.data_dir)
-    few = {name: run.split(name) for name in ("train", "test")}
-    codes = {name: encode(run.model, split) for name, split in few.items()}
+    return {name: encode(run.model, run.split(name)) for name in ("train", "test")}
+
+
+def measure(study: Study) -> Labels:
+    """Classify the test codes by the Gaussians of the training codes."""
+    codes = study.once(encoded)
     compared = compare_classes(codes["test"], class_gaussians(codes["train"], bootstrap=0))
-    found = Labels(
-        run.data.num_classes, Estimate(compared.bayes_accuracy, compared.bayes_accuracy_error), compared.chance
-    )
-    plane = lda_plane(codes["test"])
-    seen = codes["test"].project(plane.axes)
+    return Labels(study.runs.data(MANY_LABELS).num_classes, compared.bayes_accuracy, compared.chance)
+
+
+def draw(study: Study, found: Labels) -> list[Picture]:
+    """The ellipses of all classes."""
+    test = study.once(encoded)["test"]
+    plane = lda_plane(test)
+    seen = test.project(plane.axes)
     figure, (ax,) = new_figure(9, 7)
     ellipses = class_ellipses(seen, class_gaussians(seen, bootstrap=0), [0.5])
-    plot_ellipses(ellipses, run.data.class_names, ax, names=plane.names)
+    plot_ellipses(ellipses, study.runs.data(MANY_LABELS).class_names, ax, names=plane.names)
     ax.set_title(f"{len(np.unique(seen.labels))} classes, the plane that separates them best")
     picture = Picture(
         "many-labels",
@@ -76,7 +83,7 @@ def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
         "Ellipses of 50 % of each class of EMNIST, in the plane that separates the classes best (10-D VAE).",
         "Forty-seven ellipses in their colours.",
     )
-    return decide(found), [picture]
+    return [picture]
 
 
 def needs(budget: Budget) -> list[str]:
@@ -84,4 +91,4 @@ def needs(budget: Budget) -> list[str]:
     return [RUN] if budget.many_labels else []
 
 
-EXPERIMENT = Experiment(10, "Many labels", needs, investigate)
+EXPERIMENT = Experiment(10, "Many labels", needs, measure, CLAIMS, draw, missing)

@@ -1,4 +1,4 @@
-"""Claim 2: where the classes of a plain VAE lie in the plane."""
+"""Claim 2: the layout of the classes in the plane of a plain VAE."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pyrovae.latent.comparison import agreement, gaussian_kl
 from pyrovae.latent.gaussians import Moments
 from pyrovae.plots import Axes, new_figure, plot_codes, plot_ellipses, plot_manifold
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, above, below, bootstrapped, every, over_seeds
+from pyrovae.studies.seeds.claims import Decision, Statement, above, below, bootstrapped, every, over_seeds
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
 
 NEAR = 0.1
 """KL from N(0, I), nats, below which a Gaussian is called near it."""
 SHARED = 0.1
-"""Mass that two classes share from which they are called overlapping."""
+"""Overlap above which two classes are called overlapping."""
 LEVEL, SMALL = 0.01, 0.1
 SAME = f"No difference but that of samples of one population (p above {LEVEL}), or a small one (ratio below {SMALL})."
 DRAWN_MASSES = (0.5, 0.9)
@@ -35,7 +35,7 @@ DRAWN_MASSES = (0.5, 0.9)
 
 @dataclass(frozen=True)
 class Layout:
-    """What was measured of the classes in a plane.
+    """Measurements of the classes in a plane.
 
     Attributes:
         bayes: Share of test codes whose class the Bayes rule of the class Gaussians classifies correctly.
@@ -125,7 +125,7 @@ def measure_one(study: Study, name: str) -> Layout:
     halves, halves_p = same_picture(even, odd, between)
     across, across_p = same_picture(train, test, between)
     return Layout(
-        bayes=Estimate(compared.bayes_accuracy, compared.bayes_accuracy_error),
+        bayes=compared.bayes_accuracy,
         chance=compared.chance,
         overlapping=Estimate(float((compared.overlap[pairs] > SHARED).mean())),
         aggregate_kl=bootstrapped(partial(_kl_of_some, test), len(test)),
@@ -140,83 +140,78 @@ def measure_one(study: Study, name: str) -> Layout:
     )
 
 
-def decide(found: Layout) -> list[Claim]:
-    """The claims on where classes lie."""
-    return [*_on_the_classes(found), *_on_the_picture(found)]
+def _same(ratio: Estimate, p: float) -> Decision:
+    """Whether two sets of images give the same class Gaussians."""
+    verdict = "holds" if p > LEVEL else below(ratio, SMALL)
+    return Decision(f"{ratio}; p = {p:.2g}", verdict, {"ratio": ratio})
 
 
-def _on_the_classes(found: Layout) -> list[Claim]:
-    """Where the classes lie."""
-    return [
-        Claim(
-            "2a",
-            "first document",
-            "VAE: each digit has its own place in the plane, even though several overlap.",
-            "Share of test codes classified correctly by the Bayes rule of the class Gaussians",
-            "Above one half.",
+CLAIMS: tuple[Statement[Layout], ...] = (
+    Statement(
+        "2a",
+        "first document",
+        "VAE: each digit has its own place in the plane, even though several overlap.",
+        "Share of test codes classified correctly by the Bayes rule of the class Gaussians",
+        "Above one half.",
+        lambda found: Decision(
             f"{found.bayes.percent}; chance {100 * found.chance:.1f} %",
             above(found.bayes, 0.5),
-            values={"Bayes accuracy": found.bayes},
+            {"Bayes accuracy": found.bayes},
         ),
-        Claim(
-            "2b",
-            "first, second document",
-            "Overlaps are local: a class meets its neighbours, not all others.",
-            f"Share of the pairs of classes that share more than {100 * SHARED:.0f} % of their mass",
-            "Below one third.",
-            found.overlapping.percent,
-            below(found.overlapping, 1 / 3),
-            values={"overlapping pairs": found.overlapping},
+    ),
+    Statement(
+        "2b",
+        "first, second document",
+        "Overlaps are local: a class meets its neighbours, not all others.",
+        f"Share of the pairs of classes that share more than {100 * SHARED:.0f} % of their mass",
+        "Below one third.",
+        lambda found: Decision(
+            found.overlapping.percent, below(found.overlapping, 1 / 3), {"overlapping pairs": found.overlapping}
         ),
-        Claim(
-            "2c",
-            "first document",
-            "All codes together are near N(0, I), and no class is.",
-            "KL from N(0, I) of the Gaussian of all codes, and of the class that is nearest to it, nats",
-            f"The first is below {NEAR}, the second above.",
+    ),
+    Statement(
+        "2c",
+        "first document",
+        "All codes together are near N(0, I), and no class is.",
+        "KL from N(0, I) of the Gaussian of all codes, and of the class that is nearest to it, nats",
+        f"The first is below {NEAR}, the second above.",
+        lambda found: Decision(
             f"{found.aggregate_kl} of all, {found.nearest_kl} of the nearest class; {found.mean_kl} on average",
             every(below(found.aggregate_kl, NEAR), above(found.nearest_kl, NEAR)),
-            values={"all codes": found.aggregate_kl, "nearest class": found.nearest_kl},
+            {"all codes": found.aggregate_kl, "nearest class": found.nearest_kl},
         ),
-    ]
-
-
-def _on_the_picture(found: Layout) -> list[Claim]:
-    """Whether other images give the same picture, and what ellipses hold."""
-    return [
-        Claim(
-            "2d",
-            "first document",
-            "Two sets of digits give the same picture.",
-            "Largest symmetric KL of a class between two halves of the test images, over the median between classes",
-            SAME,
-            f"{found.halves}; p = {found.halves_p:.2g}",
-            "holds" if found.halves_p > LEVEL else below(found.halves, SMALL),
-            values={"ratio": found.halves},
-        ),
-        Claim(
-            "2e",
-            "first document",
-            "The test images paint the same picture as the training images.",
-            "The same between training and test images",
-            SAME,
-            f"{found.train_test}; p = {found.train_test_p:.2g}",
-            "holds" if found.train_test_p > LEVEL else below(found.train_test, SMALL),
-            values={"ratio": found.train_test},
-        ),
-        Claim(
-            "2f",
-            "first document",
-            "Averaging the encoder's means and variances per class gives the class's distribution.",
-            "Share of the class's posterior mass inside of the ellipse of 90 % that this average gives",
-            "Between 80 and 100 %.",
+    ),
+    Statement(
+        "2d",
+        "first document",
+        "Two sets of digits give the same picture.",
+        "Largest symmetric KL of a class between two halves of the test images, over the median between classes",
+        SAME,
+        lambda found: _same(found.halves, found.halves_p),
+    ),
+    Statement(
+        "2e",
+        "first document",
+        "The test images paint the same picture as the training images.",
+        "The same between training and test images",
+        SAME,
+        lambda found: _same(found.train_test, found.train_test_p),
+    ),
+    Statement(
+        "2f",
+        "first document",
+        "Averaging the encoder's means and variances per class gives the class's distribution.",
+        "Share of the class's posterior mass inside of the ellipse of 90 % that this average gives",
+        "Between 80 and 100 %.",
+        lambda found: Decision(
             f"{found.averaged_coverage.percent}; with the scatter of the means, {found.coverage.percent}",
             above(found.averaged_coverage, 0.8),
+            {"averaged": found.averaged_coverage, "aggregate": found.coverage},
             "The average leaves out how far the images of a class lie apart: their aggregate posterior's covariance is "
             "the average covariance plus the covariance of the means.",
-            {"averaged": found.averaged_coverage, "aggregate": found.coverage},
         ),
-    ]
+    ),
+)
 
 
 def draw_classes(study: Study, codes: Codes, ax: Axes, title: str, estimate: Moments = "aggregate") -> None:
@@ -227,16 +222,20 @@ def draw_classes(study: Study, codes: Codes, ax: Axes, title: str, estimate: Mom
     ax.set_title(title)
 
 
-def draw(study: Study) -> list[Picture]:
-    """The plane: codes, ellipses by both estimates, halves and test, and what its points decode to."""
+def draw(study: Study, found: Layout) -> list[Picture]:
+    """The plane, the ellipses by both estimates, and those of other sets of images."""
     name = study.seeded("vae-2d")[0]
     test, train = study.codes(name), study.codes(name, "train")
+    return [_plane(study, name, test), _both_estimates(study, test), _four_sets(study, test, train)]
+
+
+def _plane(study: Study, name: str, test: Codes) -> Picture:
     figure, (left, right) = new_figure(13, 5.6, columns=2)
     plot_codes(test, study.data.class_names, left)
     left.set_title(f"posterior means of {len(test):,} test images")
     plot_manifold(decode_manifold(study.model(name)), right)
     right.set_title("the decoded plane")
-    plane = Picture(
+    return Picture(
         "plane",
         figure,
         "The plane of a 2-D VAE: the posterior means of test images by class, and what its points decode to, at "
@@ -244,10 +243,13 @@ def draw(study: Study) -> list[Picture]:
         "Left, a scatter of codes in ten colours, each class in its own region. Right, a grid of decoded digits that "
         "turn smoothly into each other.",
     )
+
+
+def _both_estimates(study: Study, test: Codes) -> Picture:
     figure, axes = new_figure(13, 5.6, columns=2)
     draw_classes(study, test, axes[0], "averaged means and variances, as the first document draws it", "averaged")
     draw_classes(study, test, axes[1], "aggregate posterior of each class")
-    both = Picture(
+    return Picture(
         "ellipses",
         figure,
         "Ellipses of equal probability, 50 and 90 %, of each class of the VAE (test images); dashed: the prior. The "
@@ -255,6 +257,9 @@ def draw(study: Study) -> list[Picture]:
         "Ellipses of ten classes, each with its own centre; those of the aggregate posterior are much larger and "
         "overlap their neighbours.",
     )
+
+
+def _four_sets(study: Study, test: Codes, train: Codes) -> Picture:
     figure, axes = new_figure(13, 10.6, columns=2, rows=2)
     sets = {
         "half of the training images": train.take(np.arange(0, len(train), 2)),
@@ -264,18 +269,12 @@ def draw(study: Study) -> list[Picture]:
     }
     for ax, (title, codes) in zip(axes, sets.items(), strict=True):
         draw_classes(study, codes, ax, f"{len(codes):,} {title}" if title[0] != "t" or "images" in title else title)
-    same = Picture(
+    return Picture(
         "ellipses-of-sets",
         figure,
         "The same ellipses from two halves of the training images, from all of them, and from the test images.",
         "Four nearly equal pictures of the ellipses of ten classes.",
     )
-    return [plane, both, same]
-
-
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw."""
-    return decide(study.once(measure)), draw(study)
 
 
 def needs(budget: Budget) -> list[str]:
@@ -283,4 +282,4 @@ def needs(budget: Budget) -> list[str]:
     return seeded_names(budget, "vae-2d")
 
 
-EXPERIMENT = Experiment(2, "Where the classes lie", needs, investigate)
+EXPERIMENT = Experiment(2, "Where the classes lie", needs, measure, CLAIMS, draw)

@@ -1,4 +1,4 @@
-"""Claim 3: what the digit of one class turns into on the way out of its place."""
+"""Claim 3: the digits around the mean of a class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyrovae.latent import ClassGaussians, class_gaussians, compare_classes, gri
 from pyrovae.metrics.classifier import predict_classes
 from pyrovae.plots import new_figure, plot_codes, plot_traversal
 from pyrovae.studies.seeds.budgets import Budget
-from pyrovae.studies.seeds.claims import Claim, above, below, every, over_seeds
+from pyrovae.studies.seeds.claims import Decision, Statement, above, below, every, over_seeds
 from pyrovae.studies.seeds.experiments.layout import draw_classes
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
 
@@ -20,12 +20,12 @@ STEP = 0.5
 """Distance of neighbours on the grid, in units of the code."""
 RINGS = 4
 ITS_NEIGHBOURS = (4, 7)
-"""Digits beside the 9 in the first document's plane that every eye finds like a 9."""
+"""Neighbours of the 9 in the first document's plane that resemble a 9."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What was measured on grids around class means.
+    """Measurements on grids around class means.
 
     Attributes:
         same: Share of the pictures that are still of the digit, by the ring of the grid around the mean of its class.
@@ -92,47 +92,55 @@ def measure(study: Study) -> Neighbours:
     )
 
 
-def decide(found: Neighbours) -> list[Claim]:
-    """The claims on neighbours."""
+def _nearest(found: Neighbours) -> Decision:
     places = [found.nearest.index(digit) + 1 for digit in ITS_NEIGHBOURS]
-    return [
-        Claim(
-            "3a",
-            "first document",
-            "From the mean of the 9s, two steps away the digit begins to turn into its neighbours.",
-            f"Share of 9s among the pictures on rings of a grid of step {STEP} around the mean of the 9s",
-            "A 9 at the mean, and less than three quarters of 9s two steps away.",
+    return Decision(
+        "nearest first: " + ", ".join(map(str, found.nearest)),
+        "holds" if max(places) <= 3 else "does not hold",
+        remark="Where each lies is another with every training: a plane can be turned and mirrored.",
+    )
+
+
+CLAIMS: tuple[Statement[Neighbours], ...] = (
+    Statement(
+        "3a",
+        "first document",
+        "From the mean of the 9s, two steps away the digit begins to turn into its neighbours.",
+        f"Share of 9s among the pictures on rings of a grid of step {STEP} around the mean of the 9s",
+        "A 9 at the mean, and less than three quarters of 9s two steps away.",
+        lambda found: Decision(
             ", ".join(f"ring {ring}: {value.percent}" for ring, value in found.same.items()),
             every(above(found.same[0], 0.5), below(found.same[2], 0.75)),
-            "The document does not say how long its steps are.",
             {f"ring {ring}": value for ring, value in found.same.items()},
+            "The document does not say how long its steps are.",
         ),
-        Claim(
-            "3b",
-            "first document",
-            "It turns into those neighbours that the ellipses predict.",
-            "Share of the pictures that are no 9s whose class is the one of the largest density by the class Gaussians",
-            "Above one half, and above that of shuffled predictions.",
+    ),
+    Statement(
+        "3b",
+        "first document",
+        "It turns into those neighbours that the ellipses predict.",
+        "Share of the pictures that are no 9s whose class is the one of the largest density by the class Gaussians",
+        "Above one half, and above that of shuffled predictions.",
+        lambda found: Decision(
             f"{found.predicted.percent}, shuffled {found.shuffled.percent}; around all classes "
             f"{found.around_all.percent}",
             every(above(found.predicted, 0.5), above(found.predicted - found.shuffled, 0)),
-            values={"predicted": found.predicted, "shuffled": found.shuffled, "all classes": found.around_all},
+            {"predicted": found.predicted, "shuffled": found.shuffled, "all classes": found.around_all},
         ),
-        Claim(
-            "3c",
-            "first document",
-            "The 9's neighbours are the 7 and the 4 (and 8, 1 and 3).",
-            "Order of the classes by their Bhattacharyya distance from the 9s",
-            "4 and 7 are among the nearest three.",
-            "nearest first: " + ", ".join(map(str, found.nearest)),
-            "holds" if max(places) <= 3 else "does not hold",
-            "Where each lies is another with every training: a plane can be turned and mirrored.",
-        ),
-    ]
+    ),
+    Statement(
+        "3c",
+        "first document",
+        "The 9's neighbours are the 7 and the 4 (and 8, 1 and 3).",
+        "Order of the classes by their Bhattacharyya distance from the 9s",
+        "4 and 7 are among the nearest three.",
+        _nearest,
+    ),
+)
 
 
 def draw(study: Study, found: Neighbours) -> list[Picture]:
-    """The grid around the 9s, the plane around it, and how the digit fades."""
+    """The grid around the mean of the 9s, the plane around it, and the share of 9s by ring."""
     name = study.seeded("vae-2d")[0]
     codes = study.codes(name, "train")
     mean = class_gaussians(codes, bootstrap=0).means[DIGIT]
@@ -173,15 +181,9 @@ def draw(study: Study, found: Neighbours) -> list[Picture]:
     return [around_nine, close, fading]
 
 
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw."""
-    found = measure(study)
-    return decide(found), draw(study, found)
-
-
 def needs(budget: Budget) -> list[str]:
     """The 2-D VAE of every seed."""
     return seeded_names(budget, "vae-2d")
 
 
-EXPERIMENT = Experiment(3, "Out of the place of the 9s", needs, investigate)
+EXPERIMENT = Experiment(3, "Out of the place of the 9s", needs, measure, CLAIMS, draw)

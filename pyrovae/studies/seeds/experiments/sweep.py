@@ -1,7 +1,8 @@
-"""Claim 6: β from nothing to too much, the convolutional nets of the fourth document."""
+"""Claim 6: the convolutional nets of the fourth document over a grid of β."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from pyrovae.estimates import Estimate
 from pyrovae.metrics.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.plots import new_figure, plot_history, plot_image_grid, plot_rate_distortion
 from pyrovae.studies.seeds.budgets import Budget, beta_name
-from pyrovae.studies.seeds.claims import Claim, above, below, every, rank_correlation
+from pyrovae.studies.seeds.claims import Decision, Statement, above, below, every, rank_correlation
 from pyrovae.studies.seeds.experiments.dimensions import sharpness
 from pyrovae.studies.seeds.runs import history_of
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values
@@ -20,16 +21,16 @@ SCALE = (
     "formula does; against a mean over pixels it would be as many times smaller."
 )
 GOOD = 0.1
-"""Share of the images' variance that a good reconstruction leaves unexplained, at most."""
+"""Maximum share of the images' variance that a good reconstruction leaves unexplained."""
 ALIKE = 0.25
 """Mean squared distance of two samples over that of two test images, below which samples are called alike."""
 MONOTONE = 0.8
-"""Rank correlation from which something is said to rise with β."""
+"""Minimum rank correlation for a monotone dependence on β."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was measured over β.
+    """Measurements over β.
 
     Attributes:
         unexplained: Share of the test images' variance that the reconstructions leave.
@@ -55,6 +56,16 @@ class Sweep:
     def best(self) -> float:
         """The β with the samples nearest to real images."""
         return min(self.frechet, key=lambda beta: self.frechet[beta].value)
+
+    @property
+    def smallest(self) -> float:
+        """The first β of the grid."""
+        return next(iter(self.frechet))
+
+    @property
+    def largest(self) -> float:
+        """The last β of the grid."""
+        return list(self.frechet)[-1]
 
 
 def unexplained(outputs: np.ndarray, inputs: np.ndarray) -> Estimate:
@@ -92,88 +103,100 @@ def measure(study: Study) -> Sweep:
     )
 
 
-def decide(found: Sweep) -> list[Claim]:
-    """The claims on β."""
-    return [*_on_the_trade(found), *_on_codes(found)]
+def _bad_samples(found: Sweep) -> Decision:
+    none, best = found.smallest, found.best
+    return Decision(
+        f"{found.unexplained[none]} left; distance {found.frechet[none]}, at β = {best:g} {found.frechet[best]}",
+        every(below(found.unexplained[none], GOOD), above(found.frechet[none] - found.frechet[best], 0)),
+        {"unexplained": found.unexplained[none], "Fréchet distance": found.frechet[none]},
+        SCALE,
+    )
 
 
-def _on_the_trade(found: Sweep) -> list[Claim]:
-    """What the weight buys, and at what price."""
-    betas = list(found.frechet)
-    none, most, best = betas[0], betas[-1], found.best
-    inside = none < best < most
-    beats = [above(found.frechet[end] - found.frechet[best], 0) for end in (none, most)]
-    distances = ", ".join(f"β = {b:g}: {v}" for b, v in found.frechet.items())
-    return [
-        Claim(
-            "6a",
-            "fourth document",
-            "β = 0: good reconstructions, bad samples.",
-            "Share of variance that reconstructions leave; Fréchet distance of the samples, beside that of the best β",
-            f"The first below {GOOD}, the second larger than that of the best β by more than two standard errors.",
-            f"{found.unexplained[none]} left; distance {found.frechet[none]}, at β = {best:g} {found.frechet[best]}",
-            every(below(found.unexplained[none], GOOD), beats[0]),
-            SCALE,
-            {"unexplained": found.unexplained[none], "Fréchet distance": found.frechet[none]},
-        ),
-        Claim(
-            "6b",
-            "fourth document",
-            f"β = {most:g}: reconstructions and samples are blurred, and samples are alike.",
-            "Sharpness of reconstructions beside that of the best β; mean squared distance of two samples over that of "
-            "two test images",
-            f"The first smaller by more than two standard errors, the second below {ALIKE}.",
-            f"sharpness {found.sharpness[most]}, at β = {best:g} {found.sharpness[best]}; samples differ "
-            f"{found.diversity[most]} as much as images",
-            every(above(found.sharpness[best] - found.sharpness[most], 0), below(found.diversity[most], ALIKE)),
-            values={"sharpness": found.sharpness[most], "diversity": found.diversity[most]},
-        ),
-        Claim(
-            "6c",
-            "fourth document",
-            f"A tuned β between 0 and {most:g} gives clear samples that differ from each other.",
-            "Fréchet distance of the samples, over the grid of β",
-            "The smallest is between the ends, and smaller than both by more than two standard errors.",
-            distances,
-            every("holds" if inside else "does not hold", *beats),
-            "Ambiguous samples: " + ", ".join(f"β = {b:g}: {v.percent}" for b, v in found.ambiguous.items()),
-            {f"Fréchet distance, β = {b:g}": v for b, v in found.frechet.items()},
-        ),
-    ]
+def _blurred(found: Sweep) -> Decision:
+    most, best = found.largest, found.best
+    return Decision(
+        f"sharpness {found.sharpness[most]}, at β = {best:g} {found.sharpness[best]}; samples differ "
+        f"{found.diversity[most]} as much as images",
+        every(above(found.sharpness[best] - found.sharpness[most], 0), below(found.diversity[most], ALIKE)),
+        {"sharpness": found.sharpness[most], "diversity": found.diversity[most]},
+    )
 
 
-def _on_codes(found: Sweep) -> list[Claim]:
-    """What the weight does to the codes."""
-    betas = list(found.frechet)
-    active = {b: c for b, c in found.correlations.items() if np.isfinite(c)}
-    broader = rank_correlation(betas, list(found.widths.values()))
-    straighter = rank_correlation(list(active), list(active.values()))
-    return [
-        Claim(
-            "6d",
-            "second document",
-            "A larger β broadens the posteriors.",
-            "Mean standard deviation of a posterior, over the grid of β",
-            f"Its rank correlation with β is at least {MONOTONE}.",
-            ", ".join(f"β = {b:g}: {w:.3f}" for b, w in found.widths.items()),
-            "undecided" if np.isnan(broader) else "holds" if broader >= MONOTONE else "does not hold",
-            values={"rank correlation": Estimate(broader)},
-        ),
-        Claim(
-            "6e",
-            "second document",
-            "A larger β decorrelates the latent dimensions.",
-            "Mean absolute correlation of the posterior means of two active dimensions",
-            f"Its rank correlation with β is at most −{MONOTONE}, over the β that leave two dimensions active.",
-            ", ".join(f"β = {b:g}: {c:.3f}" for b, c in found.correlations.items()).replace("nan", "none active"),
-            "undecided" if np.isnan(straighter) else "holds" if straighter <= -MONOTONE else "does not hold",
-            values={"rank correlation": Estimate(straighter)},
-        ),
-    ]
+def _best_between(found: Sweep) -> Decision:
+    between = found.smallest < found.best < found.largest
+    beats = [above(found.frechet[end] - found.frechet[found.best], 0) for end in (found.smallest, found.largest)]
+    return Decision(
+        ", ".join(f"β = {b:g}: {v}" for b, v in found.frechet.items()),
+        every("holds" if between else "does not hold", *beats),
+        {f"Fréchet distance, β = {b:g}": v for b, v in found.frechet.items()},
+        "Ambiguous samples: " + ", ".join(f"β = {b:g}: {v.percent}" for b, v in found.ambiguous.items()),
+    )
+
+
+def _with_beta(values: Mapping[float, float], sign: int) -> Decision:
+    """Whether values rise (sign 1) or fall (sign -1) with β. NaN is left out of the correlation."""
+    known = {b: v for b, v in values.items() if np.isfinite(v)}
+    correlation = rank_correlation(list(known), list(known.values()))
+    return Decision(
+        ", ".join(f"β = {b:g}: {v:.3f}" for b, v in values.items()).replace("nan", "none active"),
+        "undecided" if np.isnan(correlation) else "holds" if sign * correlation >= MONOTONE else "does not hold",
+        {"rank correlation": Estimate(correlation)},
+    )
+
+
+CLAIMS: tuple[Statement[Sweep], ...] = (
+    Statement(
+        "6a",
+        "fourth document",
+        "β = 0: good reconstructions, bad samples.",
+        "Share of variance that reconstructions leave; Fréchet distance of the samples, beside that of the best β",
+        f"The first below {GOOD}, the second larger than that of the best β by more than two standard errors.",
+        _bad_samples,
+    ),
+    Statement(
+        "6b",
+        "fourth document",
+        "β = {found.largest:g}: reconstructions and samples are blurred, and samples are alike.",
+        "Sharpness of reconstructions beside that of the best β; mean squared distance of two samples over that of "
+        "two test images",
+        f"The first smaller by more than two standard errors, the second below {ALIKE}.",
+        _blurred,
+    ),
+    Statement(
+        "6c",
+        "fourth document",
+        "A tuned β between 0 and {found.largest:g} gives clear samples that differ from each other.",
+        "Fréchet distance of the samples, over the grid of β",
+        "The smallest is between the ends, and smaller than both by more than two standard errors.",
+        _best_between,
+    ),
+    Statement(
+        "6d",
+        "second document",
+        "A larger β broadens the posteriors.",
+        "Mean standard deviation of a posterior, over the grid of β",
+        f"Its rank correlation with β is at least {MONOTONE}.",
+        lambda found: _with_beta(found.widths, 1),
+    ),
+    Statement(
+        "6e",
+        "second document",
+        "A larger β decorrelates the latent dimensions.",
+        "Mean absolute correlation of the posterior means of two active dimensions",
+        f"Its rank correlation with β is at most −{MONOTONE}, over the β that leave two dimensions active.",
+        lambda found: _with_beta(found.correlations, -1),
+    ),
+)
 
 
 def draw(study: Study, found: Sweep) -> list[Picture]:
     """Reconstructions and samples over β, the numbers, rate against distortion, the curves of the best."""
+    trade = [] if found.rates is None else [_rate_distortion(found.rates)]
+    return [_pictures(study), _numbers(found), *trade, _curves(study, found.best)]
+
+
+def _pictures(study: Study) -> Picture:
     names = {beta: beta_name(beta) for beta in study.budget.betas}
     shown = np.linspace(0, len(study.images) - 1, 12).astype(int)
     labels = [f"β = {beta:g}" for beta in names]
@@ -185,12 +208,15 @@ def draw(study: Study, found: Sweep) -> list[Picture]:
     rows = [study.images[others], *(study.samples(name)[: len(shown)] for name in names.values())]
     plot_image_grid(np.stack(rows), axes[1], row_labels=["images", *labels])
     axes[1].set_title("samples")
-    pictures = Picture(
+    return Picture(
         "beta-pictures",
         figure,
         f"Test images with their reconstructions, and samples, over β. {SCALE}",
         "Rows of reconstructions and of samples, one row for each β.",
     )
+
+
+def _numbers(found: Sweep) -> Picture:
     figure, axes = new_figure(11, 6.4, columns=3, rows=2)
     for ax, values, label in (
         (axes[0], found.unexplained, "share of variance left"),
@@ -202,41 +228,35 @@ def draw(study: Study, found: Sweep) -> list[Picture]:
     ):
         draw_values({float(b): v for b, v in values.items()}, ax, label)
         ax.set_xlabel("β")
-    numbers = Picture(
+    return Picture(
         "beta-numbers",
         figure,
         "The numbers behind it, over β, with one standard error over images.",
         "Six curves over β: reconstruction error, sample quality, diversity, sharpness, posterior width, correlation.",
     )
-    found_pictures = [pictures, numbers]
-    if found.rates is not None:
-        figure, (ax,) = new_figure(6.5, 4.5)
-        plot_rate_distortion(found.rates, ax)
-        found_pictures.append(
-            Picture(
-                "rate-distortion",
-                figure,
-                "Rate against distortion of the same models.",
-                "A falling curve of distortion over rate with a point for each β.",
-            )
-        )
-    figure, axes = new_figure(11, 3.4, columns=3)
-    plot_history(history_of(study.folder(beta_name(found.best)), study.model(beta_name(found.best))), axes)
-    found_pictures.append(
-        Picture(
-            "beta-curves",
-            figure,
-            f"Training curves at β = {found.best:g}, the true bound and its parts.",
-            "Three curves over the epochs: bound, reconstruction, KL, of train and validation images.",
-        )
+
+
+def _rate_distortion(rates: RateDistortion) -> Picture:
+    figure, (ax,) = new_figure(6.5, 4.5)
+    plot_rate_distortion(rates, ax)
+    return Picture(
+        "rate-distortion",
+        figure,
+        "Rate against distortion of the same models.",
+        "A falling curve of distortion over rate with a point for each β.",
     )
-    return found_pictures
 
 
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw."""
-    found = study.once(measure)
-    return decide(found), draw(study, found)
+def _curves(study: Study, beta: float) -> Picture:
+    figure, axes = new_figure(11, 3.4, columns=3)
+    name = beta_name(beta)
+    plot_history(history_of(study.folder(name), study.model(name)), axes)
+    return Picture(
+        "beta-curves",
+        figure,
+        f"Training curves at β = {beta:g}, the true bound and its parts.",
+        "Three curves over the epochs: bound, reconstruction, KL, of train and validation images.",
+    )
 
 
 def needs(budget: Budget) -> list[str]:
@@ -244,4 +264,4 @@ def needs(budget: Budget) -> list[str]:
     return [beta_name(beta) for beta in budget.betas]
 
 
-EXPERIMENT = Experiment(6, "β from nothing to too much", needs, investigate)
+EXPERIMENT = Experiment(6, "β from nothing to too much", needs, measure, CLAIMS, draw)

@@ -1,4 +1,4 @@
-"""Claim 7: the third document's weight of the reconstruction, and what the KL term does to the plane."""
+"""Claim 7: the third document's weight of the reconstruction, and the effect of the KL term on the plane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyrovae.inference.elbo import estimate_elbo
 from pyrovae.latent import class_gaussians
 from pyrovae.plots import new_figure, plot_codes
 from pyrovae.studies.seeds.budgets import Budget, weight_name
-from pyrovae.studies.seeds.claims import Claim, above, below, bootstrapped, every, over_seeds
+from pyrovae.studies.seeds.claims import Decision, Statement, above, below, bootstrapped, every, over_seeds
 from pyrovae.studies.seeds.experiments.autoencoder import gap_share, plane_value
 from pyrovae.studies.seeds.experiments.neighbours import most_likely
 from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
@@ -23,16 +23,16 @@ SCALE = (
     "fourth document's β upside down: β = pixels / r for the error summed over the pixels."
 )
 CENTRED = 0.1
-"""Distance of the mean code from the origin up to which codes are called centred."""
+"""Maximum distance of the mean code from the origin for codes to be called centred."""
 REACH = 3.5
-"""Half the side of the planes that are drawn, in units of the code."""
+"""Half the side of the drawn planes, in units of the code."""
 GAPS = 0.05
-"""Share of empty cells up to which a plane is said to have no large gaps."""
+"""Maximum share of empty cells for a plane without large gaps."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What was measured over the third document's weight r, and of the plane of the plain VAE.
+    """Measurements over the third document's weight r, and of the plane of the plain VAE.
 
     Attributes:
         squared_error: Of reconstructions of test images, summed over the pixels, by r.
@@ -91,55 +91,65 @@ def measure(study: Study) -> Weights:
     )
 
 
-def decide(found: Weights) -> list[Claim]:
-    """The claims on the weight and on the plane."""
+def _trades(found: Weights) -> Decision:
     weights = list(found.kl)
     falls = [found.squared_error[a] - found.squared_error[b] for a, b in pairwise(weights)]
     rises = [found.kl[b] - found.kl[a] for a, b in pairwise(weights)]
-    return [
-        Claim(
-            "7a",
-            "third document",
-            "The weight of the reconstruction trades it against the KL term.",
-            "Squared error of test reconstructions and KL in nats, over the weight r",
-            "With every larger r the error is smaller by more than two standard errors, and the KL larger.",
-            "; ".join(f"r = {r:g}: error {found.squared_error[r]}, KL {found.kl[r]}" for r in weights),
-            every(*(above(step, 0) for step in (*falls, *rises))),
-            SCALE,
-            {f"squared error, r = {r:g}": v for r, v in found.squared_error.items()}
-            | {f"KL, r = {r:g}": v for r, v in found.kl.items()},
-        ),
-        Claim(
-            "7b",
-            "third, fifth document",
-            "The KL term keeps the codes centred, their spread that of N(0, I).",
-            "Distance of the mean code from the origin; standard deviation of all codes",
-            f"The first below {CENTRED}, the second between 0.9 and 1.1.",
+    return Decision(
+        "; ".join(f"r = {r:g}: error {found.squared_error[r]}, KL {found.kl[r]}" for r in weights),
+        every(*(above(step, 0) for step in (*falls, *rises))),
+        {f"squared error, r = {r:g}": v for r, v in found.squared_error.items()}
+        | {f"KL, r = {r:g}": v for r, v in found.kl.items()},
+        SCALE,
+    )
+
+
+CLAIMS: tuple[Statement[Weights], ...] = (
+    Statement(
+        "7a",
+        "third document",
+        "The weight of the reconstruction trades it against the KL term.",
+        "Squared error of test reconstructions and KL in nats, over the weight r",
+        "With every larger r the error is smaller by more than two standard errors, and the KL larger.",
+        _trades,
+    ),
+    Statement(
+        "7b",
+        "third, fifth document",
+        "The KL term keeps the codes centred, their spread that of N(0, I).",
+        "Distance of the mean code from the origin; standard deviation of all codes",
+        f"The first below {CENTRED}, the second between 0.9 and 1.1.",
+        lambda found: Decision(
             f"{found.off_centre}; {found.scale}",
             every(below(found.off_centre, CENTRED), above(found.scale, 0.9), below(found.scale, 1.1)),
-            values={"off centre": found.off_centre, "scale": found.scale},
+            {"off centre": found.off_centre, "scale": found.scale},
         ),
-        Claim(
-            "7c",
-            "third document",
-            "The VAE's plane has no large gaps, and fewer than the autoencoder's.",
-            "Share of cells of equal probability under the codes' own Gaussian with less than a tenth of their codes",
-            f"Below {100 * GAPS:.0f} %, and below the autoencoder's.",
+    ),
+    Statement(
+        "7c",
+        "third document",
+        "The VAE's plane has no large gaps, and fewer than the autoencoder's.",
+        "Share of cells of equal probability under the codes' own Gaussian with less than a tenth of their codes",
+        f"Below {100 * GAPS:.0f} %, and below the autoencoder's.",
+        lambda found: Decision(
             f"{found.gaps.percent}, autoencoder {found.autoencoder_gaps.percent}",
             every(below(found.gaps, GAPS), above(found.autoencoder_gaps - found.gaps, 0)),
-            values={"VAE": found.gaps, "autoencoder": found.autoencoder_gaps},
+            {"VAE": found.gaps, "autoencoder": found.autoencoder_gaps},
         ),
-        Claim(
-            "7d",
-            "third document",
-            "No class gets more than its share of the plane.",
-            "Prior mass in which a class is the most likely one by the class Gaussians, over its share of the images",
-            "Between one half and two for every class.",
+    ),
+    Statement(
+        "7d",
+        "third document",
+        "No class gets more than its share of the plane.",
+        "Prior mass in which a class is the most likely one by the class Gaussians, over its share of the images",
+        "Between one half and two for every class.",
+        lambda found: Decision(
             f"{found.smallest_share} to {found.largest_share}",
             every(above(found.smallest_share, 0.5), below(found.largest_share, 2)),
-            values={"smallest": found.smallest_share, "largest": found.largest_share},
+            {"smallest": found.smallest_share, "largest": found.largest_share},
         ),
-    ]
+    ),
+)
 
 
 def draw(study: Study, found: Weights) -> list[Picture]:
@@ -171,15 +181,9 @@ def draw(study: Study, found: Weights) -> list[Picture]:
     return [trade, planes]
 
 
-def investigate(study: Study) -> tuple[list[Claim], list[Picture]]:
-    """Measure, decide and draw."""
-    found = measure(study)
-    return decide(found), draw(study, found)
-
-
 def needs(budget: Budget) -> list[str]:
     """The VAE of every weight, the plain 2-D VAEs, the 2-D autoencoder."""
     return [*(weight_name(r) for r in budget.weights), *seeded_names(budget, "vae-2d"), "autoencoder-2d"]
 
 
-EXPERIMENT = Experiment(7, "The weight of the reconstruction", needs, investigate)
+EXPERIMENT = Experiment(7, "The weight of the reconstruction", needs, measure, CLAIMS, draw)
