@@ -1,4 +1,4 @@
-"""True posteriors beside the guide's, calibration bands, reliability curves."""
+"""True posteriors beside the guide's, and what images drawn from both look like."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pyrovae.diagnostics.calibration import Calibration
 from pyrovae.diagnostics.gap import Comparison
 from pyrovae.diagnostics.predictive import PredictiveCheck
-from pyrovae.inference.classes import Reliability
 from pyrovae.inference.draws import PosteriorDraws
 from pyrovae.inference.grid import GridPosterior
 from pyrovae.latent import ellipse
@@ -118,38 +116,3 @@ def plot_predictive(checks: Sequence[PredictiveCheck], ax: Axes) -> Axes:
         rows += [check.mean, check.scale / most]
         labels += [f"mean, {check.source}", f"spread, {check.source}"]
     return plot_image_grid(np.stack(rows), ax, row_labels=labels)
-
-
-def plot_calibration(calibration: Calibration, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw the ranks' distribution function minus the uniform one on an axis for each quantity, with its band.
-
-    A guide too narrow rises above the band on the left and sinks below it on the right; one too wide does the reverse.
-
-    Args:
-        calibration: What `calibrate` found.
-        axes: An axis for each quantity, or for as many as shall be seen: the first ones and the last.
-    """
-    levels = calibration.levels
-    chosen = [*range(len(axes) - 1), len(calibration.quantities) - 1]
-    for ax, k in zip(axes, chosen, strict=True):
-        ax.fill_between(
-            levels, calibration.lower - levels, calibration.upper - levels, color="#bbbbbb", alpha=0.5, linewidth=0
-        )
-        ax.plot(levels, calibration.shares[k] - levels, color=_BEST if calibration.inside[k] else _GUIDE)
-        ax.axhline(0, color="#777777", linewidth=0.6)
-        ax.set(title=calibration.quantities[k], xlabel="rank of the true value", xlim=(0, 1))
-        spare_axes(ax)
-    axes[0].set_ylabel("share below, minus uniform")
-    return axes
-
-
-def plot_reliability(curve: Reliability, ax: Axes) -> Axes:
-    """Draw accuracy against confidence with errors, the area of a point as the number of images."""
-    ax.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
-    ax.errorbar(curve.confidence, curve.accuracy, 1.96 * curve.error, color=_TRUE, linestyle="", linewidth=1)
-    ax.scatter(curve.confidence, curve.accuracy, s=8 + 120 * curve.counts / curve.counts.max(), color=_TRUE, zorder=3)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(5))
-    ax.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal", xlabel="probability of the named class", ylabel="accuracy")
-    spare_axes(ax)
-    return ax
