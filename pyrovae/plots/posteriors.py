@@ -55,12 +55,14 @@ def plot_posterior(
 
 
 def posterior_legend(ax: Axes) -> None:
-    """Say which colour is whose, below the axes."""
+    """Say which colour is whose, and how much the regions hold, below the axes."""
     handles = [
         Line2D([], [], color=colour, label=label)
         for colour, label in ((_TRUE, "true p(z|x)"), (_GUIDE, "guide q(z|x)"), (_BEST, "best q of the family"))
     ]
-    ax.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    held = " and ".join(f"{100 * mass:g}" for mass in MASSES)
+    title = f"regions that hold {held} %; dots are draws"
+    ax.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, title=title)
 
 
 def _plane(
@@ -108,11 +110,13 @@ def _densities(comparison: Comparison, truth: GridPosterior | PosteriorDraws, im
 def plot_predictive(checks: Sequence[PredictiveCheck], ax: Axes) -> Axes:
     """Draw a column for each image: itself, the mean of the images drawn for it, and what that leaves undecided.
 
-    The spread is the standard deviation of E[x | z] over the codes, black where it is largest in the whole picture.
+    That is the standard deviation of E[x | z] over the codes, black where it is largest in the whole picture.
     """
     most = max(check.scale.max() for check in checks)
     rows, labels = [checks[0].x], ["image"]
     for check in checks:
         rows += [check.mean, check.scale / most]
-        labels += [f"mean, {check.source}", f"spread, {check.source}"]
-    return plot_image_grid(np.stack(rows), ax, row_labels=labels)
+        labels += [f"mean, {check.source}", f"std. dev., {check.source}"]
+    plot_image_grid(np.stack(rows), ax, row_labels=labels)
+    ax.set_title(f"E[x | z] over codes\nblack: mean 1, std. dev. {most:.2g}", fontsize=10)
+    return ax

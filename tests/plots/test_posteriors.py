@@ -100,5 +100,5 @@ def test_reliability_and_predictive_pictures() -> None:
     x = np.zeros((3, 1, 4, 4))
     check = PredictiveCheck("guide", x, x, x + 0.5, x, x, 0.9, x == 0, np.zeros(3))
     plot_predictive([check, check], ax)
-    assert [text.get_text() for text in ax.get_yticklabels()][:3] == ["image", "mean, guide", "spread, guide"]
+    assert [text.get_text() for text in ax.get_yticklabels()][:3] == ["image", "mean, guide", "std. dev., guide"]
     assert np.nanmax(ax.images[0].get_array()) == 1
