@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pyrovae.diagnostics.calibration import Calibration
 from pyrovae.inference.classes import Reliability
-from pyrovae.plots.style import spare_axes
+from pyrovae.plots.style import BOX, spare_axes
 
 _INSIDE, _OUTSIDE, _POINT = "#117733", "#CC6677", "#332288"
 
@@ -52,7 +52,9 @@ def plot_reliability(curve: Reliability, ax: Axes) -> Axes:
     ax.scatter(curve.confidence, curve.accuracy, s=sizes, color=_POINT, zorder=3, clip_on=False)
     for x, y, size, count in zip(curve.confidence, curve.accuracy, sizes, curve.counts, strict=True):
         away = (-3 - np.sqrt(size) / 2, 0)
-        ax.annotate(f"{count:,}", (x, y), away, textcoords="offset points", fontsize=7, ha="right", va="center")
+        ax.annotate(
+            f"{count:,}", (x, y), away, textcoords="offset points", fontsize=7, ha="right", va="center", bbox=BOX
+        )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5))
     ax.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")

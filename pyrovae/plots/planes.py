@@ -8,11 +8,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from pyrovae.latent import Codes, Ellipse
-from pyrovae.plots.style import Colours, class_styles, spare_axes
+from pyrovae.plots.style import BOX, Colours, class_styles, spare_axes
 
 Styles = Sequence[tuple[str, str]]
-
-BOX = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
 
 
 def plot_codes(
@@ -103,7 +101,8 @@ def plot_panels(
     side = limit or 1.05 * max(float(np.abs(codes.draws).max()) for codes in panels.values())
     for (title, codes), ax in zip(panels.items(), axes, strict=True):
         _scatter(codes.draws, codes.labels, styles, ax)
-        draw_prior(prior, ax, over=True)
+        # In a square much wider than the prior its masses would hide the codes.
+        draw_prior(prior, ax, over=True, masses=all(np.ptp(e.outline(), axis=0).max() > side / 2 for e in prior))
         finish_plane(ax, names)
         outside = int((np.abs(codes.draws) > side).any(1).sum())
         ax.set(xlim=(-side, side), ylim=(-side, side))
@@ -125,11 +124,13 @@ def _scatter(points: np.ndarray, labels: np.ndarray, styles: Styles, ax: Axes) -
         ax.scatter(x, y, color=colour, marker=marker, s=size, linewidths=0, alpha=alpha, zorder=2)
 
 
-def draw_prior(prior: Sequence[Ellipse], ax: Axes, over: bool = False) -> None:
+def draw_prior(prior: Sequence[Ellipse], ax: Axes, over: bool = False, masses: bool = True) -> None:
     """The prior's own ellipses, dashed, with their masses; below what else is drawn, or over it."""
     for ellipse in prior:
         outline = ellipse.outline()
         ax.plot(*outline.T, color="#777777", linewidth=1, linestyle="--", zorder=3 if over else 1)
+        if not masses:
+            continue
         x, y = outline[outline[:, 1].argmax()]
         ax.annotate(f"{ellipse.mass:g}", (x, y), color="#555555", fontsize=7, ha="center", va="center", bbox=BOX)
 

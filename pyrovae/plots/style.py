@@ -27,6 +27,8 @@ _COLOURS = (
     "#555555",
 )
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+BOX = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+"""Behind text that lies on a drawing."""
 FILE_FORMATS = (".png", ".svg", ".pdf")
 
 
