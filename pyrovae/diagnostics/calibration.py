@@ -56,7 +56,7 @@ class Calibration:
     @property
     def inside(self) -> np.ndarray:
         """Whether each quantity stays inside the band everywhere, (quantities,)."""
-        return ~self.outside.any(1)
+        return np.asarray(~self.outside.any(1))
 
     @property
     def passed(self) -> bool:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -62,14 +63,19 @@ def _draw_attributes(effect: AttributeEffect, ax: Axes) -> None:
         strict=False,
     ):
         own = name == effect.name
-        style = {"color": colour, "marker": marker, "markersize": 5 if own else 4, "linewidth": 2.4 if own else 1.2}
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": marker,
+            "markersize": 5 if own else 4,
+            "linewidth": 2.4 if own else 1.2,
+        }
         ax.errorbar(effect.alphas, changes, errors, label=f"{name} (moved)" if own else name, zorder=2 + own, **style)
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.set(title="measured on the pictures", ylabel="mean change (standard deviations)")
     if effect.attributes:
         # So many points below the axes, whatever their height: under the label.
         below = ax.transAxes + ScaledTranslation(0, -34 / 72, ax.figure.dpi_scale_trans)
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
         ax.legend(**place, ncols=3, frameon=False, fontsize=9)
 
 

@@ -39,7 +39,7 @@ def plot_history(history: History, axes: Sequence[Axes]) -> Sequence[Axes]:
         for values, colour, split in curves:
             ax.plot(epochs, values, color=colour, label=split, marker="o" if len(epochs) < 2 else None)
         cut = _spend_axis_on_the_end(ax, epochs, [values for values, *_ in curves])
-        ax.set(title=title, xlabel=f"epoch\n({cut})" if cut else "epoch", ylabel="nats per image")
+        ax.set(title=title, xlabel=f"epoch ({cut})" if cut else "epoch", ylabel="nats per image")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         spare_axes(ax)
     axes[0].legend(frameon=False)
@@ -105,5 +105,5 @@ def _spend_axis_on_the_end(ax: Axes, epochs: np.ndarray, curves: Sequence[np.nda
     cut = epochs[np.any([curve > high + margin for curve in curves], axis=0)]
     if not len(cut):
         return ""
-    which = f"epoch {cut[0]:g}" if len(cut) == 1 else f"{len(cut)} epochs, the last one {cut[-1]:g},"
-    return f"{which} above the axis, up to {values.max():,.4g}"
+    first = "first " if np.array_equal(cut, epochs[: len(cut)]) else ""
+    return f"{first}{len(cut)} above the axis, up to {values.max():,.4g}"

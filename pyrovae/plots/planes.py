@@ -62,8 +62,15 @@ def plot_code_facets(
     margin = 0.05 * (high - low)
     for k, ((colour, _), ax) in enumerate(zip(class_styles(len(class_names), colours), axes, strict=True)):
         own = points[codes.labels == k]
-        ax.scatter(*points.T, color="#cccccc", s=2, linewidths=0, rasterized=True)
-        ax.scatter(*own.T, color=colour, s=float(np.clip(4_000 / max(1, len(own)), 3, 12)), linewidths=0, alpha=0.7)
+        ax.scatter(points[:, 0], points[:, 1], color="#cccccc", s=2, linewidths=0, rasterized=True)
+        ax.scatter(
+            own[:, 0],
+            own[:, 1],
+            color=colour,
+            s=float(np.clip(4_000 / max(1, len(own)), 3, 12)),
+            linewidths=0,
+            alpha=0.7,
+        )
         ax.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
         ax.set_title(f"{class_names[k]} ({len(own):,})", fontsize=9)
         for axis in (ax.xaxis, ax.yaxis):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -86,7 +87,7 @@ def new_facets(count: int, side: float = 1.9, width: float = 6.0) -> tuple[Figur
         return new_figure(width, width)
     figure = Figure(figsize=(width + side * columns, max(width, side * rows)), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subfigures(1, 2, width_ratios=(width, side * columns))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(width, side * columns)).flat
     grid = right.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for place, ax in enumerate(grid.flat):
         ax.xaxis.set_tick_params(labelbottom=place + columns >= count)
@@ -106,7 +107,13 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise ValueError(f"a figure is saved as {', '.join(FILE_FORMATS)}, got {path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"Date": None} if path.suffix == ".svg" else None
-    settings = {"dpi": 150, "facecolor": "white", "bbox_inches": "tight", "pad_inches": 0.08, "metadata": metadata}
+    settings: dict[str, Any] = {
+        "dpi": 150,
+        "facecolor": "white",
+        "bbox_inches": "tight",
+        "pad_inches": 0.08,
+        "metadata": metadata,
+    }
     with rc_context({"pdf.fonttype": 42}):
         replace_file(path, lambda beside: figure.savefig(beside, **settings))
 

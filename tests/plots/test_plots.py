@@ -140,7 +140,7 @@ def test_epochs_that_leave_the_picture_are_named() -> None:
     ]
     _, axes = new_figure(columns=3)
     plot_history(History("NLL", rows), axes)
-    assert [ax.get_xlabel() for ax in axes] == ["epoch", "epoch", "epoch\n(epoch 1 above the axis, up to 1,000)"]
+    assert [ax.get_xlabel() for ax in axes] == ["epoch", "epoch", "epoch (first 1 above the axis, up to 1,000)"]
     assert axes[2].get_ylim()[1] < 200
 
 
