@@ -7,7 +7,8 @@ READY := $(VENV)/.installed
 # Both ends of the versions that pyproject.toml allows, and the tests that find what a version breaks.
 LOWEST_PYTHON ?= python3.11
 NEWEST_PYTHON ?= python3.13
-SHORT := tests/engine/test_engine_parity.py tests/test_parts.py tests/test_models.py tests/runs/test_config.py
+SHORT := tests/engine/test_engine_parity.py tests/test_parts.py tests/test_models.py tests/runs/test_config.py \
+	tests/diagnostics/test_export.py
 UV := .venv-uv/bin/uv
 
 .PHONY: train test full lowest newest check clean
@@ -28,12 +29,11 @@ lowest: $(UV)  ## The short tests with the lowest direct versions; 6 GB of disk,
 	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable ".[test]"
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n auto --dist loadfile $(or $(TESTS),$(SHORT))
 
-newest: $(UV)  ## The short tests, and what is handed to ArviZ 1.x, with the newest versions
+newest: $(UV)  ## The short tests with the newest versions, among them ArviZ 1.x
 	rm -rf .venv-newest
 	$(UV) venv --quiet --no-python-downloads --python $(NEWEST_PYTHON) .venv-newest
 	$(UV) pip install --quiet --python .venv-newest --upgrade --editable ".[test]"
-	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --dist loadfile \
-		$(or $(TESTS),$(SHORT) tests/diagnostics/test_export.py)
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --dist loadfile $(or $(TESTS),$(SHORT))
 
 check: $(READY)  ## Style and types
 	$(VENV)/bin/ruff check .

@@ -52,10 +52,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="What these versions are called, such as lowest.")
     parser.add_argument("tests", nargs="*", default=list(TESTS), help="Files of tests.")
+    parser.add_argument("--workers", default="0", help="Processes of pytest-xdist.")
     options = parser.parse_args()
 
     counts, started = Counts(), time.perf_counter()
-    pytest.main(["-q", "-n", "0", "-p", "no:cacheprovider", *options.tests], plugins=[counts])
+    pytest.main(["-q", "-n", options.workers, "-p", "no:cacheprovider", *options.tests], plugins=[counts])
     found = {
         "python": platform.python_version(),
         "versions": direct_versions(),
