@@ -31,7 +31,7 @@ def main(description: str | None = None) -> None:
         panels[title] = encode(run.model, run.split(options.split)).first(options.images).project(plane.axes)
     mean, covariance = prior_moments(run.model)
     prior = [ellipse(plane.axes @ mean, plane.axes @ covariance @ plane.axes.T, mass) for mass in (0.5, 0.95)]
-    figure, panes = new_figure(4 * len(panels) + 0.8, 5, columns=len(panels))
+    figure, panes = new_figure(4 * len(panels) + 0.8, 4.7, columns=len(panels))
     plot_panels(
         panels,
         run.data.class_names,
