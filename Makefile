@@ -4,7 +4,14 @@ VENV ?= .venv
 TESTS ?=
 READY := $(VENV)/.installed
 
-.PHONY: train test full check clean
+# Both ends of the versions that pyproject.toml allows, and the tests that find what a version breaks.
+LOWEST_PYTHON ?= python3.11
+NEWEST_PYTHON ?= python3.13
+SHORT := tests/engine/test_engine_parity.py tests/test_parts.py tests/test_models.py tests/runs/test_config.py \
+	tests/diagnostics/test_export.py
+UV := .venv-uv/bin/uv
+
+.PHONY: train test full lowest newest check clean
 
 train: $(READY)  ## Train a VAE and a CVAE on MNIST where it is at hand, else on the embedded digits
 	$(VENV)/bin/python scripts/svi_train.py
@@ -15,6 +22,18 @@ test: $(READY)  ## Pass the whole test suite; on real MNIST too where $$PYROVAE_
 
 full: $(READY)  ## The long tables too, an hour on two cores
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist load -m "full or not full" $(TESTS)
+
+lowest: $(UV)  ## The short tests with the lowest direct versions; 6 GB of disk, as PyPI has torch with CUDA alone
+	rm -rf .venv-lowest
+	$(UV) venv --quiet --no-python-downloads --python $(LOWEST_PYTHON) .venv-lowest
+	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable ".[test]"
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n auto --dist loadfile $(or $(TESTS),$(SHORT))
+
+newest: $(UV)  ## The short tests with the newest versions, among them ArviZ 1.x
+	rm -rf .venv-newest
+	$(UV) venv --quiet --no-python-downloads --python $(NEWEST_PYTHON) .venv-newest
+	$(UV) pip install --quiet --python .venv-newest --upgrade --editable ".[test]"
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --dist loadfile $(or $(TESTS),$(SHORT))
 
 check: $(READY)  ## Style and types
 	$(VENV)/bin/ruff check .
@@ -28,5 +47,9 @@ $(READY): pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
 	@touch $@
 
+$(UV):
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/python -m pip install --quiet "uv>=0.5"
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-uv .venv-lowest .venv-newest

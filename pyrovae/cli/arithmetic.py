@@ -53,12 +53,14 @@ def main(description: str | None = None) -> None:
 
     name = options.attribute.replace(":", "-")
     output = picture(options.run, options.output, f"arithmetic-{name}")
-    figure, (ax,) = new_figure(0.65 * len(options.alphas) + 0.6, 0.65 * len(options.images) + 0.7)
+    figure, (ax,) = new_figure(0.65 * len(options.alphas) + 0.6, 0.65 * len(options.images) + 1.0)
     names = [run.data.class_names[label] for label in few.labels]
     plot_moved(move_along(run.model, few, vector.vector, options.alphas), options.alphas, ax, names)
+    ax.set_title(f"test images moved along the vector of {options.attribute}")
     save_figure(figure, output)
-    figure, axes = new_figure(11, 4, columns=2)
+    figure, axes = new_figure(10, 4.4, columns=2)
     plot_effect(moved, axes)
+    figure.suptitle(f"z + α × the vector of {options.attribute}, {moved.images:,} test images, ± one standard error")
     save_figure(figure, output.with_stem(f"{output.stem}-effect"))
     numbers = {"vector": for_json(vector), "effect": for_json(moved)}
     replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")

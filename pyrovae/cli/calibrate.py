@@ -8,6 +8,9 @@ from pyrovae.files import replace_text
 from pyrovae.plots import new_figure, plot_calibration, save_figure
 from pyrovae.runs.loading import analysis_device, load, picture
 
+MOST = 24
+"""Quantities that are drawn."""
+
 
 def main(description: str | None = None) -> None:
     """Simulate, rank, test, draw."""
@@ -20,9 +23,16 @@ def main(description: str | None = None) -> None:
     model = load(options.run, device=analysis_device(options.device), allow_code=True)
 
     found = calibrate(model, options.images, options.draws, mass=options.mass, seed=options.seed)
-    columns = min(len(found.quantities), 5)
-    figure, axes = new_figure(2.6 * columns + 0.6, 2.9, columns=columns)
-    plot_calibration(found, axes)
+    shown = min(len(found.quantities), MOST)
+    columns = min(shown, 6)
+    rows = -(-shown // columns)
+    figure, axes = new_figure(2.6 * columns + 0.6, 2.7 * rows + 0.6, columns, rows)
+    plot_calibration(found, axes[:shown])
+    for ax in axes[shown:]:
+        ax.remove()
+    left_out = "" if shown == len(found.quantities) else f"; {shown} of {len(found.quantities)} quantities"
+    title = f"ranks of true codes among {found.draws} draws of q, {options.images:,} images"
+    figure.suptitle(f"{title}; grey: {100 * options.mass:g} % band{left_out}")
     output = picture(options.run, options.output, "calibration")
     save_figure(figure, output)
     replace_text(output.with_suffix(".json"), json.dumps(found.to_dict() | {"seed": options.seed}, indent=1) + "\n")

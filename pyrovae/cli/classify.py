@@ -28,8 +28,8 @@ def main(description: str | None = None) -> None:
     with tqdm(total=codes, unit="code", unit_scale=True, disable=None) as bar:
         settings = {"engine": options.engine, "seed": options.seed, "progress": bar.update}
         found = classify(run.model, few, options.samples, **settings)
-    figure, (ax,) = new_figure(4.2, 4.2)
-    plot_reliability(found.reliability(), ax).set_title(f"{len(few):,} {options.split} images, 95 % bars")
+    figure, (ax,) = new_figure(4.8, 4.8)
+    plot_reliability(found.reliability(), ax).set_title(f"{len(few):,} {options.split} images (counts at the points)")
     output = picture(options.run, options.output, "reliability")
     save_figure(figure, output)
     replace_text(output.with_suffix(".json"), json.dumps(found.to_dict() | {"seed": options.seed}, indent=1) + "\n")

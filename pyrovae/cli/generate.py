@@ -26,8 +26,8 @@ def main(description: str | None = None) -> None:
         samples = sample_prior(model, options.rows, options.columns, seed=options.seed)
     names = None if samples.labels is None else [info.class_names[k] for k in samples.labels]
     rows, columns = samples.images.shape[:2]
-    figure, (ax,) = new_figure(0.6 * columns + 0.4, 0.6 * rows + 0.3)
-    plot_image_grid(samples.images, ax, row_labels=names)
+    figure, (ax,) = new_figure(0.6 * columns + 0.4, 0.6 * rows + 0.5)
+    plot_image_grid(samples.images, ax, row_labels=names).set_title("samples")
     output = picture(options.run, options.output, "generated")
     save_figure(figure, output)
     print(output)

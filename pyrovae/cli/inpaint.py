@@ -23,9 +23,11 @@ def main(description: str | None = None) -> None:
     settings = {"method": options.method, "completions": options.completions, "seed": options.seed}
     with tqdm(unit_scale=True, disable=None) as bar:
         found = inpaint(run.model, split, half(run.data.image_shape, options.seen), **settings, progress=bar.update)
-    columns = ["image", "seen", *[""] * options.completions, "mean"]
-    figure, (ax,) = new_figure(0.75 * len(columns) + 0.6, 0.75 * len(split) + 0.5)
-    plot_image_grid(found.grid(), ax, row_labels=[str(number) for number in options.images], column_labels=columns)
+    columns = ["image", "seen", *(f"draw {n}" for n in range(1, options.completions + 1)), "mean"]
+    figure, (ax,) = new_figure(0.75 * len(columns) + 1.2, 0.75 * len(split) + 0.8)
+    names = [f"{n} ({run.data.class_names[y]})" for n, y in zip(options.images, split.labels, strict=True)]
+    plot_image_grid(found.grid(), ax, row_labels=names, column_labels=columns)
+    ax.set_title(f"{options.split} images of which the {options.seen} half is seen, completed by p(z | seen)")
     output = picture(options.run, options.output, "inpainted")
     save_figure(figure, output)
     print(f"{found.posterior.diagnosis()}\n{output}")

@@ -63,7 +63,7 @@ def main(description: str | None = None) -> None:
     print(f"{draws.diagnosis()}\n{comparison.table(options.images)}\n{comparison.remark}")
     report = {"images": options.images, "seed": seed, "truth": draws.to_dict(), "comparison": comparison.to_dict()}
 
-    figure, axes = new_figure(3.4 * len(split), 3.9, columns=len(split))
+    figure, axes = new_figure(3.4 * len(split), 4.1, columns=len(split))
     for i, ax in enumerate(axes):
         plot_posterior(comparison, truth, i, ax, picture=to_unit(split.images[i]).numpy())
         ax.set_title(f"image {options.images[i]} ({run.data.class_names[split.labels[i]]})")

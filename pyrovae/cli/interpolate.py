@@ -1,16 +1,18 @@
 """Interpolate between images or classes in the latent spaces of one run or several, one row for each pair and run."""
 
 import numpy as np
+from jsonargparse import Namespace
 
 from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.data import to_unit
 from pyrovae.latent import encode, interpolate, traverse
 from pyrovae.latent.traversals import Path as Interpolation
-from pyrovae.plots import new_figure, plot_image_grid, save_figure
-from pyrovae.runs.loading import open_runs, picture
+from pyrovae.plots import new_figure, plot_interpolation, save_figure
+from pyrovae.runs.loading import Run, open_runs, picture
 
 
-def main(description: str | None = None) -> None:
-    """Encode the ends, interpolate, draw."""
+def _options(description: str | None) -> Namespace:
+    """What the command line says."""
     parser = run_parser(description)
     parser.add_argument("--more", type=list[str], default=[], help="Other run folders, to compare.")
     parser.add_argument(
@@ -25,25 +27,38 @@ def main(description: str | None = None) -> None:
     parser.add_argument("--steps", type=int, default=9, help="Images in a row, both ends included.")
     parser.add_argument("--path", type=Interpolation, default="linear", help="Path from one code to the other.")
     add_shared(parser, "data_dir", "output")
-    options = parser.parse_args()
+    return parser.parse_args()
 
-    rows, names = [], []
-    for run in open_runs([options.run, *options.more], options.data_dir):
-        test, pairs = run.split("test"), options.classes or options.pairs
-        if options.classes:
-            codes, labels = encode(run.model, test), np.array(pairs)
-            ends = np.array([[codes.class_mean(label) for label in pair] for pair in pairs])
-        else:
-            codes = encode(run.model, test.take([i for pair in pairs for i in pair]))
-            ends, labels = codes.means.reshape(len(pairs), 2, -1), codes.labels.reshape(-1, 2)
-        lines = np.stack([interpolate(a, b, options.steps, options.path) for a, b in ends])
-        # A conditional model goes with the first end's class to the middle, and with the last one's from there.
-        first, last = np.arange(options.steps) < options.steps / 2, labels[:, 1:]
-        rows.append(traverse(run.model, lines, np.where(first, labels[:, :1], last)).images)
-        names += [f"{run.path.name} {a}, {b}" for a, b in pairs]
-    images = np.concatenate(rows)
-    figure, (ax,) = new_figure(0.65 * options.steps + 0.1 * max(map(len, names)) + 0.8, 0.65 * len(images) + 0.3)
-    plot_image_grid(images, ax, row_labels=names).set_anchor("E")
+
+def _ways(run: Run, options: Namespace) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """What one run decodes between each pair, the images at the ends if there are any, and a name for each row."""
+    test, pairs, word = run.split("test"), options.classes or options.pairs, ""
+    if options.classes:
+        codes, labels, inputs = encode(run.model, test), np.array(pairs), None
+        ends, word = np.array([[codes.class_mean(label) for label in pair] for pair in pairs]), "mean "
+    else:
+        few = test.take([i for pair in pairs for i in pair])
+        codes = encode(run.model, few)
+        ends, labels = codes.means.reshape(len(pairs), 2, -1), codes.labels.reshape(-1, 2)
+        inputs = to_unit(few.images).unflatten(0, (-1, 2)).numpy()
+    lines = np.stack([interpolate(a, b, options.steps, options.path) for a, b in ends])
+    # A conditional model goes with the first end's class to the middle, and with the last one's from there.
+    first = np.arange(options.steps) < options.steps / 2
+    decoded = traverse(run.model, lines, np.where(first, labels[:, :1], labels[:, 1:])).images
+    classes = run.data.class_names
+    return decoded, inputs, [f"{run.path.name}: {word}{classes[a]} → {word}{classes[b]}" for a, b in labels]
+
+
+def main(description: str | None = None) -> None:
+    """Encode the ends, interpolate, draw."""
+    options = _options(description)
+    runs = open_runs([options.run, *options.more], options.data_dir)
+    decoded, inputs, labels = zip(*(_ways(run, options) for run in runs), strict=True)
+    images, names = np.concatenate(decoded), [name for some in labels for name in some]
+    ends = None if options.classes else np.concatenate(inputs)
+    columns = options.steps + (0 if ends is None else 2)
+    figure, (ax,) = new_figure(0.65 * columns + 0.1 * max(map(len, names)) + 0.8, 0.65 * len(images) + 0.6)
+    plot_interpolation(images, ax, ends=ends, row_labels=names)
     output = picture(options.run, options.output, "interpolation")
     save_figure(figure, output)
     print(output)

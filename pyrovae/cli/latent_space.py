@@ -56,10 +56,12 @@ def main(description: str | None = None) -> None:
     mean, covariance = prior_moments(run.model)
     prior = [ellipse(plane.axes @ mean, plane.axes @ covariance @ plane.axes.T, mass) for mass in options.masses]
 
-    figure, (ax,) = new_figure(7.5, 6)
+    figure, (ax,) = new_figure(7.5, 7)
     names = run.data.class_names
     plot_ellipses(ellipses, names, ax, prior=prior, names=plane.names, colours=options.colours)
-    ax.set_title(f"{options.estimate} posterior of each class, {len(codes):,} {options.split} images")
+    shares = " and ".join(", ".join(f"{100 * mass:g}" for mass in options.masses).rsplit(", ", 1))
+    title = f"{options.estimate} posterior of {len(codes):,} {options.split} images"
+    ax.set_title(f"{title}\nellipses that hold {shares} % of each class; dashed: prior")
     output = picture(options.run, options.output, "class_ellipses")
     save_figure(figure, output)
 

@@ -15,8 +15,8 @@ def main(description: str | None = None) -> None:
     run = open_run(options.run, options.data_dir)
 
     pairs = reconstruct(run.model, run.split(options.split).take(options.images))
-    figure, (ax,) = new_figure(0.65 * len(options.images) + 0.8, 1.6)
-    plot_reconstructions(pairs, ax)
+    figure, (ax,) = new_figure(0.65 * len(options.images) + 0.8, 1.9)
+    plot_reconstructions(pairs, ax).set_title(f"{options.split} images and their reconstructions")
     output = picture(options.run, options.output, "reconstructed")
     save_figure(figure, output)
     print(output)

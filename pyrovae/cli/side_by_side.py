@@ -36,7 +36,7 @@ def main(description: str | None = None) -> None:
         panels[title] = encode(run.model, run.split(options.split)).first(options.images).project(plane.axes)
     mean, covariance = prior_moments(run.model)
     prior = [ellipse(plane.axes @ mean, plane.axes @ covariance @ plane.axes.T, mass) for mass in (0.5, 0.95)]
-    figure, panes = new_figure(4 * len(panels) + 0.8, 4.6, columns=len(panels))
+    figure, panes = new_figure(4 * len(panels) + 0.8, 4.7, columns=len(panels))
     plot_panels(
         panels,
         run.data.class_names,
@@ -45,6 +45,10 @@ def main(description: str | None = None) -> None:
         names=plane.names,
         limit=options.limit,
         colours=options.colours,
+    )
+    count = len(next(iter(panels.values())))
+    figure.suptitle(
+        f"a draw from the posterior of each of {count:,} {options.split} images; dashed: 50 and 95 % of the prior"
     )
     output = picture(options.runs[-1], options.output, "side_by_side")
     save_figure(figure, output)

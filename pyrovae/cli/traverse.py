@@ -1,6 +1,7 @@
 """Traverse a run's latent space: a grid around a code, single dimensions, or every class at one code."""
 
 import numpy as np
+from jsonargparse import Namespace
 
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.latent import axes_through, encode, every_class, grid_around, traverse
@@ -19,6 +20,20 @@ def centre_of(run: Run, around: str) -> np.ndarray:
     if kind == "image":
         return encode(run.model, test.take([int(number)])).means[0]
     return encode(run.model, test).class_mean(int(number))
+
+
+def title_of(run: Run, options: Namespace) -> str:
+    """What a traversal shows, in words."""
+    kind, _, number = options.around.partition(":")
+    names = {
+        "class": lambda: f"the mean code of class {run.data.class_names[int(number)]}",
+        "image": lambda: f"test image {number}",
+    }
+    around = names.get(kind, lambda: "the origin")()
+    if options.every_class:
+        return f"codes around {around}, decoded as each class"
+    what = "single dimensions through" if options.axes else "decoded codes around"
+    return f"{what} {around}" + ("" if options.label is None else f", as class {run.data.class_names[options.label]}")
 
 
 def main(description: str | None = None) -> None:
@@ -40,15 +55,17 @@ def main(description: str | None = None) -> None:
         values = options.step * (np.arange(options.columns) - (options.columns - 1) / 2)
         found, dims = traverse(run.model, axes_through(centre, list(values), None), options.label), ()
         rows = [f"z[{d}]" for d in range(len(centre))]
-        columns = [f"{value:.1f}" for value in values]
+        columns = [f"{value:.3g}".replace("-", "−") for value in values]
     elif options.every_class:
         codes = grid_around(centre, rows=1, columns=options.rows, step=options.step, dims=dims)[0]
-        found, columns = every_class(run.model, codes), list(run.data.class_names)
+        found, columns, dims = every_class(run.model, codes), list(run.data.class_names), ()
+        rows = [f"z[{options.dims[0]}] = {code[options.dims[0]]:.2f}".replace("-", "−") for code in codes]
     else:
         codes = grid_around(centre, rows=options.rows, columns=options.columns, step=options.step, dims=dims)
         found = traverse(run.model, codes, options.label)
-    figure, (ax,) = new_figure(0.75 * found.images.shape[1] + 0.4, 0.75 * found.images.shape[0] + 0.3)
+    figure, (ax,) = new_figure(0.75 * found.images.shape[1] + 0.6, 0.75 * found.images.shape[0] + 0.8)
     plot_traversal(found, ax, dims=dims, row_labels=rows, column_labels=columns)
+    ax.set_title(title_of(run, options))
     output = picture(options.run, options.output, "traversal")
     save_figure(figure, output)
     print(output)

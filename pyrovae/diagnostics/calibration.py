@@ -56,11 +56,15 @@ class Calibration:
         return (self.ranks.T[:, :, None] < np.arange(1, self.draws + 1)).mean(1)
 
     @property
-    def inside(self) -> np.ndarray:
-        """Whether each quantity stays inside the band at every threshold, (quantities,)."""
+    def outside(self) -> np.ndarray:
+        """Where the share of each quantity is outside of its band, (quantities, draws)."""
         slack = 1e-9
-        away = np.maximum(self.lower - self.shares, self.shares - self.upper)
-        return np.asarray(away.max(1) <= slack)
+        return (self.shares < self.lower - slack) | (self.shares > self.upper + slack)
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Whether each quantity stays inside the band everywhere, (quantities,)."""
+        return np.asarray(~self.outside.any(1))
 
     @property
     def passed(self) -> bool:
@@ -97,7 +101,11 @@ class Calibration:
                 f"{name}: off, true codes explain their image {fit} than those of q do ({shift:+.0f} standard errors)"
             )
         if abs(width) < 3 and abs(shift) < 3:
-            return f"{name}: q has another shape than the posterior, {covered}"
+            at = self.levels[self.outside[k]]
+            where = (
+                f"at the rank {at[0]:.2g}" if len(at) == 1 else f"at {len(at)} ranks from {at[0]:.2g} to {at[-1]:.2g}"
+            )
+            return f"{name}: outside of its band {where}: q has another shape than the posterior there, {covered}"
         if abs(shift) > abs(width):
             side = "below" if shift > 0 else "above"
             return f"{name}: q lies {side} the true codes ({shift:+.0f} standard errors), {covered}"

@@ -159,6 +159,7 @@ def realize() -> Callable[[Tensor], Tensor]:
 
 def inductor_compile(graph: fx.GraphModule, inputs: Sequence[Tensor], options: dict[str, Any]) -> Callable[..., Any]:
     """Compile a graph for inputs like these."""
+    import torch._dynamo.utils
     import torch._inductor
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
@@ -168,7 +169,17 @@ def inductor_compile(graph: fx.GraphModule, inputs: Sequence[Tensor], options: d
     placeholders = (node for node in graph.graph.nodes if node.op == "placeholder")
     for placeholder, fake in zip(placeholders, fakes, strict=True):
         placeholder.meta["val"] = fake  # where Inductor's C++ wrapper looks for the inputs
-    return torch._inductor.compile(graph, fakes, options=options)
+    context, before = torch._dynamo.utils.get_metrics_context(), abc.get_cache_token()
+    try:
+        # A hit of Inductor's cache is counted in this context, outside of which torch 2.7 raises.
+        with contextlib.nullcontext() if context.in_progress() else context:
+            return torch._inductor.compile(graph, fakes, options=options)
+    finally:
+        _registered_by_inductor[0] += abc.get_cache_token() - before  # type: ignore[operator]
+
+
+_registered_by_inductor = [0]
+"""Registrations with abstract classes by Inductor's own imports, which change nothing that a program does."""
 
 
 # ---- surroundings of a call
@@ -190,7 +201,8 @@ def settings_around() -> tuple[Any, ...]:
     """Switches of torch and Pyro that change what the same program computes."""
     return (
         threading.get_ident(),  # objects of threading.local hold other values in another thread
-        abc.get_cache_token(),  # changes when a class is registered with an abstract one
+        # It changes when a class is registered with an abstract one.
+        abc.get_cache_token() - _registered_by_inductor[0],  # type: ignore[operator]
         torch.get_default_dtype(),
         getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None),
         torch.are_deterministic_algorithms_enabled(),

@@ -14,8 +14,8 @@ import numpy as np
 
 from pyrovae.latent.codes import Codes
 
-MASSES = (0.5, 0.9, 0.95, 0.99)
-"""Default probabilities inside the ellipses."""
+MASSES = (0.5, 0.9)
+"""Probabilities inside the ellipses, unless others are asked for: more than two rings a class hide each other."""
 
 Moments = Literal["aggregate", "averaged"]
 

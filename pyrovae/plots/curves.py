@@ -16,7 +16,8 @@ _TRAIN, _VALIDATION = "#332288", "#CC6677"
 def plot_history(history: History, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Draw the bound and its two parts on three axes, of the train and the validation images.
 
-    Both are the bound itself with the epoch's last weights, whatever weights the training's loss has.
+    Both are the bound itself with the epoch's last weights, whatever weights the training's loss has. First epochs that
+    would flatten the others are left out, and the label of the axis says which.
 
     Args:
         history: What a training logged.
@@ -37,8 +38,8 @@ def plot_history(history: History, axes: Sequence[Axes]) -> Sequence[Axes]:
         ]
         for values, colour, split in curves:
             ax.plot(epochs, values, color=colour, label=split, marker="o" if len(epochs) < 2 else None)
-        _spend_axis_on_the_end(ax, [values for values, *_ in curves])
-        ax.set(title=title, xlabel="epoch", ylabel="nats per image")
+        cut = _spend_axis_on_the_end(ax, epochs, [values for values, *_ in curves])
+        ax.set(title=title, xlabel=f"epoch ({cut})" if cut else "epoch", ylabel="nats per image")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         spare_axes(ax)
     axes[0].legend(frameon=False)
@@ -90,11 +91,21 @@ def _together(found: RateDistortion) -> list[tuple[tuple[float, float], list[flo
     return places
 
 
-def _spend_axis_on_the_end(ax: Axes, curves: Sequence[np.ndarray]) -> None:
-    """Limit the axis to the later epochs; the first are ten times worse and would flatten the curves."""
+def _spend_axis_on_the_end(ax: Axes, epochs: np.ndarray, curves: Sequence[np.ndarray]) -> str:
+    """Let the first epochs, ten times worse than the rest, leave the picture instead of flattening it.
+
+    Returns:
+        Which epochs have left it, and how high they reach; nothing if none has.
+    """
     values = np.concatenate(curves)
     values = values[np.isfinite(values)]
-    if len(values) > 20:
-        low, high = values.min(), np.quantile(values, 0.98)
-        margin = 0.08 * (high - low) or 1.0
-        ax.set_ylim(low - margin, high + margin)
+    if len(values) <= 20:
+        return ""
+    low, high = values.min(), np.quantile(values, 0.98)
+    margin = 0.08 * (high - low) or 1.0
+    ax.set_ylim(low - margin, high + margin)
+    cut = epochs[np.any([curve > high + margin for curve in curves], axis=0)]
+    if not len(cut):
+        return ""
+    first = "first " if np.array_equal(cut, epochs[: len(cut)]) else ""
+    return f"{first}{len(cut)} above the axis, up to {values.max():,.4g}"

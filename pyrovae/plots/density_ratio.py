@@ -29,9 +29,13 @@ def plot_density_ratio(ratio: DensityRatio, ax: Axes, limit: float = 3.0) -> Axe
     bar = ax.figure.colorbar(shown, ax=ax, extend="both", shrink=0.85)
     bar.set_label("log q(z) / p(z), nats")
     levels = ratio.prior_levels((0.99, 0.9, 0.5))
+    dashed = "dashed: 50, 90 and 99 % of the prior" if len(levels) else ""
     if len(levels):
         ax.contour(*ratio.axes, ratio.log_prior.T, levels, colors="black", linestyles="--", linewidths=0.7)
     ax.set(
-        xlabel="z[0]", ylabel="z[1]", aspect="equal", title=f"aggregate of {ratio.images:,} images against the prior"
+        xlabel="z[0]",
+        ylabel="z[1]",
+        aspect="equal",
+        title=f"aggregate posterior of {ratio.images:,} images against the prior\n{dashed}",
     )
     return ax

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from pyrovae.latent import Manifold, Reconstructions, Traversal
 
@@ -56,21 +57,12 @@ def plot_reconstructions(pairs: Reconstructions, ax: Axes) -> Axes:
 
 
 def plot_manifold(manifold: Manifold, ax: Axes) -> Axes:
-    """Draw the decoded plane of a two-dimensional code, with coordinates on the axes."""
-    rows, columns = manifold.images.shape[:2]
+    """Draw the images over the plane of a two-dimensional code, with round coordinates on the axes, zero among them."""
     height, width = manifold.images.shape[-2:]
     # Images of MNIST's size have a margin of their own; smaller ones run into each other without a gap.
     gap = 0 if min(height, width) >= 16 else 1
     plot_image_grid(manifold.images, ax, gap=gap)
-    some_columns = np.linspace(0, columns - 1, min(columns, 7)).round().astype(int)
-    some_rows = np.linspace(0, rows - 1, min(rows, 7)).round().astype(int)
-    ax.set_xticks(
-        gap + width / 2 + some_columns * (width + gap), [f"{manifold.coordinates[0, j, 0]:.2f}" for j in some_columns]
-    )
-    ax.set_yticks(
-        gap + height / 2 + some_rows * (height + gap), [f"{manifold.coordinates[i, 0, 1]:.2f}" for i in some_rows]
-    )
-    ax.tick_params(length=2)
+    _label_plane(ax, manifold.coordinates, (height, width), gap)
     ax.set(xlabel=f"z[0], at {manifold.spacing}", ylabel=f"z[1], at {manifold.spacing}")
     return ax
 
@@ -83,23 +75,78 @@ def plot_traversal(
     row_labels: Sequence[str] | None = None,
     column_labels: Sequence[str] | None = None,
 ) -> Axes:
-    """Draw decoded codes with their coordinates on the upper left of each picture.
+    """Draw decoded codes, with two of their coordinates on the axes if they are a grid.
 
     Args:
         traversal: The traversal.
         ax: The axes to draw on.
-        dims: The dimensions whose coordinates are written; none for pictures alone.
+        dims: The dimension that grows from left to right and the one that grows from bottom to top; none for codes
+            that are no grid, which have labels instead.
         row_labels: A label left of each row.
         column_labels: A label above each column.
+
+    Raises:
+        ValueError: If the codes are no grid of these dimensions.
     """
-    height, width = traversal.images.shape[-2:]
-    gap = max(2, height // 4) if len(dims) else 1
-    plot_image_grid(traversal.images, ax, row_labels=row_labels, column_labels=column_labels, gap=gap)
-    ax.set_facecolor("white")
-    if len(dims):
-        for i, row in enumerate(traversal.coordinates):
-            for j, code in enumerate(row):
-                text = ", ".join(f"{code[d]:.1f}" for d in dims)
-                left, top = j * (width + gap) + gap, i * (height + gap) + gap
-                ax.text(left, top - 1, text, fontsize=5, va="bottom", color="#555555")
+    if not len(dims):
+        return plot_image_grid(traversal.images, ax, row_labels=row_labels, column_labels=column_labels)
+    plane = traversal.coordinates[:, :, list(dims)]
+    if not (np.allclose(plane[:, :, 0], plane[:1, :, 0]) and np.allclose(plane[:, :, 1], plane[:, :1, 1])):
+        raise ValueError(f"dims must be two dimensions of a grid of codes, or () for codes that are none, got {dims}")
+    plot_image_grid(traversal.images, ax, gap=1)
+    _label_tiles(ax, plane, traversal.images.shape[-2:], 1)
+    ax.set(xlabel=f"z[{dims[0]}]", ylabel=f"z[{dims[1]}]")
     return ax
+
+
+def plot_interpolation(
+    images: np.ndarray, ax: Axes, *, ends: np.ndarray | None = None, row_labels: Sequence[str] | None = None
+) -> Axes:
+    """Draw ways between two codes, one a row, with the share of the way above each column and both ends marked.
+
+    Args:
+        images: What the codes on the way decode to, both ends included, (rows, steps, C, H, W).
+        ax: The axes to draw on.
+        ends: The images that the ends are codes of, drawn outside of them, (rows, 2, C, H, W).
+        row_labels: A label left of each row.
+    """
+    shares = [f"{share:.3g}" for share in np.linspace(0, 1, images.shape[1])]
+    if ends is not None:
+        images = np.concatenate([ends[:, :1], images, ends[:, 1:]], axis=1)
+        shares = ["image", *shares, "image"]
+    plot_image_grid(images, ax, row_labels=row_labels, column_labels=shares)
+    if ends is not None:
+        tile = images.shape[-1] + 1
+        for between in (1, images.shape[1] - 1):
+            ax.axvline(between * tile, color="black", linewidth=2)
+    ax.set_xlabel("share of the way from the first code to the last")
+    ax.xaxis.set_label_position("top")
+    return ax
+
+
+def _label_plane(ax: Axes, coordinates: np.ndarray, size: tuple[int, int], gap: int) -> None:
+    """Mark round numbers between the images' coordinates where they would lie, (rows, columns, 2)."""
+    height, width = size
+    across, up = coordinates[0, :, 0], coordinates[::-1, 0, 1]
+    places = gap + width / 2 + np.arange(len(across)) * (width + gap)
+    heights = (gap + height / 2 + np.arange(len(up)) * (height + gap))[::-1]
+    for axis, values, pixels in ((ax.xaxis, across, places), (ax.yaxis, up, heights)):
+        locator = MaxNLocator(min(8, max(2, len(values) // 2)), steps=[1, 2, 5, 10])
+        ticks = [t for t in locator.tick_values(values[0], values[-1]) if values[0] <= t <= values[-1]]
+        axis.set_ticks(np.interp(ticks, values, pixels), [_number(tick) for tick in ticks])
+    ax.tick_params(length=3)
+
+
+def _label_tiles(ax: Axes, plane: np.ndarray, size: tuple[int, int], gap: int) -> None:
+    """Write the two coordinates of a grid's codes, (rows, columns, 2), below its columns and left of its rows."""
+    height, width = size
+    for axis, values, side in ((ax.xaxis, plane[0, :, 0], width), (ax.yaxis, plane[:, 0, 1], height)):
+        step = float(np.abs(np.diff(values)).min()) if len(values) > 1 else 1.0
+        decimals = next((d for d in (1, 2) if np.isclose(step, round(step, d))), 3)
+        places = gap + side / 2 + np.arange(len(values)) * (side + gap)
+        axis.set_ticks(places, [_number(round(float(value), decimals)) for value in values])
+
+
+def _number(value: float) -> str:
+    """A short number with a true minus sign; zero has none."""
+    return f"{value + 0.0:g}".replace("-", "−")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from pyrovae.latent import Marginals
 from pyrovae.plots.images import plot_image_grid
@@ -35,9 +36,10 @@ def plot_marginals(marginals: Marginals, class_names: Sequence[str], axes: Seque
                 ax.fill_between(at, density / density.max(), color=colour, alpha=0.3, linewidth=0)
                 ax.plot(at, density / density.max(), color=colour, linewidth=1)
             ax.set(xlim=(marginals.points[:, j].min(), marginals.points[:, j].max()), ylim=(0, 1.08), yticks=[])
-            ax.set_title(f"KL {marginals.kl[n, j]:.2f}", fontsize=7, pad=2)
+            ax.set_title(f"KL {marginals.kl[n, j]:.2f}", fontsize=8, pad=2)
             ax.spines[["top", "right", "left"]].set_visible(False)
-            ax.tick_params(labelsize=7)
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            ax.tick_params(labelsize=8)
             if n == len(grid) - 1:
                 ax.set_xlabel(f"z[{dim}]")
             else:

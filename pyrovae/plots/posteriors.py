@@ -1,4 +1,4 @@
-"""True posteriors beside the guide's, calibration bands, reliability curves."""
+"""True posteriors beside the guide's, and what images drawn from both look like."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pyrovae.diagnostics.calibration import Calibration
 from pyrovae.diagnostics.gap import Comparison
 from pyrovae.diagnostics.predictive import PredictiveCheck
-from pyrovae.inference.classes import Reliability
 from pyrovae.inference.draws import PosteriorDraws
 from pyrovae.inference.grid import GridPosterior
 from pyrovae.latent import ellipse
@@ -57,12 +55,14 @@ def plot_posterior(
 
 
 def posterior_legend(ax: Axes) -> None:
-    """A legend of the colours, below the axes."""
+    """Say which colour is whose, and how much the regions hold, below the axes."""
     handles = [
         Line2D([], [], color=colour, label=label)
         for colour, label in ((_TRUE, "true p(z|x)"), (_GUIDE, "guide q(z|x)"), (_BEST, "best q of the family"))
     ]
-    ax.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    held = " and ".join(f"{100 * mass:g}" for mass in MASSES)
+    title = f"regions that hold {held} %; dots are draws"
+    ax.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, title=title)
 
 
 def _plane(
@@ -110,46 +110,13 @@ def _densities(comparison: Comparison, truth: GridPosterior | PosteriorDraws, im
 def plot_predictive(checks: Sequence[PredictiveCheck], ax: Axes) -> Axes:
     """Draw a column for each image: the image, the mean of the images drawn for it, and their standard deviation.
 
-    The spread is the standard deviation of E[x | z] over the codes, black where it is largest in the whole picture.
+    That is the standard deviation of E[x | z] over the codes, black where it is largest in the whole picture.
     """
     most = max(check.scale.max() for check in checks)
     rows, labels = [checks[0].x], ["image"]
     for check in checks:
         rows += [check.mean, check.scale / most]
-        labels += [f"mean, {check.source}", f"spread, {check.source}"]
-    return plot_image_grid(np.stack(rows), ax, row_labels=labels)
-
-
-def plot_calibration(calibration: Calibration, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw the ranks' distribution function minus the uniform one on an axis for each quantity, with its band.
-
-    A guide too narrow rises above the band on the left and sinks below it on the right; one too wide does the reverse.
-
-    Args:
-        calibration: What `calibrate` found.
-        axes: An axis for each quantity, or for as many as shall be seen: the first ones and the last.
-    """
-    levels = calibration.levels
-    chosen = [*range(len(axes) - 1), len(calibration.quantities) - 1]
-    for ax, k in zip(axes, chosen, strict=True):
-        ax.fill_between(
-            levels, calibration.lower - levels, calibration.upper - levels, color="#bbbbbb", alpha=0.5, linewidth=0
-        )
-        ax.plot(levels, calibration.shares[k] - levels, color=_BEST if calibration.inside[k] else _GUIDE)
-        ax.axhline(0, color="#777777", linewidth=0.6)
-        ax.set(title=calibration.quantities[k], xlabel="rank of the true value", xlim=(0, 1))
-        spare_axes(ax)
-    axes[0].set_ylabel("share below, minus uniform")
-    return axes
-
-
-def plot_reliability(curve: Reliability, ax: Axes) -> Axes:
-    """Draw accuracy against confidence with errors, the area of a point as the number of images."""
-    ax.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
-    ax.errorbar(curve.confidence, curve.accuracy, 1.96 * curve.error, color=_TRUE, linestyle="", linewidth=1)
-    ax.scatter(curve.confidence, curve.accuracy, s=8 + 120 * curve.counts / curve.counts.max(), color=_TRUE, zorder=3)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(5))
-    ax.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal", xlabel="probability of the named class", ylabel="accuracy")
-    spare_axes(ax)
+        labels += [f"mean, {check.source}", f"std. dev., {check.source}"]
+    plot_image_grid(np.stack(rows), ax, row_labels=labels)
+    ax.set_title(f"E[x | z] over codes\nblack: mean 1, std. dev. {most:.2g}", fontsize=10)
     return ax

@@ -1,10 +1,12 @@
 """The style of all pictures: sizes, class colours, saving."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import is_color_like, to_hex
@@ -26,6 +28,8 @@ _COLOURS = (
     "#555555",
 )
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+BOX = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+"""Behind text that lies on a drawing."""
 FILE_FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -66,8 +70,34 @@ def new_figure(width: float = 6.0, height: float = 4.5, columns: int = 1, rows: 
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
+def new_facets(count: int, side: float = 1.9, width: float = 6.0) -> tuple[Figure, list[Axes]]:
+    """A figure with one large pair of axes on the left and `count` small ones on the right, which share their ranges.
+
+    Args:
+        count: Number of small axes; none leaves the large ones alone.
+        side: Width and height of the small ones, inches.
+        width: Width of the large ones, inches.
+
+    Returns:
+        The figure and its axes, the large ones first.
+    """
+    columns = max(1, math.ceil(math.sqrt(count)))
+    rows = math.ceil(count / columns)
+    if not count:
+        return new_figure(width, width)
+    figure = Figure(figsize=(width + side * columns, max(width, side * rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(width, side * columns)).flat
+    grid = right.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for place, ax in enumerate(grid.flat):
+        ax.xaxis.set_tick_params(labelbottom=place + columns >= count)
+        if place >= count:
+            ax.remove()
+    return figure, [left.subplots(), *grid.flat[:count]]
+
+
 def save_figure(figure: Figure, path: Path) -> None:
-    """Save as PNG, SVG or PDF, by the file's ending.
+    """Save as PNG, SVG or PDF, by the file's ending, cut to what is drawn; the text of a PDF stays text.
 
     Raises:
         ValueError: If the ending is none of these.
@@ -77,7 +107,15 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise ValueError(f"a figure is saved as {', '.join(FILE_FORMATS)}, got {path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"Date": None} if path.suffix == ".svg" else None
-    replace_file(path, lambda beside: figure.savefig(beside, dpi=150, facecolor="white", metadata=metadata))
+    settings: dict[str, Any] = {
+        "dpi": 150,
+        "facecolor": "white",
+        "bbox_inches": "tight",
+        "pad_inches": 0.08,
+        "metadata": metadata,
+    }
+    with rc_context({"pdf.fonttype": 42}):
+        replace_file(path, lambda beside: figure.savefig(beside, **settings))
 
 
 def spare_axes(axes: Axes) -> None:

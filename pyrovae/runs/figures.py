@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split
-from pyrovae.latent import decode_manifold, encode, reconstruct, sample_per_class, sample_prior
-from pyrovae.latent.manifold import STANDARD
+from pyrovae.latent import Codes, decode_manifold, encode, reconstruct, sample_per_class, sample_prior
 from pyrovae.models import LatentVariableModel
 from pyrovae.plots import (
     Figure,
+    new_facets,
     new_figure,
+    plot_code_facets,
     plot_codes,
     plot_history,
     plot_image_grid,
@@ -20,6 +21,11 @@ from pyrovae.plots import (
     save_figure,
 )
 from pyrovae.training import History
+
+MOST_FACETS = 49
+"""Classes up to which the codes of each are drawn alone."""
+MOST_PLANES = 10
+"""Classes of a conditional model whose planes are drawn."""
 
 
 def save_run_figures(
@@ -46,7 +52,7 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
     chosen = torch.linspace(0, len(test) - 1, min(16, len(test))).long()
     pairs = reconstruct(model, Split(test.images[chosen], test.labels[chosen]))
     figure, (ax,) = new_figure(11, 1.9)
-    plot_reconstructions(pairs, ax).set_title("test images and their reconstructions")
+    plot_reconstructions(pairs, ax).set_title("test images and their reconstructions, the mean of p(x | z)")
     yield "reconstructions", figure
 
     figure, (ax,) = new_figure(6, 0.6 * (model.shapes.num_classes or 10) + 0.3)
@@ -54,25 +60,45 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
         samples = sample_per_class(model)
         names = [data.class_names[k] for k in samples.labels]  # type: ignore[union-attr]
         plot_image_grid(samples.images, ax, row_labels=names)
-        ax.set_title("samples: codes from the prior, one class a row")
+        ax.set_title("samples: the mean of p(x | z, y), z from the prior, one class a row")
     else:
         plot_image_grid(sample_prior(model).images, ax)
-        ax.set_title("samples: codes from the prior")
+        ax.set_title("samples: the mean of p(x | z), z from the prior")
     yield "samples", figure
 
     if model.shapes.latent_dim == 2:
-        figure, (ax,) = new_figure(7, 6)
-        plot_codes(encode(model, test), data.class_names, ax)
-        ax.set_title(f"posterior means of {len(test):,} test images")
-        yield "codes", figure
-        yield from _manifolds(model, data)
+        yield "codes", _codes(encode(model, test), data)
+        yield "manifold", _manifolds(model, data)
 
 
-def _manifolds(model: LatentVariableModel, data: ImageSet) -> Iterator[tuple[str, Figure]]:
-    """The decoded plane of a 2-D code; for a conditional model with its last class."""
-    label = model.shapes.num_classes - 1 if model.shapes.num_classes else None
-    figure, (ax,) = new_figure(7, 7.2)
-    manifold = decode_manifold(model, label=label)
-    title = "the decoded plane" if label is None else f"the decoded plane of class {data.class_names[label]}"
-    plot_manifold(manifold, ax).set_title(title + ("" if manifold.spacing == STANDARD else f", at {manifold.spacing}"))
-    yield "manifold", figure
+def _codes(codes: Codes, data: ImageSet) -> Figure:
+    """All codes on the left; where classes can be told apart by it, each of them alone on the right."""
+    facets = data.num_classes if 1 < data.num_classes <= MOST_FACETS else 0
+    figure, axes = new_facets(facets)
+    plot_codes(codes, data.class_names, axes[0], legend=not facets)
+    axes[0].set_title(f"posterior means of {len(codes):,} test images")
+    if facets:
+        plot_code_facets(codes, data.class_names, axes[1:])
+    return figure
+
+
+def _manifolds(model: LatentVariableModel, data: ImageSet) -> Figure:
+    """The plane of a 2-D code decoded; a conditional model has one for each class, of which the first are drawn."""
+    if not model.shapes.num_classes:
+        figure, (ax,) = new_figure(7, 7.2)
+        plot_manifold(decode_manifold(model), ax).set_title("decoded plane")
+        return figure
+    shown = range(min(model.shapes.num_classes, MOST_PLANES))
+    columns = min(len(shown), 5)
+    rows = -(-len(shown) // columns)
+    figure, axes = new_figure(3 * columns, 3.3 * rows + 0.3, columns, rows)
+    for ax, label in zip(axes, shown, strict=False):
+        plot_manifold(decode_manifold(model, 8, label=label), ax).set_title(f"class {data.class_names[label]}")
+        ax.label_outer()
+    for ax in axes[len(shown) :]:
+        ax.remove()
+    number = (
+        f"{len(shown)} of {model.shapes.num_classes} classes" if len(shown) < model.shapes.num_classes else "each class"
+    )
+    figure.suptitle(f"decoded plane of {number}")
+    return figure

@@ -4,7 +4,7 @@ When a new version breaks one, its test says which, and what has to be found ane
 """
 
 import ast
-import contextlib
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -119,6 +119,40 @@ def test_inductor_compile():
     graph = compat.trace_graph(lambda x: (x + 1,), [torch.ones(3)])
     (result,) = compat.inductor_compile(graph, [torch.ones(3)], {})(torch.full((3,), 2.0))
     assert torch.equal(result, torch.full((3,), 3.0))
+
+
+def test_a_hit_of_inductors_cache(tmp_path, monkeypatch):
+    """The second compilation is read from the disk; torch 2.7 counts that where nobody has asked for it."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    for _ in range(2):
+        graph = compat.trace_graph(lambda x: (x * 5 - 7,), [torch.ones(3)])
+        (result,) = compat.inductor_compile(graph, [torch.ones(3)], {})(torch.full((3,), 2.0))
+        assert torch.equal(result, torch.full((3,), 3.0))
+
+
+FIRST_COMPILATION = """
+import abc
+import torch
+from collections.abc import Sized
+from pyrovae.engine import compat
+
+before = compat.settings_around()
+token = abc.get_cache_token()
+graph = compat.trace_graph(lambda x: (x + 1,), [torch.ones(3)])
+settings = compat.settings_around()
+compat.inductor_compile(graph, [torch.ones(3)], {})
+assert abc.get_cache_token() != token, "Inductor registers nothing any more: this test has no object"
+assert compat.settings_around() == settings
+Sized.register(type("Mine", (), {}))
+assert compat.settings_around() != settings
+"""
+
+
+@pytest.mark.slow
+def test_the_first_compilation_of_a_process_changes_no_settings():
+    """Inductor's imports register classes; without care the first graph of every process was made twice."""
+    done = subprocess.run([sys.executable, "-c", FIRST_COMPILATION], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_modes_and_handlers_around():

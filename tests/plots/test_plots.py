@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pyrovae.latent import Codes, Manifold, Reconstructions, ellipse
+from pyrovae.latent import Codes, Manifold, Reconstructions, Traversal, ellipse
 from pyrovae.plots import (
     class_styles,
+    new_facets,
     new_figure,
+    plot_code_facets,
     plot_codes,
     plot_ellipses,
     plot_history,
     plot_image_grid,
+    plot_interpolation,
     plot_manifold,
     plot_reconstructions,
+    plot_traversal,
     save_figure,
 )
 from pyrovae.training import History
@@ -84,13 +88,83 @@ def test_ellipses_are_nested_named_and_beside_the_prior() -> None:
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("u", "v")
 
 
-def test_a_manifolds_ticks_are_its_coordinates() -> None:
-    x, y = np.meshgrid(np.arange(4.0), np.arange(4.0)[::-1])
+@pytest.mark.parametrize("size", [4, 8, 20, 21])
+def test_a_manifolds_ticks_are_round_with_a_zero_and_lie_between_its_coordinates(size: int) -> None:
+    across = np.sinh(np.linspace(-1.7, 1.7, size))  # uneven, as quantiles are
+    x, y = np.meshgrid(across, across[::-1])
     _, (ax,) = new_figure()
-    plot_manifold(Manifold(np.zeros((4, 4, 1, 20, 20)), np.stack([x, y], -1), None, "even steps"), ax)
+    plot_manifold(Manifold(np.zeros((size, size, 1, 20, 20)), np.stack([x, y], -1), None, "even steps"), ax)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("z[0], at even steps", "z[1], at even steps")
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["0.00", "1.00", "2.00", "3.00"]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["3.00", "2.00", "1.00", "0.00"]
+    for axis, turned in ((ax.xaxis, False), (ax.yaxis, True)):
+        values = [float(t.get_text().replace("−", "-")) for t in axis.get_ticklabels()]
+        assert 0.0 in values
+        assert all(f"{v:g}" in (f"{v:.1f}".removesuffix(".0"), f"{v:.0f}") for v in values)
+        places = 10 + 20 * np.arange(size)[:: -1 if turned else 1]  # of the images' middles
+        np.testing.assert_allclose(np.interp(axis.get_ticklocs(), places if not turned else places[::-1],
+                                             across if not turned else across[::-1]), values, atol=1e-9)  # fmt: skip
+
+
+def test_a_grid_of_codes_has_its_coordinates_on_the_axes() -> None:
+    x, y = np.meshgrid([-1.0, -0.5, 0.0], [0.25, 0.0])
+    codes = np.stack([y, np.full_like(x, 7.0), x], -1)
+    _, (ax,) = new_figure()
+    plot_traversal(Traversal(np.zeros((2, 3, 1, 6, 6)), codes, None), ax, dims=(2, 0))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("z[2]", "z[0]")
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["−1", "−0.5", "0"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["0.25", "0"]
+    assert not ax.texts
+    with pytest.raises(ValueError, match=r"dims must be two dimensions of a grid of codes, .* got \(0, 2\)"):
+        plot_traversal(Traversal(np.zeros((2, 3, 1, 6, 6)), codes, None), ax, dims=(0, 2))
+
+
+def test_an_interpolation_marks_its_ends() -> None:
+    steps, ends = np.full((2, 5, 1, 4, 4), 0.5), np.ones((2, 2, 1, 4, 4))
+    _, (ax, plain) = new_figure(columns=2)
+    plot_interpolation(steps, ax, ends=ends, row_labels=["7 → 2", "1 → 0"])
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["image", "0", "0.25", "0.5", "0.75", "1", "image"]
+    canvas = ax.images[0].get_array()
+    assert canvas.shape == (11, 36)
+    assert canvas[2, 2] == canvas[7, 33] == 1
+    assert canvas[2, 7] == canvas[2, 27] == 0.5
+    assert [line.get_xdata()[0] for line in ax.lines] == [5, 30]
+    plot_interpolation(steps, plain)
+    assert [t.get_text() for t in plain.get_xticklabels()] == ["0", "0.25", "0.5", "0.75", "1"]
+    assert not plain.lines
+
+
+def test_epochs_that_leave_the_picture_are_named() -> None:
+    rows = [
+        {f"train_{p}": 1000.0 if e == 1 and p == "kl" else 100.0 - e for p in ("negative_elbo", "reconstruction", "kl")}
+        | {"epoch": e}
+        for e in range(1, 61)
+    ]
+    _, axes = new_figure(columns=3)
+    plot_history(History("NLL", rows), axes)
+    assert [ax.get_xlabel() for ax in axes] == ["epoch", "epoch", "epoch (first 1 above the axis, up to 1,000)"]
+    assert axes[2].get_ylim()[1] < 200
+
+
+def test_each_class_has_axes_of_its_own_with_its_count() -> None:
+    labels = np.repeat([0, 1, 3], [5, 7, 1])
+    z = np.random.default_rng(0).normal(size=(13, 2))
+    figure, axes = new_facets(4)
+    plot_code_facets(Codes(z, z, z, labels), ["one", "two", "three", "four"], axes[1:])
+    assert [ax.get_title() for ax in axes[1:]] == ["one (5)", "two (7)", "three (0)", "four (1)"]
+    for k, ax in enumerate(axes[1:]):
+        every, own = (c.get_offsets() for c in ax.collections)
+        np.testing.assert_array_equal(every, z)
+        np.testing.assert_array_equal(own, z[labels == k])
+    assert len({ax.get_xlim() for ax in axes[1:]}) == 1
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 10, 47])
+def test_facets_are_as_many_as_asked_for(count: int) -> None:
+    figure, axes = new_facets(count)
+    figure.canvas.draw()
+    assert len(axes) == count + 1
+    boxes = [ax.get_window_extent() for ax in axes]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
 
 
 def test_reconstructions_are_two_rows() -> None:

@@ -69,16 +69,36 @@ def test_bands_are_around_zero_and_the_last_quantity_is_never_left_out() -> None
     found = Calibration(names, ranks, 19, 0.95, levels - 0.1, levels + 0.1)
     _, axes = new_figure(columns=2)
     plot_calibration(found, axes)
-    assert [ax.get_title() for ax in axes] == ["z[0]", "log p(x|z)"]
+    assert [ax.get_title() for ax in axes] == ["z[0]\ninside", "log p(x|z)\ninside"]
     np.testing.assert_allclose(axes[0].lines[0].get_ydata(), found.shares[0] - levels)
+
+
+def test_where_a_curve_leaves_its_band_it_carries_points_and_the_title_counts_them() -> None:
+    levels = np.arange(1, 20) / 20
+    ranks = np.sort(np.random.default_rng(0).integers(0, 20, (500, 1)), axis=0)
+    ranks[:20] = 0  # more at the lowest rank than the band has room for, and nothing that the eye would see
+    share = (ranks < np.arange(1, 20)[None]).mean(0)
+    upper = np.maximum(share, levels) + 0.02
+    upper[0] = share[0] - 0.01
+    found = Calibration(("z[0]",), ranks, 19, 0.95, levels - 0.2, upper)
+    _, (ax,) = new_figure()
+    plot_calibration(found, [ax])
+    assert ax.get_title() == "z[0]\noutside at 1 of 19 ranks"
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0.05, share[0] - 0.05]])
+    assert "outside of its band at the rank 0.05" in found.verdicts()[0]
 
 
 def test_reliability_and_predictive_pictures() -> None:
     _, (ax,) = new_figure()
     plot_reliability(Reliability(*(np.array([0.5, 0.9]),) * 3, np.array([5, 50])), ax)
     np.testing.assert_allclose(ax.collections[-1].get_offsets(), [[0.5, 0.5], [0.9, 0.9]])
+    assert [text.get_text() for text in ax.texts] == ["5", "50"]
+    assert not ax.collections[-1].get_clip_on()
+    bars = ax.containers[0].lines[2][0].get_segments()
+    assert min(bar[:, 1].min() for bar in bars) >= 0  # a share, whatever its error
+    assert max(bar[:, 1].max() for bar in bars) <= 1
     x = np.zeros((3, 1, 4, 4))
     check = PredictiveCheck("guide", x, x, x + 0.5, x, x, 0.9, x == 0, np.zeros(3))
     plot_predictive([check, check], ax)
-    assert [text.get_text() for text in ax.get_yticklabels()][:3] == ["image", "mean, guide", "spread, guide"]
+    assert [text.get_text() for text in ax.get_yticklabels()][:3] == ["image", "mean, guide", "std. dev., guide"]
     assert np.nanmax(ax.images[0].get_array()) == 1

@@ -231,7 +231,7 @@ def draw(study: Study, found: Conditional) -> list[Picture]:
     nine = Picture(
         "cvae-nine",
         figure,
-        "The plane of the CVAE decoded as a 9, on a grid around the origin, with the coordinates of each picture.",
+        "The plane of the CVAE decoded as a 9, on a grid around the origin, with its coordinates on the axes.",
         "A nine by nine grid of nines of changing width and slant.",
     )
     figure, axes = new_figure(9.5, 5, columns=2)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pyrovae.estimates import Estimate
 from pyrovae.latent import (
+    MASSES,
     Codes,
     class_ellipses,
     class_gaussians,
@@ -30,7 +31,6 @@ SHARED = 0.1
 """Overlap above which two classes are called overlapping."""
 LEVEL, SMALL = 0.01, 0.1
 SAME = f"No difference but that of samples of one population (p above {LEVEL}), or a small one (ratio below {SMALL})."
-DRAWN_MASSES = (0.5, 0.9)
 
 
 @dataclass(frozen=True)
@@ -216,8 +216,8 @@ CLAIMS: tuple[Statement[Layout], ...] = (
 
 def draw_classes(study: Study, codes: Codes, ax: Axes, title: str, estimate: Moments = "aggregate") -> None:
     """Draw the ellipses of the classes in a plane, and the prior's."""
-    found = class_ellipses(codes, class_gaussians(codes, estimate=estimate, bootstrap=0), DRAWN_MASSES)
-    prior = [ellipse(np.zeros(2), np.eye(2), mass) for mass in DRAWN_MASSES]
+    found = class_ellipses(codes, class_gaussians(codes, estimate=estimate, bootstrap=0))
+    prior = [ellipse(np.zeros(2), np.eye(2), mass) for mass in MASSES]
     plot_ellipses(found, study.data.class_names, ax, prior=prior)
     ax.set_title(title)
 

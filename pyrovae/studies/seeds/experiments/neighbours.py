@@ -150,7 +150,7 @@ def draw(study: Study, found: Neighbours) -> list[Picture]:
     around_nine = Picture(
         "around-nine",
         figure,
-        f"A grid of step {STEP} around the mean of the 9s, with the coordinates of each picture.",
+        f"A grid of step {STEP} around the mean of the 9s, with its coordinates on the axes.",
         "A nine by nine grid of decoded digits, a 9 in the middle and its neighbours towards the edges.",
     )
     figure, axes = new_figure(13, 5.6, columns=2)
