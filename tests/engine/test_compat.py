@@ -4,6 +4,7 @@ When a new version breaks one, its test says which, and what has to be found ane
 """
 
 import ast
+import contextlib
 import subprocess
 import sys
 import warnings
