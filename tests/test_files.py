@@ -1,6 +1,7 @@
 """A run folder's files: whole or the old ones, and clear words about damaged ones."""
 
 import errno
+import itertools
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ import torch
 from pyrovae import VAE
 from pyrovae.files import replace_file, replace_text
 from pyrovae.training import RunFolder
-from pyrovae.training.checkpoint import load_checkpoint, save_checkpoint
-from pyrovae.training.run_folder import free_name, load_weights, save_weights
+from pyrovae.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from pyrovae.training.run_folder import free_names
+from pyrovae.training.weights import load_weights, save_weights
 
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path) -> None:
@@ -20,7 +22,10 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path) -> None:
         beside.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left on device; what was there before is untouched"):
+    with pytest.raises(
+        OSError,
+        match=r"cannot write .*\.pt: the disk is full: it takes more than 4 bytes, and .* has .* free; make room",
+    ):
         replace_file(path, full)
     assert path.read_text() == "good"
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
@@ -62,16 +67,20 @@ def test_the_checkpoint_before_the_last_is_kept(tmp_path) -> None:
         save_checkpoint(folder, {"epoch": epoch})
     assert load_checkpoint(folder)["epoch"] == 3
     folder.checkpoint.write_bytes(folder.checkpoint.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"damaged or no checkpoint; the one before it is whole: mv "):
-        load_checkpoint(folder)
-    folder.previous_checkpoint.rename(folder.checkpoint)
+    state, note = find_checkpoint(folder)
+    assert state["epoch"] == 2
+    assert note == f"{folder.checkpoint} is damaged or no checkpoint; going on from checkpoint.previous.pt"
+    folder.checkpoint.unlink()
     assert load_checkpoint(folder)["epoch"] == 2
+    folder.previous_checkpoint.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"\.pt does not exist, and .*previous\.pt is damaged .*: restore one"):
+        load_checkpoint(folder)
 
 
 def test_a_foreign_checkpoint_is_refused_and_not_unpickled(tmp_path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     torch.save({"format": "somebody else's"}, folder.checkpoint)
-    with pytest.raises(ValueError, match=r"is not a 'pyrovae checkpoint 1' \(found \"somebody else's\"\)"):
+    with pytest.raises(ValueError, match=r"is not a 'pyrovae checkpoint 2' \(found \"somebody else's\"\)"):
         load_checkpoint(folder)
 
     class Payload:
@@ -130,7 +139,11 @@ def test_run_folders_are_never_overwritten_unasked(tmp_path) -> None:
 
 
 def test_free_names(tmp_path) -> None:
-    assert free_name(tmp_path, "vae") == "vae"
-    (tmp_path / "vae").mkdir()
-    (tmp_path / "vae-2").mkdir()
-    assert free_name(tmp_path, "vae") == "vae-3"
+    """Those that no run has; a folder that was never finished counts for none."""
+    names = lambda: list(itertools.islice(free_names(tmp_path, "vae"), 2))  # noqa: E731
+    assert names() == ["vae", "vae-2"]
+    for name in ("vae", "vae-2", "vae-3"):
+        (tmp_path / name / "figures").mkdir(parents=True)
+    (tmp_path / "vae" / "config.yaml").write_text("a: 1")
+    (tmp_path / "vae-3" / "notes.txt").write_text("mine")
+    assert names() == ["vae-2", "vae-4"]

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -16,7 +17,7 @@ from pyrovae.factory.parser import training_parser, underscored
 from pyrovae.files import replace_text
 from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
 from pyrovae.models import LatentVariableModel
-from pyrovae.runs.config_file import read_config
+from pyrovae.runs.config_file import continue_run, new_run, read_config
 from pyrovae.runs.loading import load
 from pyrovae.training import RunFolder, Trainer
 
@@ -65,6 +66,32 @@ def load_training_data(arguments: Namespace) -> ImageSet:
     return load_images(
         arguments.data, arguments.data_dir, validation=arguments.validation, image_size=arguments.image_size
     )
+
+
+@contextmanager
+def open_training(arguments: Namespace, data: ImageSet) -> Iterator[tuple[RunFolder, bool]]:
+    """The folder of a training, which nobody else writes to meanwhile: a new one, or that of the run to resume.
+
+    Yields:
+        The folder, and whether there is a checkpoint to go on from. A run that was stopped before its first one begins
+        anew.
+
+    Raises:
+        ValueError: If the folder is taken or in use, or all that a checkpoint could have been is lost.
+    """
+    if arguments.resume is None:
+        with new_run(arguments, data) as folder:
+            yield folder, False
+        return
+    folder = RunFolder(Path(arguments.resume))
+    with folder.locked():
+        if folder.is_begun and not folder.can_resume:
+            raise ValueError(
+                f"{folder.path} has weights but no checkpoint.pt or checkpoint.previous.pt any more, from which it "
+                f"could go on: restore one of them, or train it anew with --overwrite true"
+            )
+        continue_run(arguments)
+        yield folder, folder.can_resume
 
 
 def build_training(arguments: Namespace, data: ImageSet) -> tuple[Trainer, LatentVariableModel]:

@@ -117,7 +117,8 @@ class Logger:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.history.rows, self.sums, self.step_seconds = state["rows"], state["sums"], state["step_seconds"]
+        self.history.rows, self.step_seconds = state["rows"], state["step_seconds"]
+        self.sums = {name: state["sums"][name] for name in self.sums}
 
 
 def _tensorboard(folder: RunFolder | None) -> Callable[[int], Any]:
