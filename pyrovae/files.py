@@ -56,11 +56,10 @@ def replace_file(
         os.replace(beside, path)  # noqa: PTH105 - the atomic rename, by its name
         _to_disk(path.parent)
     except BaseException as error:
-        written = beside.stat().st_size if beside.exists() else 0
         beside.unlink(missing_ok=True)
         if not isinstance(error, Exception):  # Ctrl-C is no trouble with the file
             raise
-        reason = _full(error, path, needed, written) or getattr(error, "strerror", None)
+        reason = _full(error, path, needed) or getattr(error, "strerror", None)
         reason = reason or next(iter(str(error).splitlines()), type(error).__name__)
         raise OSError(f"cannot write {path}: {reason}; what was there before is untouched") from error
     finally:
@@ -91,7 +90,7 @@ def replace_text(path: Path, text: str) -> None:
 def unfinished(folder: Path) -> Iterator[Path]:
     """Files of this module's naming in a folder, whose writers do not live any more."""
     try:
-        names = os.listdir(folder)
+        names = [path.name for path in folder.iterdir()]
     except OSError:  # the writer will say what is wrong with it
         return
     for name in names:
@@ -148,7 +147,7 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _full(error: BaseException, path: Path, needed: Callable[[], int] | None, written: int) -> str | None:
+def _full(error: BaseException, path: Path, needed: Callable[[], int] | None) -> str | None:
     """What is to be said of a full disk, or None if that is not the trouble.
 
     Libraries that write by themselves raise errors of their own, in whose chain the system's is.
@@ -159,9 +158,9 @@ def _full(error: BaseException, path: Path, needed: Callable[[], int] | None, wr
         link = link.__cause__ or link.__context__  # type: ignore[assignment]
     if number is None:
         return None
-    size = _bytes(needed()) if needed else f"more than {_bytes(written)}"
-    free = shutil.disk_usage(path.parent).free
-    return f"{FULL[number]}: it takes {size}, and {path.parent.resolve()} has {_bytes(free)} free; make room there"
+    free = f"{_bytes(shutil.disk_usage(path.parent).free)} that {path.parent.resolve()} has free"
+    takes = f"{_bytes(needed())}, beside the" if needed else "more than the"
+    return f"{FULL[number]}: it takes {takes} {free}; make room there"
 
 
 def _bytes(count: float) -> str:

@@ -141,7 +141,7 @@ def continue_run(config: Namespace) -> RunFolder:
 
 
 def _config_text(saved: Namespace, run: dict[str, Any]) -> str:
-    """The text of a config.yaml. Its digest comes before what it is of, so that a file that was cut off lacks nothing."""
+    """The text of a config.yaml, its digest before what a file that was cut off would lack."""
     settings = saved.clone()
     settings.pop("config", None)
     text = training_parser().dump(settings, skip_unset=False)

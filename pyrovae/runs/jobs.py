@@ -115,13 +115,13 @@ def train_runs(jobs: Sequence[Job], *, workers: int | None = None, progress: boo
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         on_gpu = any(choose_device(command.device).type != "cpu" for command in commands)
         workers = min(workers or (ON_A_GPU if on_gpu else cores), len(missing))
-        with InterruptFlag() as flag:
-            with Workers([job.train for job in missing], workers, max(1, cores // workers)) as pool:
-                try:
-                    killed = _follow(missing, _steps(commands), pool, flag, progress)
-                except BaseException:
-                    pool.stop()
-                    raise
+        tasks = [job.train for job in missing]
+        with InterruptFlag() as flag, Workers(tasks, workers, max(1, cores // workers)) as pool:
+            try:
+                killed = _follow(missing, _steps(commands), pool, flag, progress)
+            except BaseException:
+                pool.stop()
+                raise
         if killed:
             raise ChildProcessError(
                 f"{len(killed)} of {len(missing)} trainings did not end ({'; '.join(killed)}): give the same command "
