@@ -158,9 +158,9 @@ def _full(error: BaseException, path: Path, needed: Callable[[], int] | None) ->
         link = link.__cause__ or link.__context__  # type: ignore[assignment]
     if number is None:
         return None
-    free = f"{_bytes(shutil.disk_usage(path.parent).free)} that {path.parent.resolve()} has free"
-    takes = f"{_bytes(needed())}, beside the" if needed else "more than the"
-    return f"{FULL[number]}: it takes {takes} {free}; make room there"
+    free = _bytes(shutil.disk_usage(path.parent).free)
+    size = _bytes(needed()) if needed else f"more than {free}"
+    return f"{FULL[number]}: {size} needed, {free} free in {path.parent.resolve()}; make room there"
 
 
 def _bytes(count: float) -> str:

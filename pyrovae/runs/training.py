@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.data import ImageSet, fixed_split, load_images
 from pyrovae.factory.build import build_model, build_trainer, instantiate
@@ -41,9 +41,22 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
         raise SystemExit(0)
     check_arguments(parser.get_defaults(), arguments)
     config = parser.parse_args(arguments)
-    if config.resume is None:
-        return config
-    folder = RunFolder(Path(config.resume))
+    if config.resume is not None:
+        config = _resumed(parser, config.resume, arguments)
+    defaults = vars(parser.get_defaults())
+    for name, value in vars(config).items():
+        if value is None and defaults.get(name) is not None:  # the parser lets it through for every type
+            raise ValueError(f"{name} must not be null: leave it out for its default, {str(defaults[name])[:60]!r}")
+    return config
+
+
+def _resumed(parser: ArgumentParser, run: str, arguments: Sequence[str]) -> Namespace:
+    """The settings of a run, with the few that may be changed as the command line says.
+
+    Raises:
+        ValueError: If another would change.
+    """
+    folder = RunFolder(Path(run))
     saved = parser.parse_object(read_config(folder))
     resumed = parser.parse_args(renewed_words(["--config", str(folder.config), *arguments]))
     before, after = (parser.dump(c, skip_unset=False).splitlines() for c in (saved, resumed))

@@ -42,6 +42,11 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signa
 SOFT = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
 
 
+# A server that has imported everything and done nothing else, of which each training is a fork.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pyrovae.cli.train", "pyrovae.runs.figures", "sklearn.datasets"])
+
+
 @dataclass
 class Report:
     """The count of each outcome, and what went wrong in words."""
@@ -63,7 +68,7 @@ class Training:
                 process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file, env=env)
             self._wait, self.pid = process.wait, process.pid
         else:
-            process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, argv, self.log))
+            process = FORKS.Process(target=_train, args=(folder, argv, self.log))
             process.start()
             self._wait, self.pid = (lambda: (process.join(), process.exitcode)[1]), process.pid
 
@@ -78,8 +83,10 @@ class Training:
 
     @property
     def is_over(self) -> bool:
-        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state == "Z"
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
 
 
 def _train(folder: Path, argv: list[str], log: Path) -> None:
@@ -147,13 +154,7 @@ def one_case(folder: Path, kind: str, draw: random.Random, truth: dict, length: 
 
 def main(seed: int, cases: int, say: bool = False) -> Report:
     """Run so many cases, drawn from a seed, and count what was done and what went wrong."""
-    import torch
-
-    from pyrovae.factory.parser import training_parser
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    training_parser()
+    os.environ["OMP_NUM_THREADS"] = "1"
     draw, report = random.Random(f"kills {seed}"), Report()
     truths: dict[str, tuple[dict, float]] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -172,7 +173,6 @@ def main(seed: int, cases: int, say: bool = False) -> Report:
             report.failures += [f"case {case} of seed {seed}, {kind}: {words}" for words in trouble]
             if say and case % 10 == 9:
                 print(case + 1, dict(report.outcomes), report.failures[-1:], flush=True)
-    torch.set_num_threads(threads)
     return report
 
 

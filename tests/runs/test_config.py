@@ -10,6 +10,7 @@ import yaml
 import pyrovae
 from pyrovae.cli.command import run_command
 from pyrovae.data import ImageSet
+from pyrovae.data.images import VALIDATION_SHARE, draw_splits
 from pyrovae.engine import CompilerError
 from pyrovae.factory.build import build_model, build_trainer, instantiate
 from pyrovae.likelihoods import CrossEntropy
@@ -77,6 +78,62 @@ def test_a_yaml_file_and_the_command_line_after_it(tmp_path: Path) -> None:
     assert (model.shapes.latent_dim, trainer.epochs, trainer.batch_size) == (7, 4, 32)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 1\nepochs: 2\n", "is no file of settings: line 2 has the key 'epochs' for the second time"),
+        ("model: &a [*a]\n", "line 1 holds itself"),
+        ("a: " + "[" * 5000, "line 1 is nested more than 60 levels deep"),
+        ("a: \0\n", "unacceptable character"),
+        ("[1, 2]\n", "Unexpected config"),
+        ("model: null\n", "model must not be null"),
+        ("data: null\n", "data must not be null"),
+        ("run: 3\n", "run must be dict or none, got '3'"),
+    ],
+    ids=lambda text: text[:12].encode("unicode_escape").decode(),
+)
+def test_files_of_settings_that_are_none_get_one_line(text: str, message: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / "my.yaml").write_text(text)
+    assert message in refusal(capsys, "--config", str(tmp_path / "my.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": None, "seed": True}, "no usable data, seed"),
+        ({"validation": True, "image_size": 0}, "no usable validation, image_size"),
+        ({"model": [], "pixels": "grey"}, "no usable model, pixels"),
+        ({"model": {"class_path": 3}}, "no usable model"),
+        ({"runs_dir": None, "name": 3, "data_dir": []}, "no usable data_dir, name, runs_dir"),
+        ({"run.class_names": 3}, r"no usable run\.class_names"),
+        ({"run.class_names": []}, r"no usable run\.class_names"),
+        ({"run.image_shape": [1, 8, "x"]}, r"no usable run\.image_shape"),
+        ({"run.image_shape": [1, 8, True]}, r"no usable run\.image_shape"),
+        ({"run.format": True}, "has no section 'run' with a format"),
+        ({"run.format": -1}, "has no section 'run' with a format"),
+        ({"run": []}, "has no section 'run' with a format"),
+        ({"seed": 6}, "is not as the training wrote it, by its digest"),
+        ({"run.class_names": list("1234567890")}, "is not as the training wrote it, by its digest"),
+    ],
+    ids=str,
+)
+def test_entries_of_another_kind_in_a_runs_config(run: RunFolder, changes: dict, message: str) -> None:
+    raw = yaml.safe_load(run.config.read_text())
+    for name, value in changes.items():
+        section = raw["run"] if name.startswith("run.") else raw
+        section[name.removeprefix("run.")] = value
+    run.config.write_text(yaml.safe_dump(raw))
+    for reader in (pyrovae.load, pyrovae.run_info, lambda path: parse_training(["--resume", str(path)])):
+        with pytest.raises(ValueError, match=message) as caught:
+            reader(run.path)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_splits_as_the_library_does() -> None:
+    assert parse_training(["--data", "digits"]).validation == VALIDATION_SHARE
+    assert len(draw_splits(70_000, num_test=10_000, validation=parse_training([]).validation)["validation"]) == 5000
+
+
 def test_printed_config_works(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse_training(["--model", "CVAE", "--model.latent_dim", "3", "--print_config"])
@@ -115,6 +172,9 @@ def test_the_same_seed_builds_the_same_weights() -> None:
         (["--pixels", "dynamc"], "pixels must be one of dynamic, fixed, threshold, none, got 'dynamc'; did you mean"),
         (["--epochs", "many"], "epochs must be int or none, got 'many'"),
         (["--seed", "x"], "seed must be int, got 'x'"),
+        (["--data", "null"], "data must not be null: leave it out for its default, 'auto'"),
+        (["--model", "null"], "model must not be null: leave it out for its default"),
+        (["--runs_dir", "null"], "runs_dir must not be null: leave it out for its default, 'runs'"),
         (["--model.encoder.hidden", "256"], "hidden must be a list, got '256': write [256]"),
         (["--model.encoder.hidden", "(256, 128)"], "hidden must be a list, got '(256, 128)': write [256, 128]"),
     ],
