@@ -64,6 +64,7 @@ class Job:
                     f"{self.folder.path} holds another run than is asked for ({error}): remove that folder, or choose "
                     f"another place"
                 ) from error
+        self.folder.check_resumable()
         # A folder without a checkpoint was cut off in its first epoch: nothing is lost.
         path = self.folder.path
         where = ("--name", path.name, "--runs_dir", str(path.parent), "--overwrite", "true")

@@ -98,11 +98,7 @@ def open_training(arguments: Namespace, data: ImageSet) -> Iterator[tuple[RunFol
         return
     folder = RunFolder(Path(arguments.resume))
     with folder.locked():
-        if folder.is_begun and not folder.can_resume:
-            raise ValueError(
-                f"{folder.path} has weights but no checkpoint.pt or checkpoint.previous.pt any more, from which it "
-                f"could go on: restore one of them, or train it anew with --overwrite true"
-            )
+        folder.check_resumable()
         continue_run(arguments)
         yield folder, folder.can_resume
 

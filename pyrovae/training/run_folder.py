@@ -97,15 +97,21 @@ class RunFolder:
         return self.path / "figures"
 
     @property
-    def is_begun(self) -> bool:
-        """Whether a training has left anything here that could be lost."""
-        files = (self.checkpoint, self.previous_checkpoint, self.last_weights, self.best_weights)
-        return any(file.exists() for file in files)
-
-    @property
     def can_resume(self) -> bool:
         """Whether there is a checkpoint."""
         return self.checkpoint.exists() or self.previous_checkpoint.exists()
+
+    def check_resumable(self) -> None:
+        """Refuse to begin anew where that would replace weights.
+
+        Raises:
+            ValueError: If there are weights, but no checkpoint.
+        """
+        if not self.can_resume and (self.last_weights.exists() or self.best_weights.exists()):
+            raise ValueError(
+                f"{self.path} has weights but no checkpoint.pt or checkpoint.previous.pt any more, from which it "
+                f"could go on: restore one of them, or train it anew with --overwrite true"
+            )
 
     def locked(self) -> AbstractContextManager[None]:
         """Be the only one who writes here; see `pyrovae.training.lock`."""

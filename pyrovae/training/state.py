@@ -43,6 +43,10 @@ def _rows(value: object) -> bool:
     return isinstance(value, list) and all(_mapping(_name, _number)(row) for row in value)
 
 
+def _counts(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_count, value))
+
+
 def _optimizer(value: object) -> bool:
     if not (isinstance(value, Mapping) and isinstance(value.get("state"), Mapping)):
         return False
@@ -58,7 +62,7 @@ def _engine(value: object) -> bool:
         and isinstance(value.get("settled"), bool)
         and _mapping(_name, _count)(value.get("steps_taken"))
         and _or_none(_mapping(_name, _number))(value.get("work"))
-        and _mapping(_name, _mapping(_name, lambda _: True))(value.get("graphs"))
+        and _mapping(_name, _mapping(_name, _mapping(_name, _counts)))(value.get("graphs"))
     )
 
 
@@ -94,6 +98,24 @@ def check_state(state: Mapping[str, Any]) -> None:
                 f"{type(state[name]).__name__} {state[name]!r}" if not isinstance(state[name], Mapping) else "a mapping"
             )
             raise ValueError(f"{name!r} must be {kind}, got {' '.join(given.split())[:80]}")
-    rows = state.get("rows", [])
-    if "epoch" in state and rows and len(rows) != state["epoch"]:
-        raise ValueError(f"it is of epoch {state['epoch']} and has {len(rows)} rows")
+    if "epoch" in state and "rows" in state and len(state["rows"]) != state["epoch"]:
+        raise ValueError(f"it is of epoch {state['epoch']} and has {len(state['rows'])} rows")
+
+
+def check_like(given: Mapping[str, Any], fresh: Mapping[str, Any], what: str) -> None:
+    """Refuse settings of another kind than those that an optimiser or a schedule begins with.
+
+    Raises:
+        ValueError: Naming the first one.
+    """
+    for name, value in fresh.items():
+        if name not in given:
+            raise ValueError(f"{what} lacks {name!r}")
+        if value is not None and _kind(value) != _kind(given[name]):
+            raise ValueError(f"{name!r} of {what} must be like {value!r:.40}, got {given[name]!r:.40}")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_kind, value))}]" if len(value) < 4 else "list"
+    return "number" if _number(value) or isinstance(value, Tensor) else type(value).__name__

@@ -166,6 +166,48 @@ def test_a_damaged_checkpoint_does_not_replace_the_whole_one_before_it(few_digit
     assert load_checkpoint(folder)["epoch"] == 3
 
 
+@pytest.mark.parametrize(
+    ("names", "value"),
+    [
+        (("optimizer", "param_groups", 0, "lr"), "x"),
+        (("optimizer", "param_groups", 0, "lr"), None),
+        (("optimizer", "param_groups", 0, "betas"), 3),
+        (("optimizer", "param_groups", 0, "betas"), [0.9, None]),
+        (("optimizer", "param_groups", 0, "params"), []),
+        (("optimizer", "param_groups"), []),
+        (("scheduler", "last_epoch"), "x"),
+        (("scheduler", "step_size"), None),
+        (("scheduler",), None),
+        (("rng",), {}),
+        (("rng", "cpu"), torch.ones(3)),
+        (("sums",), {"loss": 1.0}),
+        (("batch",), 5),
+        (("epoch",), 2),
+        (("rows",), []),
+        (("engine", "work"), {"calls": 1, "speed": 2}),
+        (("engine", "graphs"), {"graph": {"updates": {"x": "y"}}}),
+        (("model",), {}),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_nobody_wrote_ends_in_one_line(few_digits: ImageSet, tmp_path, names, value) -> None:
+    """Of version 0.1, which had no digest."""
+    settings = {"epochs": 1, "scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 1)}
+    fit(few_digits, tmp_path, **settings)
+    folder = RunFolder(tmp_path)
+    folder.previous_checkpoint.unlink(missing_ok=True)
+    state = torch.load(folder.checkpoint, weights_only=True)
+    del state["digest"]
+    node = state
+    for name in names[:-1]:
+        node = node[name]
+    node[names[-1]] = value
+    torch.save({**state, "format": "pyrovae checkpoint 1"}, folder.checkpoint)
+    with pytest.raises(ValueError, match=r"is damaged: |is the checkpoint of another run than") as caught:
+        fit(few_digits, tmp_path, resume=True, **{**settings, "epochs": 2})
+    assert "\n" not in str(caught.value)
+
+
 def test_which_engine_took_the_steps_is_written_down_and_kept(few_digits: ImageSet, tmp_path) -> None:
     fit(few_digits, tmp_path / "run", engine="auto", epochs=2)
     told = json.loads((tmp_path / "run" / "training.json").read_text())
