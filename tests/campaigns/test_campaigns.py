@@ -6,7 +6,7 @@ from campaigns import files, kills
 
 @pytest.mark.slow
 def test_damaged_runs_are_refused_or_mended() -> None:
-    report = files.main(seed=2026, cases=15)
+    report = files.main(seed=2026, cases=12)
     assert not report.failures
     assert report.outcomes["load: refused"] > 2
     assert report.outcomes["resume: the same"] > 2
@@ -14,7 +14,7 @@ def test_damaged_runs_are_refused_or_mended() -> None:
 
 @pytest.mark.slow
 def test_killed_runs_go_on_to_the_same_bits() -> None:
-    report = kills.main(seed=2026, cases=3)
+    report = kills.main(seed=2026, cases=2)
     assert not report.failures
     assert report.outcomes["killed"] > 0
 
