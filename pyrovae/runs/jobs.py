@@ -45,7 +45,7 @@ class Job:
         """Whether it was trained to its end by these options, which are the last thing that is written."""
         try:
             return json.loads(self.folder.command.read_text(encoding="utf-8")) == self._made_by
-        except (FileNotFoundError, ValueError):  # not there, or damaged and so written anew
+        except (FileNotFoundError, ValueError, RecursionError):  # not there, or damaged and so written anew
             return False
 
     def parse(self) -> Namespace:
@@ -84,9 +84,9 @@ class Job:
         """Steps that its metrics tell of."""
         try:
             rows = self.folder.rows() if self.folder.can_resume else []
+            return int(rows[-1].get("step", 0)) if rows else 0
         except ValueError:  # damaged, and written anew when it goes on
-            rows = []
-        return int(rows[-1]["step"]) if rows else 0
+            return 0
 
     @property
     def _made_by(self) -> dict[str, object]:

@@ -153,8 +153,9 @@ def test_damaged_words_about_a_finished_training_are_no_trouble(tmp_path: Path) 
     for damage in ("", "{", "3", '{"options": 3}'):
         done.folder.command.write_text(damage)
         assert not done.finished
-    done.folder.metrics.write_text("epoch\nx\n")
-    assert done.steps_done() == 0
+    for damage in ("epoch\nx\n", "epoch\n1\n", "epoch,step\n1,nan\n"):
+        done.folder.metrics.write_text(damage)
+        assert done.steps_done() == 0
     done.train()
     assert done.finished
     assert done.steps_done() > 0
