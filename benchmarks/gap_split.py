@@ -24,7 +24,7 @@ from pyrovae.inference.annealing import Annealing, annealed
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.inference.local import fit_local
 from pyrovae.inference.nuts import nuts_posterior
-from pyrovae.training.run_folder import load_weights
+from pyrovae.training.weights import load_weights
 
 RESULTS = Path(__file__).parent / "results" / "gap_split.json"
 PUBLISHED = {"gap": 2.77, "approximation": 1.43, "amortisation": 1.34}

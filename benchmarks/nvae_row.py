@@ -22,7 +22,7 @@ from pyrovae.latent import encode
 from pyrovae.metrics.codes import code_accuracy
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.runtime import seeded
-from pyrovae.training.run_folder import load_weights
+from pyrovae.training.weights import load_weights
 
 RESULTS = Path(__file__).parent / "results" / "nvae_row.json"
 PUBLISHED = {2: (-137.08, -135.73), 5: (-112.98, -110.21), 10: (-98.36, -93.84), 20: (-94.79, -88.90)}

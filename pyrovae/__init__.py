@@ -8,17 +8,17 @@
 torch.Size([5, 2])
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pyrovae.data import ImageSet, load_images
-from pyrovae.engine import SVI
-from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
-from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
-from pyrovae.shapes import Shapes
-from pyrovae.training import History, RunFolder, Trainer
-
 if TYPE_CHECKING:
+    from pyrovae.data import ImageSet, load_images
+    from pyrovae.engine import SVI
+    from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
+    from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
     from pyrovae.runs import load, run_info
+    from pyrovae.shapes import Shapes
+    from pyrovae.training import History, RunFolder, Trainer
 
 __all__ = [
     "CVAE",
@@ -41,11 +41,30 @@ __all__ = [
     "run_info",
 ]
 
+_HOMES = {
+    **dict.fromkeys(("ImageSet", "load_images"), "pyrovae.data"),
+    **dict.fromkeys(("SVI",), "pyrovae.engine"),
+    **dict.fromkeys(("CVAE", "VAE", "Autoencoder", "LatentVariableModel"), "pyrovae.models"),
+    **dict.fromkeys(("FreeBits", "ImportanceWeighted", "Renyi", "TraceELBO", "TraceMeanField"), "pyrovae.objectives"),
+    **dict.fromkeys(("load", "run_info"), "pyrovae.runs"),
+    **dict.fromkeys(("Shapes",), "pyrovae.shapes"),
+    **dict.fromkeys(("History", "RunFolder", "Trainer"), "pyrovae.training"),
+}
+
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: runs need the command line and plots, which take a second to import.
-    if name in ("load", "run_info"):
-        from pyrovae import runs
-
-        return getattr(runs, name)
+    # torch and Pyro take seconds. A command is to answer Ctrl-C in them too, and so begins before they are imported.
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    try:
+        return import_module(f"{__name__}.{name}")  # a package that nobody has imported yet
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

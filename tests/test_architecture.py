@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
     {"engine"},
-    {"shapes", "runtime", "files", "hints", "estimates"},
+    {"shapes", "runtime", "files", "digests", "hints", "estimates"},
     {"data"},
     {"networks", "distributions"},
     {"contracts"},

@@ -11,7 +11,7 @@ from pyrovae.factory.build import build_model, instantiate
 from pyrovae.runs.config_file import create_run
 from pyrovae.runs.training import parse_training
 from pyrovae.training import RunFolder
-from pyrovae.training.run_folder import save_weights
+from pyrovae.training.weights import save_weights
 
 README = Path(__file__).parent.parent / "README.md"
 

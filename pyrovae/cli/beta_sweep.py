@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyrovae.cli.command import repeatable
 from pyrovae.cli.options import add_shared, divide_words
 from pyrovae.estimates import for_json
 from pyrovae.factory.parser import Parser
@@ -41,7 +42,8 @@ def main(description: str | None = None) -> None:
     jobs = [
         Job(folder, (*training, "--objective.beta", f"{beta:.4g}")) for folder, beta in zip(folders, betas, strict=True)
     ]
-    train_runs(jobs, workers=options.workers, progress=settings.progress)
+    with repeatable():
+        train_runs(jobs, workers=options.workers, progress=settings.progress)
     runs = [open_run(folder.path, settings.data_dir) for folder in folders]
     weight = settings.objective.init_args.get("reconstruction_weight", 1.0)
     split = runs[0].split(options.split)

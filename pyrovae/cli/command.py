@@ -1,11 +1,14 @@
 """Execution of a command: user errors end in one line and exit status 2."""
 
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from pyrovae.cli.interrupted import end_quietly, ignore_interrupts
 from pyrovae.engine import CompilerError
 from pyrovae.factory.mistakes import fail
 from pyrovae.training import Interrupted
@@ -18,11 +21,22 @@ def run_command(command: Callable[..., None], *arguments: object) -> None:
     try:
         command(*arguments)
     except Interrupted as stopped:
+        ignore_interrupts()
         raise SystemExit(128 + stopped.args[0]) from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        end_quietly()
     except (ValueError, OSError, CompilerError) as error:
         fail(str(error))
     except (torch.OutOfMemoryError, MemoryError) as error:
         what = str(error).partition(" GPU ")[0] or "out of memory"
         fail(f"{what.rstrip('.')}: choose a smaller --batch_size, fewer --images or --device cpu")
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Around a command of many trainings: say how to go on when it is stopped."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"what was trained is kept; go on with: python {shlex.join(sys.argv)}", flush=True)
+        raise

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pyrovae.cli.command import repeatable
 from pyrovae.cli.options import add_shared
 from pyrovae.factory.parser import Parser
 from pyrovae.studies.seeds import BUDGETS, BudgetName, run_study
@@ -19,14 +20,15 @@ def main(description: str | None = None) -> None:
     add_shared(parser, data_dir="Folder of the image sets.", device="auto, cpu, cuda or mps.")
     options = parser.parse_args()
     folder = Path(options.output_dir or f"runs/study-{options.budget}")
-    claims = run_study(
-        BUDGETS[options.budget],
-        folder,
-        data_dir=options.data_dir,
-        device=options.device,
-        only=options.only,
-        workers=options.workers,
-        progress=options.progress,
-    )
+    with repeatable():
+        claims = run_study(
+            BUDGETS[options.budget],
+            folder,
+            data_dir=options.data_dir,
+            device=options.device,
+            only=options.only,
+            workers=options.workers,
+            progress=options.progress,
+        )
     print(claims_markdown(claims))
     print(f"{folder / 'report.html'}\n{folder / 'claims.json'}")

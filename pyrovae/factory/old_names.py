@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from pyrovae.factory.yaml_file import parse_yaml
+
 OLD_CLASSES: dict[str, str] = {}
 """Class paths, by their old path."""
 
@@ -45,10 +47,18 @@ def renewed_words(words: Sequence[str]) -> list[str]:
 
 
 def _renewed_file(path: str) -> str:
-    """The path of a config file, or its text if that was changed."""
+    """The path of a file of settings, or its text if that had to be changed.
+
+    Raises:
+        ValueError: If it is no YAML, or grows when it is read.
+    """
     try:
-        before = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # the parser says what is wrong with it
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):  # the parser says what is wrong with it
         return path
+    try:
+        before = parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is no file of settings: {error}") from error
     after = renewed(before)
     return path if after == before else yaml.safe_dump(after, sort_keys=False)

@@ -37,7 +37,7 @@ def training_parser(description: str | None = None) -> Parser:
     parser.add_argument(
         "--validation",
         type=int | float,
-        default=round(VALIDATION_SHARE, 4),
+        default=VALIDATION_SHARE,
         help="Share (below 1) or number of the training images that are kept for validation.",
     )
     parser.add_argument(

@@ -1,9 +1,9 @@
 """Runs and their folders: creation, training, loading, figures; one run or many."""
 
-from pyrovae.runs.config_file import RunInfo, continue_run, create_run, read_config, run_info
+from pyrovae.runs.config_file import RunInfo, create_run, read_config, run_info
 from pyrovae.runs.jobs import Job, train_runs
 from pyrovae.runs.loading import Run, analysis_device, load, load_data, open_run, open_runs, picture
-from pyrovae.runs.training import build_training, finish_run, load_training_data, parse_training
+from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
 
 __all__ = [
     "Job",
@@ -11,7 +11,6 @@ __all__ = [
     "RunInfo",
     "analysis_device",
     "build_training",
-    "continue_run",
     "create_run",
     "finish_run",
     "load",
@@ -19,6 +18,7 @@ __all__ = [
     "load_training_data",
     "open_run",
     "open_runs",
+    "open_training",
     "parse_training",
     "picture",
     "read_config",

@@ -1,29 +1,65 @@
-"""The config.yaml of a run: writing, reading, and building its model."""
+"""The config.yaml of a run: written, and read back."""
+
+from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import yaml
 from jsonargparse import Namespace
 
 from pyrovae.data import ImageSet, PixelPolicy
+from pyrovae.digests import digest
 from pyrovae.factory.old_names import renewed
 from pyrovae.factory.parser import training_parser
+from pyrovae.factory.yaml_file import parse_yaml
 from pyrovae.files import replace_text
-from pyrovae.shapes import ImageShape
+from pyrovae.shapes import ImageShape, is_whole
 from pyrovae.training import RunFolder
-from pyrovae.training.run_folder import free_name
+from pyrovae.training.lock import InUseError
+from pyrovae.training.run_folder import TakenError, free_names
 
-FORMAT = 1
-"""Version of config.yaml; a file of a newer one is refused."""
+FORMAT = 2
+"""Version of config.yaml; a file of a newer one is refused. The first had no digest."""
 
-NEEDED = {"data", "data_dir", "validation", "image_size", "model", "pixels", "seed", "name", "runs_dir"}
-NEEDED_OF_RUN = {"image_shape", "class_names"}
-"""What every config.yaml holds, and its section "run"."""
+Check = Callable[[object], bool]
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _text_or_none(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _share(value: object) -> bool:
+    return is_whole(value, 0) or (isinstance(value, float) and 0 <= value < 1)
+
+
+NEEDED: dict[str, Check] = {
+    "data": _text,
+    "data_dir": _text_or_none,
+    "validation": _share,
+    "image_size": lambda value: value is None or is_whole(value, 1),
+    "model": lambda value: isinstance(value, dict) and _text(value.get("class_path")),
+    "pixels": lambda value: value in get_args(PixelPolicy),
+    "seed": lambda value: is_whole(value, 0),
+    "name": _text_or_none,
+    "runs_dir": _text,
+}
+"""What every config.yaml holds, and what is usable there."""
+NEEDED_OF_RUN: dict[str, Check] = {
+    "image_shape": lambda value: isinstance(value, list) and len(value) == 3 and all(is_whole(n, 1) for n in value),
+    "class_names": lambda value: isinstance(value, list) and len(value) > 0 and all(map(_text, value)),
+}
+"""The same of its section "run"."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +85,17 @@ class RunInfo:
     image_size: int | None
 
 
-def create_run(config: Namespace, data: ImageSet) -> RunFolder:
-    """Make the folder of a new run, with the config.yaml that rebuilds it.
+@contextmanager
+def new_run(config: Namespace, data: ImageSet) -> Iterator[RunFolder]:
+    """Make the folder of a new run, with the config.yaml that rebuilds it, and let nobody else write to it meanwhile.
 
     Raises:
-        ValueError: If a folder of that name is there already.
+        ValueError: If a run of that name is there already.
     """
     model = config.model.class_path.rpartition(".")[2].lower()
     automatic = f"{re.sub(r'[^0-9A-Za-z]+', '-', data.name).strip('-')}-{model}-{config.model.init_args.latent_dim}d"
-    name = config.name or free_name(Path(config.runs_dir), automatic)
-    folder = RunFolder.create(Path(config.runs_dir) / name, overwrite=config.overwrite)
     saved = config.clone()
-    saved.name, saved.data, saved.overwrite = name, data.name, False
+    saved.data, saved.overwrite = data.name, False
     run = {
         "format": FORMAT,
         "pyrovae": version("pyrovae"),
@@ -68,23 +103,51 @@ def create_run(config: Namespace, data: ImageSet) -> RunFolder:
         "image_shape": list(data.image_shape),
         "class_names": list(data.class_names),
     }
-    _write_config(folder, saved, run)
-    return folder
+    with ExitStack() as stack:
+        yield _made(config, automatic, saved, run, stack)
+
+
+def _made(config: Namespace, automatic: str, saved: Namespace, run: dict[str, Any], stack: ExitStack) -> RunFolder:
+    """The folder of a new run: of the name that was asked for, or of the first that is free."""
+    parent = Path(config.runs_dir)
+    for name in [config.name] if config.name else free_names(parent, automatic):
+        saved.name = name
+        making = RunFolder.making(parent / name, _config_text(saved, run), overwrite=config.overwrite)
+        try:
+            return stack.enter_context(making)
+        except (TakenError, InUseError):
+            if config.name:
+                raise  # otherwise somebody else was faster, and the next name is tried
+    raise AssertionError("there are as many names as numbers")
+
+
+def create_run(config: Namespace, data: ImageSet) -> RunFolder:
+    """Make the folder of a new run; see `new_run`."""
+    with new_run(config, data) as folder:
+        return folder
 
 
 def continue_run(config: Namespace) -> RunFolder:
-    """Write changed settings of a resumed run to its config.yaml."""
+    """Keep the settings that a resumed run has changed in its config.yaml, and where it is now if it was moved."""
     folder = RunFolder(Path(config.resume))
     saved = config.clone()
     saved.resume = None
-    _write_config(folder, saved, read_config(folder)["run"])
+    saved.name, saved.runs_dir = folder.path.resolve().name, str(folder.path.parent)
+    if saved.name != folder.path.name:  # such as "."
+        saved.runs_dir = str(folder.path.resolve().parent)
+    run = read_config(folder)["run"]
+    replace_text(folder.config, _config_text(saved, {**run, "format": FORMAT}))
     return folder
 
 
-def _write_config(folder: RunFolder, saved: Namespace, run: dict[str, Any]) -> None:
-    saved.pop("config", None)
-    text = training_parser().dump(saved, skip_unset=False)
-    replace_text(folder.config, text + yaml.safe_dump({"run": run}, sort_keys=False))
+def _config_text(saved: Namespace, run: dict[str, Any]) -> str:
+    """The text of a config.yaml, its digest before what a file that was cut off would lack."""
+    settings = saved.clone()
+    settings.pop("config", None)
+    text = training_parser().dump(settings, skip_unset=False)
+    own = {name: value for name, value in run.items() if name != "digest"}
+    content = parse_yaml(text + yaml.safe_dump({"run": own}, sort_keys=False))
+    return text + yaml.safe_dump({"run": {"digest": digest(content), **own}}, sort_keys=False)
 
 
 def read_config(folder: RunFolder) -> dict[str, Any]:
@@ -92,28 +155,42 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such folder or file.
-        ValueError: If it is not a run's configuration, or one of a newer version of pyrovae.
+        ValueError: If it is not a run's configuration, was changed, or is one of a newer version of pyrovae.
     """
-    if not folder.config.exists():
+    path = folder.config
+    if not path.exists():
         what = "holds no config.yaml: it is no run of pyrovae" if folder.path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{folder.path} {what}; runs are folders that scripts/svi_train.py made")
     try:
-        raw = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder.config} is damaged: {' '.join(str(error).split())}") from error
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from error
     run = raw.get("run") if isinstance(raw, dict) else None
-    if not isinstance(run, dict) or not isinstance(run.get("format"), int):
-        raise ValueError(f"{folder.config} has no section 'run': it is not the configuration of a run of pyrovae")
+    if not isinstance(run, dict) or not is_whole(run.get("format"), 1):
+        raise ValueError(f"{path} has no section 'run' with a format: it is not the configuration of a run of pyrovae")
     if run["format"] > FORMAT:
         raise ValueError(
-            f"{folder.config} was written by pyrovae {run.get('pyrovae')}, newer than this {version('pyrovae')}: "
+            f"{path} was written by pyrovae {run.get('pyrovae')!s:.40}, newer than this {version('pyrovae')}: "
             f"upgrade with pip install -U pyrovae"
         )
-    lost = sorted(NEEDED - raw.keys()) + sorted(f"run.{name}" for name in NEEDED_OF_RUN - run.keys())
-    lost += [name for name, kind in (("model", dict), ("seed", int)) if not isinstance(raw.get(name, kind()), kind)]
+    lost = [name for name, is_usable in NEEDED.items() if name not in raw or not is_usable(raw[name])]
+    lost += [f"run.{name}" for name, is_usable in NEEDED_OF_RUN.items() if name not in run or not is_usable(run[name])]
     if lost:
-        raise ValueError(f"{folder.config} has no usable {', '.join(lost)}: put back the file that the training wrote")
+        raise ValueError(f"{path} has no usable {', '.join(lost)}: put back the file that the training wrote")
+    _check_digest(path, raw)
     return renewed(raw)
+
+
+def _check_digest(path: Path, raw: dict[str, Any]) -> None:
+    """Refuse settings that are not those that the training wrote; in a file of the first format nobody can know."""
+    run = raw["run"]
+    given = run.get("digest")
+    own = {name: value for name, value in run.items() if name != "digest"}
+    if (given is not None or run["format"] > 1) and given != digest({**raw, "run": own}):
+        raise ValueError(
+            f"{path} is not as the training wrote it, by its digest: put that file back, or, if the change is meant, "
+            f"take the line 'digest' out of it and write 'format: 1'"
+        )
 
 
 def run_info(path: str | Path) -> RunInfo:

@@ -1,24 +1,21 @@
 """Several trainings in parallel. Finished ones are skipped."""
 
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 
-import torch
 from jsonargparse import Namespace
 
 from pyrovae.factory.build import build_trainer, instantiate
 from pyrovae.files import replace_text
-from pyrovae.runs.config_file import continue_run, create_run, read_config
-from pyrovae.runs.training import build_training, finish_run, load_training_data, parse_training
+from pyrovae.runs.config_file import read_config
+from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
+from pyrovae.runs.workers import KilledError, Workers
 from pyrovae.runtime import choose_device
 from pyrovae.training import RunFolder
-from pyrovae.training.interrupts import InterruptFlag
+from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.progress import Progress
 
 POLL = 0.5
@@ -45,9 +42,11 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether it was trained to its end with these options, which are written last."""
-        made = self.folder.command
-        return made.exists() and json.loads(made.read_text(encoding="utf-8")) == self._made_by
+        """Whether it was trained to its end by these options, which are the last thing that is written."""
+        try:
+            return json.loads(self.folder.command.read_text(encoding="utf-8")) == self._made_by
+        except (FileNotFoundError, ValueError, RecursionError):  # not there, or damaged and so written anew
+            return False
 
     def parse(self) -> Namespace:
         """Its command line, with `resume` if there is a checkpoint.
@@ -55,7 +54,7 @@ class Job:
         Raises:
             ValueError: If its folder holds a run of other settings.
         """
-        if self.folder.checkpoint.exists():
+        if self.folder.can_resume:
             saved = read_config(self.folder)
             where = ("--name", saved["name"], "--runs_dir", saved["runs_dir"], "--resume", str(self.folder.path))
             try:
@@ -65,6 +64,7 @@ class Job:
                     f"{self.folder.path} holds another run than is asked for ({error}): remove that folder, or choose "
                     f"another place"
                 ) from error
+        self.folder.check_resumable()
         # A folder without a checkpoint was cut off in its first epoch: nothing is lost.
         path = self.folder.path
         where = ("--name", path.name, "--runs_dir", str(path.parent), "--overwrite", "true")
@@ -75,19 +75,18 @@ class Job:
         arguments = self.parse()
         data = load_training_data(arguments)
         trainer, model = build_training(arguments, data)
-        resume = arguments.resume is not None
-        if resume:
-            continue_run(arguments)
-        else:
-            create_run(arguments, data)
-        trainer.fit(model, data, self.folder, resume=resume, progress=False)
-        finish_run(self.folder, trainer, data, self.which)
-        replace_text(self.folder.command, json.dumps(self._made_by, indent=1) + "\n")
+        with open_training(arguments, data) as (folder, resume):
+            trainer.fit(model, data, folder, resume=resume, progress=False)
+            finish_run(folder, trainer, data, self.which)
+            replace_text(folder.command, json.dumps(self._made_by, indent=1) + "\n")
 
     def steps_done(self) -> int:
-        """Number of steps in its metrics."""
-        rows = self.folder.rows() if self.folder.checkpoint.exists() else []
-        return int(rows[-1]["step"]) if rows else 0
+        """Steps that its metrics tell of."""
+        try:
+            rows = self.folder.rows() if self.folder.can_resume else []
+            return int(rows[-1].get("step", 0)) if rows else 0
+        except ValueError:  # damaged, and written anew when it goes on
+            return 0
 
     @property
     def _made_by(self) -> dict[str, object]:
@@ -104,6 +103,7 @@ def train_runs(jobs: Sequence[Job], *, workers: int | None = None, progress: boo
 
     Raises:
         ValueError: If two have the same folder, a folder holds a run of other settings, or a training cannot be done.
+        ChildProcessError: If the process of a training was killed; the others were trained to their ends.
         KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
     """
     folders = [job.folder.path.resolve() for job in jobs]
@@ -116,61 +116,60 @@ def train_runs(jobs: Sequence[Job], *, workers: int | None = None, progress: boo
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         on_gpu = any(choose_device(command.device).type != "cpu" for command in commands)
         workers = min(workers or (ON_A_GPU if on_gpu else cores), len(missing))
-        context = multiprocessing.get_context("spawn")
-        others, threads = multiprocessing.active_children(), max(1, cores // workers)
-        with InterruptFlag() as flag, ProcessPoolExecutor(workers, context, _begin, (threads,)) as pool:
-            futures = [pool.submit(job.train) for job in missing]
+        tasks = [job.train for job in missing]
+        with InterruptFlag() as flag, Workers(tasks, workers, max(1, cores // workers)) as pool:
             try:
-                _follow(missing, _steps(commands), futures, flag, progress)
+                killed = _follow(missing, _steps(commands), pool, flag, progress)
             except BaseException:
-                _stop(futures, [child for child in multiprocessing.active_children() if child not in others])
+                pool.stop()
                 raise
-
-
-def _begin(threads: int) -> None:
-    """Initialise a worker. An idle worker killed by a signal would not release the pool's lock."""
-    torch.set_num_threads(threads)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # but for the time of a training, which takes them as a wish
-
-
-def _stop(futures: Sequence["Future[None]"], workers: Sequence[BaseProcess]) -> None:
-    """End all trainings: the running ones write their checkpoint first."""
-    for future in futures:
-        future.cancel()
-    while not all(future.done() for future in futures):
-        for worker in workers:
-            worker.terminate()  # again and again: a worker may have been about to begin the next training
-        wait(futures, timeout=POLL)
+        if killed:
+            raise ChildProcessError(
+                f"{len(killed)} of {len(missing)} trainings did not end ({'; '.join(killed)}): give the same command "
+                f"again to go on with those, with fewer --workers if memory ran out"
+            )
 
 
 def _follow(
-    jobs: Sequence[Job], totals: Sequence[int], futures: Sequence["Future[None]"], flag: InterruptFlag, progress: bool
-) -> None:
-    """Show progress until all trainings are done, one fails or the user stops them."""
+    jobs: Sequence[Job], totals: Sequence[int], pool: Workers, flag: InterruptFlag, progress: bool
+) -> list[str]:
+    """Show how far the trainings are until all are done, one fails or the user stops them.
+
+    Returns:
+        Those whose process was killed, and by what.
+    """
+    names = [job.folder.path.name for job in jobs]
+    ended: set[int] = set()
+    killed: list[str] = []
 
     def cost_done() -> int:
         steps = [
-            total if future.done() else min(job.steps_done(), total)
-            for job, future, total in zip(jobs, futures, totals, strict=True)
+            total if i in ended else min(job.steps_done(), total)
+            for i, (job, total) in enumerate(zip(jobs, totals, strict=True))
         ]
         return sum(job.cost * done for job, done in zip(jobs, steps, strict=True))
 
     done = cost_done()
     whole = sum(job.cost * total for job, total in zip(jobs, totals, strict=True))
     with Progress(whole, done, enabled=progress) as bar:
-        left = set(futures)
-        while left:
-            finished, left = wait(left, timeout=POLL)
-            for future in finished:
-                future.result()
+        while len(ended) < len(jobs):
+            for number, error in pool.step(POLL):
+                ended.add(number)
+                if flag.signal or (isinstance(error, Interrupted) and error.args == (signal.SIGINT,)):
+                    raise KeyboardInterrupt
+                if isinstance(error, KilledError | Interrupted):
+                    killed.append(f"{names[number]}: {error if isinstance(error, KilledError) else 'it was stopped'}")
+                    bar.say(f"{killed[-1]}; the others go on")
+                elif error is not None:
+                    raise error
             if flag.signal:
                 raise KeyboardInterrupt
             now = cost_done()
             if now != done:
-                names = [job.folder.path.name for job, future in zip(jobs, futures, strict=True) if future.running()]
-                bar.advance(now - done, f"{len(futures) - len(left)}/{len(futures)} runs  {' '.join(names[:2])}")
+                text = " ".join(names[i] for i in pool.running[:2])
+                bar.advance(now - done, f"{len(ended)}/{len(jobs)} runs  {text}")
             done = now
+    return killed
 
 
 def _steps(commands: Sequence[Namespace]) -> list[int]:

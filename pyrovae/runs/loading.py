@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
@@ -17,7 +18,7 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runs.config_file import read_config, run_info
 from pyrovae.runtime import choose_device
 from pyrovae.training import RunFolder
-from pyrovae.training.run_folder import load_weights
+from pyrovae.training.weights import load_weights
 
 
 def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
@@ -119,13 +120,28 @@ def load(
         FileNotFoundError: If the run or its weights do not exist.
         ValueError: If a file is damaged, or the run needs code that is not allowed.
     """
+    if which not in (None, "best", "last"):
+        raise ValueError(f"which must be 'best' or 'last', got {which!r}")
     folder = RunFolder(Path(path))
     raw = read_config(folder)
-    foreign = sorted({p.rpartition(".")[0] for p in _class_paths(raw["model"]) if not p.startswith(OURS)})
+    _import_foreign(folder, raw, allow_code)
+    model = _described(folder, raw)
+    best = which == "best" or (which is None and folder.best_weights.exists())
+    load_weights(folder.best_weights if best else folder.last_weights, model)
+    return model.to(choose_device(device)).eval()
+
+
+def _import_foreign(folder: RunFolder, raw: dict[str, Any], allow_code: bool) -> None:
+    """Import the modules that a run names and that are not ours, if that is allowed.
+
+    Raises:
+        ValueError: If it is not, or one cannot be imported.
+    """
+    foreign = sorted({p.rpartition(".")[0] for p in _class_paths(raw["model"]) if not p.startswith(OURS)} - {""})
     if foreign and not allow_code:
         raise ValueError(
             f"{folder.path} needs code that is not pyrovae's: {', '.join(foreign)}; "
-            f"if you trust it, pyrovae.load({str(path)!r}, allow_code=True) imports it"
+            f"if you trust it, pyrovae.load({str(folder.path)!r}, allow_code=True) imports it"
         )
     for module in foreign:
         try:
@@ -135,19 +151,22 @@ def load(
                 f"{folder.path} needs the module {module}, which cannot be imported ({error}): run this from the "
                 f"folder that holds it, or put that folder on PYTHONPATH"
             ) from error
+
+
+def _described(folder: RunFolder, raw: dict[str, Any]) -> LatentVariableModel:
+    """The model that a run's settings describe, with weights drawn from its seed.
+
+    Raises:
+        ValueError: If they describe none.
+    """
     parser = ArgumentParser(exit_on_error=False)
     add_model_arguments(parser)
     try:
         section = parser.instantiate(parser.parse_object({"model": raw["model"]})).model
-    except ArgumentError as error:
+        return build_model(section, raw["run"]["image_shape"], len(raw["run"]["class_names"]), raw["seed"])
+    except (ArgumentError, TypeError, ValueError, AttributeError, ImportError) as error:
         reason = " ".join(clear(str(error), []).split())
         raise ValueError(f"{folder.config} describes no model of this pyrovae: {reason}") from error
-    model = build_model(section, raw["run"]["image_shape"], len(raw["run"]["class_names"]), raw["seed"])
-    if which not in (None, "best", "last"):
-        raise ValueError(f"which must be 'best' or 'last', got {which!r}")
-    best = which == "best" or (which is None and folder.best_weights.exists())
-    load_weights(folder.best_weights if best else folder.last_weights, model)
-    return model.to(choose_device(device)).eval()
 
 
 def _class_paths(node: object) -> list[str]:

@@ -2,10 +2,11 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.data import ImageSet, fixed_split, load_images
 from pyrovae.factory.build import build_model, build_trainer, instantiate
@@ -16,7 +17,7 @@ from pyrovae.factory.parser import training_parser, underscored
 from pyrovae.files import replace_text
 from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
 from pyrovae.models import LatentVariableModel
-from pyrovae.runs.config_file import read_config
+from pyrovae.runs.config_file import continue_run, new_run, read_config
 from pyrovae.runs.loading import load
 from pyrovae.training import RunFolder, Trainer
 
@@ -40,9 +41,22 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
         raise SystemExit(0)
     check_arguments(parser.get_defaults(), arguments)
     config = parser.parse_args(arguments)
-    if config.resume is None:
-        return config
-    folder = RunFolder(Path(config.resume))
+    if config.resume is not None:
+        config = _resumed(parser, config.resume, arguments)
+    defaults = vars(parser.get_defaults())
+    for name, value in vars(config).items():
+        if value is None and defaults.get(name) is not None:  # the parser lets it through for every type
+            raise ValueError(f"{name} must not be null: leave it out for its default, {str(defaults[name])[:60]!r}")
+    return config
+
+
+def _resumed(parser: ArgumentParser, run: str, arguments: Sequence[str]) -> Namespace:
+    """The settings of a run, with the few that may be changed as the command line says.
+
+    Raises:
+        ValueError: If another would change.
+    """
+    folder = RunFolder(Path(run))
     saved = parser.parse_object(read_config(folder))
     resumed = parser.parse_args(renewed_words(["--config", str(folder.config), *arguments]))
     before, after = (parser.dump(c, skip_unset=False).splitlines() for c in (saved, resumed))
@@ -65,6 +79,28 @@ def load_training_data(arguments: Namespace) -> ImageSet:
     return load_images(
         arguments.data, arguments.data_dir, validation=arguments.validation, image_size=arguments.image_size
     )
+
+
+@contextmanager
+def open_training(arguments: Namespace, data: ImageSet) -> Iterator[tuple[RunFolder, bool]]:
+    """The folder of a training, which nobody else writes to meanwhile: a new one, or that of the run to resume.
+
+    Yields:
+        The folder, and whether there is a checkpoint to go on from. A run that was stopped before its first one begins
+        anew.
+
+    Raises:
+        ValueError: If the folder is taken or in use, or all that a checkpoint could have been is lost.
+    """
+    if arguments.resume is None:
+        with new_run(arguments, data) as folder:
+            yield folder, False
+        return
+    folder = RunFolder(Path(arguments.resume))
+    with folder.locked():
+        folder.check_resumable()
+        continue_run(arguments)
+        yield folder, folder.can_resume
 
 
 def build_training(arguments: Namespace, data: ImageSet) -> tuple[Trainer, LatentVariableModel]:

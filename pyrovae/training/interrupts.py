@@ -1,8 +1,11 @@
-"""Clean interruption of a run: Ctrl-C and SIGTERM wait for the current step."""
+"""Stopping a run cleanly: Ctrl-C, termination and a closed terminal wait for the step in hand."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
+
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that ask a training to stop."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -10,7 +13,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class InterruptFlag:
-    """Records Ctrl-C (SIGINT) and SIGTERM instead of ending within an update; a second Ctrl-C ends at once."""
+    """Notes SIGINT (Ctrl-C), SIGTERM and SIGHUP instead of dying inside of an update.
+
+    Only Ctrl-C after that stops at once. Under nohup, SIGHUP goes on to mean nothing.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -19,7 +25,10 @@ class InterruptFlag:
     def __enter__(self) -> "InterruptFlag":
         # Python delivers signals to the main thread only; elsewhere they are somebody else's business.
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
+            hangs_up = getattr(signal, "SIGHUP", None)
+            for number in STOPPING:
+                if number != hangs_up or signal.getsignal(number) != signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(

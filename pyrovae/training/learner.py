@@ -16,6 +16,7 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective
 from pyrovae.runtime import restore_rng_state, rng_state
 from pyrovae.training.batches import Batches
+from pyrovae.training.state import check_like
 
 Losses = tuple[float, float, float]
 """Loss, reconstruction and KL of a step, nats per image."""
@@ -140,7 +141,16 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state of `state_dict`."""
+        """Put back what `state_dict` gave.
+
+        Raises:
+            ValueError: If the optimiser or its schedule is of another kind.
+        """
+        fresh = self._optimizer.state_dict()["param_groups"]
+        for given, group in zip(state["optimizer"]["param_groups"], fresh, strict=True):
+            check_like(given, group, "the optimiser")
+        if self._scheduler is not None:
+            check_like(state["scheduler"], self._scheduler.state_dict(), "the schedule")
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self._scheduler is not None:

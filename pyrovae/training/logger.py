@@ -116,8 +116,9 @@ class Logger:
         return {"rows": self.history.rows, "sums": self.sums, "step_seconds": self.step_seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state of `state_dict`."""
-        self.history.rows, self.sums, self.step_seconds = state["rows"], state["sums"], state["step_seconds"]
+        """Put back what `state_dict` gave."""
+        self.history.rows, self.step_seconds = state["rows"], state["step_seconds"]
+        self.sums = {name: state["sums"][name] for name in self.sums}
 
 
 def _tensorboard(folder: RunFolder | None) -> Callable[[int], Any]:

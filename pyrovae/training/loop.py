@@ -132,8 +132,12 @@ class Loop:
             for part in (self.learner, self.logger, self.stopping):
                 part.load_state_dict(state)
             self.epoch, self.batch, self.seconds = state["epoch"], state["batch"], state["seconds"]
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            if self.batch > self.batches.per_epoch:
+                raise ValueError(f"it is after batch {self.batch} of an epoch of {self.batches.per_epoch}")
+        except Exception as error:  # an optimiser's state of another kind may break anywhere
             raise ValueError(
                 f"{self.checkpointer.place} is the checkpoint of another run than config.yaml describes: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
+        self.checkpointer.mend(state)
+        self.logger.save()

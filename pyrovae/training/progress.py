@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from contextlib import suppress
 from types import TracebackType
 
 from tqdm.std import tqdm
@@ -38,8 +39,12 @@ class Progress:
             )
 
     def advance(self, steps: int, text: str) -> None:
-        """Count steps and show a text beside them."""
+        """Count steps and show a text beside them; a training goes on when nobody can read it any more."""
         self._done += steps
+        with suppress(OSError):
+            self._show(steps, text)
+
+    def _show(self, steps: int, text: str) -> None:
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(steps)
         now = time.monotonic()
@@ -51,8 +56,9 @@ class Progress:
         """Print a line above the bar, if progress is shown."""
         if not self._enabled:
             return
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        with suppress(OSError):
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
 
     def __enter__(self) -> "Progress":
         return self
@@ -60,7 +66,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        with suppress(OSError):
+            self._bar.close()
 
 
 def _draws_bars() -> bool:

@@ -1,6 +1,7 @@
 """Training by stochastic variational inference: an object of settings with a method `fit`."""
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -10,9 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae.data import ImageSet, PixelPolicy, to_unit
-from pyrovae.diagnostics import collapse_warning
 from pyrovae.engine.compilation import missing_compiler
-from pyrovae.inference import estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, TraceELBO
 from pyrovae.runtime import choose_device, seeded
@@ -21,11 +20,12 @@ from pyrovae.training.batches import Batches
 from pyrovae.training.checkpoint import Checkpointer
 from pyrovae.training.checks import check_optimizer, check_shapes, check_support
 from pyrovae.training.early_stopping import EarlyStopping
-from pyrovae.training.history import EpochRow, History, elbo_columns
+from pyrovae.training.history import History
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.learner import Learner
 from pyrovae.training.logger import Logger
 from pyrovae.training.loop import Loop
+from pyrovae.training.measures import Measures
 from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
 
@@ -157,16 +157,19 @@ class Trainer:
             What was logged, an epoch a row.
 
         Raises:
-            ValueError: If the images do not suit the model, the folder is taken, or the loss stops being finite.
+            ValueError: If the images do not suit the model, the folder is taken or in use by another process, its
+                checkpoints are damaged, or the loss stops being finite.
             CompilerError: If the engine is "compiled" and compilation fails; see `pyrovae.engine`.
             OSError: If a file of the folder cannot be written.
-            Interrupted: After Ctrl-C or SIGTERM, when the checkpoint is written.
+            Interrupted: After Ctrl-C, SIGTERM or SIGHUP, when the checkpoint is written.
         """
         notice = self.check(model, data)
         device = choose_device(self.device)
-        if isinstance(folder, str | Path):
-            folder = RunFolder(Path(folder)) if resume else RunFolder.create(Path(folder))
-        with seeded(self.seed, device), InterruptFlag() as flag:
+        with ExitStack() as stack:
+            if folder is not None:
+                folder = _claimed(folder, resume, stack)
+            stack.enter_context(seeded(self.seed, device))
+            flag = stack.enter_context(InterruptFlag())
             loop = self._loop(model.to(device), data, device, folder, tensorboard)
             if resume:
                 loop.resume()
@@ -174,8 +177,9 @@ class Trainer:
                 few = loop.batches.fixed("train", SHOWN_TO_PARTS)
                 model.prior.start_from(to_unit(few.images).to(device), few.labels.to(device))
             with Progress(loop.epochs * loop.batches.per_epoch, loop.steps_done, enabled=progress) as shown:
-                if notice and not loop.steps_done:
-                    shown.say(notice)
+                for words in (loop.checkpointer.notice, None if loop.steps_done else notice):
+                    if words:
+                        shown.say(words)
                 loop.run(shown, flag)
         return loop.logger.history
 
@@ -189,19 +193,7 @@ class Trainer:
     ) -> Loop:
         """The training loop of these settings."""
         batches = Batches(data, self.pixels, self.batch_size, self.seed, device)
-        splits = batches.evaluated()
-        watched = "validation" if "validation" in splits else "train"
-
-        def evaluate() -> EpochRow:
-            row: EpochRow = {}
-            for name, split in splits.items():
-                row |= elbo_columns(name, estimate_elbo(model, split, seed=self.seed))
-            return row
-
-        def warn(row: EpochRow) -> str | None:
-            active, kl = int(row[f"{watched}_active_units"]), row[f"{watched}_kl"]
-            return collapse_warning(active, model.shapes.latent_dim, kl)
-
+        measures = Measures(model, batches, self.seed)
         epochs = self.total_epochs(len(batches.index))
         learner = Learner(
             model,
@@ -214,8 +206,8 @@ class Trainer:
             total_steps=epochs * batches.per_epoch,
         )
         logger = Logger(
-            evaluate,
-            warn,
+            measures.row,
+            measures.warning,
             len(batches.index),
             model.likelihood.score,
             additive=self.objective.additive,
@@ -224,6 +216,15 @@ class Trainer:
         )
         checkpointer = Checkpointer(folder, self.checkpoint_every)
         return Loop(learner, batches, epochs, EarlyStopping(self.patience), checkpointer, logger)
+
+
+def _claimed(folder: str | Path | RunFolder, resume: bool, stack: ExitStack) -> RunFolder:
+    """The folder of a training, made if it is new and given by its path, and nobody else's until the stack ends."""
+    if not resume and not isinstance(folder, RunFolder):
+        return stack.enter_context(RunFolder.making(Path(folder)))
+    found = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
+    stack.enter_context(found.locked())
+    return found
 
 
 def _named(value: object) -> str:

@@ -19,7 +19,7 @@ from pyrovae.metrics.report import evaluate as evaluate_model
 from pyrovae.runs.config_file import create_run
 from pyrovae.runs.training import parse_training
 from pyrovae.training import RunFolder
-from pyrovae.training.run_folder import save_weights
+from pyrovae.training.weights import save_weights
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate.py"
 QUICK = ["--images", "20", "--samples", "50", "--points", "20", "--others", "60"]

@@ -10,6 +10,7 @@ import yaml
 import pyrovae
 from pyrovae.cli.command import run_command
 from pyrovae.data import ImageSet
+from pyrovae.data.images import VALIDATION_SHARE, draw_splits
 from pyrovae.engine import CompilerError
 from pyrovae.factory.build import build_model, build_trainer, instantiate
 from pyrovae.likelihoods import CrossEntropy
@@ -19,7 +20,7 @@ from pyrovae.runs.config_file import create_run
 from pyrovae.runs.loading import analysis_device
 from pyrovae.runs.training import parse_training
 from pyrovae.training import RunFolder, Trainer
-from pyrovae.training.run_folder import save_weights
+from pyrovae.training.weights import save_weights
 
 
 def built(*argv: str, data_shape: tuple[int, int, int] = (1, 8, 8)) -> tuple[Trainer, pyrovae.LatentVariableModel]:
@@ -75,6 +76,62 @@ def test_a_yaml_file_and_the_command_line_after_it(tmp_path: Path) -> None:
     file.write_text("model: {class_path: CVAE, init_args: {latent_dim: 7}}\nepochs: 3\nbatch_size: 32\n")
     trainer, model = built("--config", str(file), "--epochs", "4")
     assert (model.shapes.latent_dim, trainer.epochs, trainer.batch_size) == (7, 4, 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 1\nepochs: 2\n", "is no file of settings: line 2 has the key 'epochs' for the second time"),
+        ("model: &a [*a]\n", "line 1 holds itself"),
+        ("a: " + "[" * 5000, "line 1 is nested more than 60 levels deep"),
+        ("a: \0\n", "unacceptable character"),
+        ("[1, 2]\n", "Unexpected config"),
+        ("model: null\n", "model must not be null"),
+        ("data: null\n", "data must not be null"),
+        ("run: 3\n", "run must be dict or none, got '3'"),
+    ],
+    ids=lambda text: text[:12].encode("unicode_escape").decode(),
+)
+def test_files_of_settings_that_are_none_get_one_line(text: str, message: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / "my.yaml").write_text(text)
+    assert message in refusal(capsys, "--config", str(tmp_path / "my.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": None, "seed": True}, "no usable data, seed"),
+        ({"validation": True, "image_size": 0}, "no usable validation, image_size"),
+        ({"model": [], "pixels": "grey"}, "no usable model, pixels"),
+        ({"model": {"class_path": 3}}, "no usable model"),
+        ({"runs_dir": None, "name": 3, "data_dir": []}, "no usable data_dir, name, runs_dir"),
+        ({"run.class_names": 3}, r"no usable run\.class_names"),
+        ({"run.class_names": []}, r"no usable run\.class_names"),
+        ({"run.image_shape": [1, 8, "x"]}, r"no usable run\.image_shape"),
+        ({"run.image_shape": [1, 8, True]}, r"no usable run\.image_shape"),
+        ({"run.format": True}, "has no section 'run' with a format"),
+        ({"run.format": -1}, "has no section 'run' with a format"),
+        ({"run": []}, "has no section 'run' with a format"),
+        ({"seed": 6}, "is not as the training wrote it, by its digest"),
+        ({"run.class_names": list("1234567890")}, "is not as the training wrote it, by its digest"),
+    ],
+    ids=str,
+)
+def test_entries_of_another_kind_in_a_runs_config(run: RunFolder, changes: dict, message: str) -> None:
+    raw = yaml.safe_load(run.config.read_text())
+    for name, value in changes.items():
+        section = raw["run"] if name.startswith("run.") else raw
+        section[name.removeprefix("run.")] = value
+    run.config.write_text(yaml.safe_dump(raw))
+    for reader in (pyrovae.load, pyrovae.run_info, lambda path: parse_training(["--resume", str(path)])):
+        with pytest.raises(ValueError, match=message) as caught:
+            reader(run.path)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_splits_as_the_library_does() -> None:
+    assert parse_training(["--data", "digits"]).validation == VALIDATION_SHARE
+    assert len(draw_splits(70_000, num_test=10_000, validation=parse_training([]).validation)["validation"]) == 5000
 
 
 def test_printed_config_works(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -200,6 +257,12 @@ def run(tmp_path: Path, few_digits: ImageSet) -> RunFolder:
     return folder
 
 
+def mean(run: RunFolder, raw: dict) -> None:
+    """Write changed settings as a user does who means the change."""
+    own = {name: value for name, value in raw["run"].items() if name != "digest"}
+    run.config.write_text(yaml.safe_dump({**raw, "run": {**own, "format": 1}}))
+
+
 def test_load_gives_the_model_back(run: RunFolder) -> None:
     before = torch.get_rng_state()
     model = pyrovae.load(run.path)
@@ -255,6 +318,9 @@ def test_a_config_that_was_changed_by_hand(run: RunFolder) -> None:
         pyrovae.load(run.path)
     whole["model"]["init_args"]["prior"]["class_path"] = "pyrovae.priors.StandradNormal"
     run.config.write_text(yaml.safe_dump(whole))
+    with pytest.raises(ValueError, match=r"config\.yaml is not as the training wrote it, by its digest: put that file"):
+        pyrovae.load(run.path)
+    mean(run, whole)
     with pytest.raises(ValueError, match="describes no model of this pyrovae: there is no prior") as caught:
         pyrovae.load(run.path)
     assert "did you mean StandardNormal?" in str(caught.value)
@@ -280,7 +346,7 @@ def test_foreign_code_is_not_imported_unless_allowed(run: RunFolder, tmp_path: P
     )
     raw = yaml.safe_load(run.config.read_text())
     raw["model"]["init_args"]["prior"] = {"class_path": "mypriors.Mine", "init_args": {"width": 2.0}}
-    run.config.write_text(yaml.safe_dump(raw))
+    mean(run, raw)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=r"needs code that is not pyrovae's: mypriors; if you trust it"):
         pyrovae.load(run.path)

@@ -1,6 +1,10 @@
 """Many trainings: the same bits as one by one, what is there is skipped, and what was cut off goes on."""
 
 import json
+import multiprocessing
+import os
+import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,8 +12,10 @@ import torch
 
 import pyrovae
 from pyrovae.cli.options import divide_words
-from pyrovae.runs.config_file import read_config
+from pyrovae.runs.config_file import create_run, read_config
 from pyrovae.runs.jobs import Job, train_runs
+from pyrovae.runs.training import build_training, load_training_data, open_training, parse_training
+from pyrovae.runs.workers import Workers
 from pyrovae.training import Interrupted, RunFolder
 from pyrovae.training.loop import Loop
 
@@ -94,7 +100,100 @@ def test_a_training_that_fails_ends_the_others_with_its_words(tmp_path: Path) ->
         train_runs([long, short, broken], workers=2, progress=False)
     assert short.finished
     assert broken.folder.config.exists()
-    assert (long.finished, long.steps_done() > 0) == (False, True)  # its checkpoint was written
+    assert (long.finished, long.folder.checkpoint.exists()) == (False, True)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_one_line_and_the_others_go_on(tmp_path: Path, capsys, monkeypatch) -> None:
+    long = job(tmp_path, "long", "--epochs", "100000")
+    others = [job(tmp_path, name) for name in ("a", "b")]
+    found = []
+
+    def kill_when_it_trains(self, timeout: float) -> list:
+        ended = step(self, timeout)
+        if long.folder.checkpoint.exists() and not found:
+            found.append(re.search(r"process (\d+) on", (long.folder.path / ".lock").read_text())[1])
+            os.kill(int(found[0]), signal.SIGKILL)
+        return ended
+
+    step = Workers.step
+    monkeypatch.setattr(Workers, "step", kill_when_it_trains)
+    with pytest.raises(ChildProcessError, match=r"^1 of 3 trainings did not end \(long: its process was kille"):
+        train_runs([long, *others], workers=2)
+    assert [job.finished for job in others] == [True, True]
+    out = capsys.readouterr().out
+    assert "long: its process was killed by SIGKILL, as Linux does where memory runs out; the others go on\n" in out
+    assert "Traceback" not in out
+
+
+@pytest.mark.slow
+def test_a_stop_has_all_trainings_write_their_checkpoints(tmp_path: Path, monkeypatch) -> None:
+    """Ctrl-C for this process alone; its workers end, each at a checkpoint, and the same again goes on."""
+    jobs = [job(tmp_path, name, "--epochs", "100000") for name in "ab"]
+    step = Workers.step
+
+    def stop_when_all_train(self, timeout: float) -> list:
+        if all(job.folder.checkpoint.exists() for job in jobs) and self.waiting is not None:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, timeout)
+
+    monkeypatch.setattr(Workers, "step", stop_when_all_train)
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(jobs, workers=2, progress=False)
+    assert not multiprocessing.active_children()
+    for each in jobs:
+        assert not each.finished
+        with each.folder.locked():  # by nobody else
+            assert each.folder.can_resume
+
+
+def test_damaged_words_about_a_finished_training_are_no_trouble(tmp_path: Path) -> None:
+    done = job(tmp_path, "a", "--epochs", "1")
+    done.train()
+    for damage in ("", "{", "3", '{"options": 3}'):
+        done.folder.command.write_text(damage)
+        assert not done.finished
+    for damage in ("epoch\nx\n", "epoch\n1\n", "epoch,step\n1,nan\n"):
+        done.folder.metrics.write_text(damage)
+        assert done.steps_done() == 0
+    done.train()
+    assert done.finished
+    assert done.steps_done() > 0
+
+
+def test_a_run_that_was_moved_knows_its_place(tmp_path: Path, monkeypatch) -> None:
+    done = job(tmp_path / "one", "a", "--epochs", "1")
+    done.train()
+    before = weights(done)
+    (tmp_path / "two").mkdir()
+    done.folder.path.rename(tmp_path / "two" / "b")
+    moved = job(tmp_path / "two", "b", "--epochs", "2")
+    moved.train()
+    assert [read_config(moved.folder)[name] for name in ("name", "runs_dir")] == ["b", str(tmp_path / "two")]
+    assert not torch.equal(weights(moved), before)
+    monkeypatch.chdir(moved.folder.path)
+    arguments = parse_training(["--resume", "."])
+    with open_training(arguments, load_training_data(arguments)):
+        pass
+    assert [read_config(moved.folder)[name] for name in ("name", "runs_dir")] == ["b", str(tmp_path / "two")]
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    whole, cut = job(tmp_path / "whole", "a"), job(tmp_path / "cut", "a")
+    whole.train()
+    arguments = cut.parse()
+    create_run(arguments, load_training_data(arguments))
+    again = parse_training(["--resume", str(cut.folder.path)])
+    data = load_training_data(again)
+    trainer, model = build_training(again, data)
+    with open_training(again, data) as (folder, resume):
+        assert not resume
+        trainer.fit(model, data, folder, resume=resume, progress=False)
+    assert torch.equal(weights(whole), weights(cut))
+    cut.folder.checkpoint.unlink()
+    cut.folder.previous_checkpoint.unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r"has weights but no checkpoint\.pt .* any more"), open_training(again, data):
+        pass
 
 
 def test_two_trainings_have_two_folders(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ def aged(folder: RunFolder) -> None:
     raw = yaml.safe_load(folder.config.read_text())
     arguments = raw["model"]["init_args"]["prior"]["init_args"]
     arguments["spread"] = arguments.pop("init_scale")
+    del raw["run"]["digest"]
+    raw["run"]["format"] = 1
     folder.config.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 

@@ -13,7 +13,7 @@ from pyrovae.data import ImageSet
 from pyrovae.factory.build import build_model, instantiate
 from pyrovae.runs.config_file import create_run
 from pyrovae.runs.training import parse_training
-from pyrovae.training.run_folder import save_weights
+from pyrovae.training.weights import save_weights
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

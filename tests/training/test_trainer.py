@@ -1,8 +1,10 @@
 """Training: it learns, repeats, resumes to the bit, leaves the world alone, and says what went wrong."""
 
 import copy
+import json
 import math
 import os
+import shutil
 import signal
 import threading
 
@@ -127,6 +129,107 @@ def test_a_resumed_run_ends_bit_equal(few_digits: ImageSet, tmp_path, monkeypatc
         assert list(history.column(name)) == list(expected.column(name)), name
     for file in ("model.safetensors", "model.best.safetensors"):
         assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_the_checkpoint_is_the_truth_and_the_rest_is_mended(few_digits: ImageSet, tmp_path) -> None:
+    """Weights and metrics ahead of it, behind it, damaged or gone; and the last checkpoint damaged."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    fit(few_digits, whole, epochs=4, checkpoint_every=0.0)
+    fit(few_digits, cut, epochs=3, checkpoint_every=0.0)
+    folder = RunFolder(cut)
+    (cut / "metrics.csv").write_text("epoch,loss\n1,0\n")
+    folder.best_weights.unlink()
+    folder.last_weights.write_bytes(folder.last_weights.read_bytes()[:-3])
+    fit(few_digits, cut, resume=True, epochs=3, checkpoint_every=0.0)  # there is nothing left to train
+    expected = [row.rsplit(",", 2)[0] for row in (whole / "metrics.csv").read_text().splitlines()]
+    assert [row.rsplit(",", 2)[0] for row in folder.metrics.read_text().splitlines()] == expected[:-1]
+    for damage in (b"", folder.checkpoint.read_bytes()[:-1000], bytes(1000) + folder.checkpoint.read_bytes()[1000:]):
+        copy = tmp_path / f"copy{len(damage)}"
+        shutil.copytree(cut, copy)
+        (copy / "checkpoint.pt").write_bytes(damage)
+        fit(few_digits, copy, resume=True, epochs=4, checkpoint_every=0.0)
+        for file in ("model.safetensors", "model.best.safetensors"):
+            assert (copy / file).read_bytes() == (whole / file).read_bytes()
+        assert load_checkpoint(RunFolder(copy))["epoch"] == 4
+
+
+def test_a_damaged_checkpoint_does_not_replace_the_whole_one_before_it(few_digits: ImageSet, tmp_path, capsys) -> None:
+    fit(few_digits, tmp_path / "run", epochs=3, checkpoint_every=0.0)
+    folder = RunFolder(tmp_path / "run")
+    folder.checkpoint.write_bytes(b"damaged")
+    before = folder.previous_checkpoint.read_bytes()
+    model = VAE(few_digits.image_shape, 2)
+    trainer = Trainer(**FAST, epochs=3, checkpoint_every=1e9)
+    trainer.fit(model, few_digits, folder, resume=True)
+    assert "checkpoint.pt is damaged or no checkpoint; going on from checkpoint.previous.pt" in capsys.readouterr().out
+    assert folder.previous_checkpoint.read_bytes() == before
+    assert load_checkpoint(folder)["epoch"] == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "value"),
+    [
+        (("optimizer", "param_groups", 0, "lr"), "x"),
+        (("optimizer", "param_groups", 0, "lr"), None),
+        (("optimizer", "param_groups", 0, "betas"), 3),
+        (("optimizer", "param_groups", 0, "betas"), [0.9, None]),
+        (("optimizer", "param_groups", 0, "params"), []),
+        (("optimizer", "param_groups"), []),
+        (("scheduler", "last_epoch"), "x"),
+        (("scheduler", "step_size"), None),
+        (("scheduler",), None),
+        (("rng",), {}),
+        (("rng", "cpu"), torch.ones(3)),
+        (("sums",), {"loss": 1.0}),
+        (("batch",), 5),
+        (("epoch",), 2),
+        (("rows",), []),
+        (("engine", "work"), {"calls": 1, "speed": 2}),
+        (("engine", "graphs"), {"graph": {"updates": {"x": "y"}}}),
+        (("model",), {}),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_nobody_wrote_ends_in_one_line(few_digits: ImageSet, tmp_path, names, value) -> None:
+    """Of version 0.1, which had no digest."""
+    settings = {"epochs": 1, "scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 1)}
+    fit(few_digits, tmp_path, **settings)
+    folder = RunFolder(tmp_path)
+    folder.previous_checkpoint.unlink(missing_ok=True)
+    state = torch.load(folder.checkpoint, weights_only=True)
+    del state["digest"]
+    node = state
+    for name in names[:-1]:
+        node = node[name]
+    node[names[-1]] = value
+    torch.save({**state, "format": "pyrovae checkpoint 1"}, folder.checkpoint)
+    with pytest.raises(ValueError, match=r"is damaged: |is the checkpoint of another run than") as caught:
+        fit(few_digits, tmp_path, resume=True, **{**settings, "epochs": 2})
+    assert "\n" not in str(caught.value)
+
+
+def test_which_engine_took_the_steps_is_written_down_and_kept(few_digits: ImageSet, tmp_path) -> None:
+    fit(few_digits, tmp_path / "run", engine="auto", epochs=2)
+    told = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert told["engine"] in ("pyro", "graph", "compiled")
+    assert sum(told["steps_taken"].values()) == 8
+    assert (told["device"], told["threads"]) == ("cpu", torch.get_num_threads())
+    fit(few_digits, tmp_path / "run", resume=True, engine="auto", epochs=3)
+    more = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert more["engine"] == told["engine"]
+    assert sum(more["steps_taken"].values()) == 12
+
+
+def test_another_number_of_threads_is_said(few_digits: ImageSet, tmp_path, capsys) -> None:
+    fit(few_digits, tmp_path / "run", epochs=1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        Trainer(**FAST, epochs=1).fit(VAE(few_digits.image_shape, 2), few_digits, tmp_path / "run", resume=True)
+    finally:
+        torch.set_num_threads(before)
+    words = f"trained by {before} threads so far and now by {before + 1}: rounding may differ"
+    assert words in capsys.readouterr().out
 
 
 def test_when_losses_are_read_does_not_matter(few_digits: ImageSet, monkeypatch) -> None:
@@ -325,21 +428,38 @@ def test_a_distribution_that_pyro_refuses_is_said_in_one_line(few_digits: ImageS
     assert "\n" not in str(caught.value)
 
 
-def test_interrupt_writes_the_checkpoint(few_digits: ImageSet, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_writes_the_checkpoint(few_digits: ImageSet, tmp_path, monkeypatch, number: int) -> None:
     folder = RunFolder.create(tmp_path / "run")
     update = loop_module.Loop._update
 
     def interrupted(self, chunk):
         if self.steps_done == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return update(self, chunk)
 
     monkeypatch.setattr(loop_module, "READ_EVERY", 0.0)
     monkeypatch.setattr(loop_module.Loop, "_update", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted) as stopped:
         fit(few_digits, folder)
+    assert stopped.value.args == (number,)
     state = torch.load(folder.checkpoint, weights_only=True)
     assert (state["epoch"], state["batch"]) == (1, 2)
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(few_digits: ImageSet, monkeypatch) -> None:
+    update = loop_module.Loop._update
+
+    def hung_up(self, chunk):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return update(self, chunk)
+
+    monkeypatch.setattr(loop_module.Loop, "_update", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert len(fit(few_digits, epochs=1)[1]) == 1
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_training_works_outside_of_the_main_thread(few_digits: ImageSet) -> None:

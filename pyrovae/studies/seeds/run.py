@@ -19,7 +19,7 @@ from pyrovae.studies.seeds.report import Section, claims_json, jinja, write_repo
 from pyrovae.studies.seeds.runs import Runs
 from pyrovae.studies.seeds.study import Experiment, Study
 from pyrovae.training.progress import Progress
-from pyrovae.training.run_folder import load_weights, save_weights
+from pyrovae.training.weights import load_weights, save_weights
 
 
 def run_study(

@@ -12,6 +12,7 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runs.jobs import Job, train_runs
 from pyrovae.studies.seeds.budgets import Recipe
 from pyrovae.training import History, RunFolder
+from pyrovae.training.checkpoint import load_checkpoint
 
 
 class Runs:
@@ -63,10 +64,20 @@ class Runs:
 
 
 def read_test(folder: RunFolder) -> dict[str, Any]:
-    """The bound of a run's test images, written at its end."""
-    return json.loads(folder.test.read_text(encoding="utf-8"))
+    """The bound of a run's test images, as it was written when the run had ended.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        return json.loads(folder.test.read_text(encoding="utf-8"))
+    except ValueError as error:
+        cure = f"remove {folder.command}, and give the same command again"
+        raise ValueError(f"{folder.test} is damaged ({error}): {cure}") from error
 
 
 def history_of(path: Path, model: LatentVariableModel) -> History:
-    """The log of a run."""
-    return History(model.likelihood.score, RunFolder(path).rows())
+    """What a run has logged, by its checkpoint, which has a digest; metrics.csv is for people to read."""
+    folder = RunFolder(path)
+    rows = load_checkpoint(folder)["rows"] if folder.can_resume else folder.rows()
+    return History(model.likelihood.score, rows)

@@ -1,0 +1,35 @@
+"""What each epoch is measured by: the bound of the validation images, and of as many training images."""
+
+from __future__ import annotations
+
+from pyrovae.diagnostics import collapse_warning
+from pyrovae.inference import estimate_elbo
+from pyrovae.models import LatentVariableModel
+from pyrovae.training.batches import Batches
+from pyrovae.training.history import EpochRow, elbo_columns
+
+
+class Measures:
+    """Measures a model at the end of an epoch.
+
+    Args:
+        model: The model.
+        batches: Knows the images.
+        seed: Seed of the codes.
+    """
+
+    def __init__(self, model: LatentVariableModel, batches: Batches, seed: int) -> None:
+        self._model, self._splits, self._seed = model, batches.evaluated(), seed
+        self._watched = "validation" if "validation" in self._splits else "train"
+
+    def row(self) -> EpochRow:
+        """The bound and its parts, of each split."""
+        row: EpochRow = {}
+        for name, split in self._splits.items():
+            row |= elbo_columns(name, estimate_elbo(self._model, split, seed=self._seed))
+        return row
+
+    def warning(self, row: EpochRow) -> str | None:
+        """What is wrong by a row, in a line, or None."""
+        active, kl = int(row[f"{self._watched}_active_units"]), row[f"{self._watched}_kl"]
+        return collapse_warning(active, self._model.shapes.latent_dim, kl)
