@@ -6,6 +6,10 @@ from dataclasses import dataclass
 ImageShape = tuple[int, int, int]
 
 
+class WrongTypeError(TypeError, ValueError):
+    """A value of another type than it must be; a `ValueError` too, as all that a user can get wrong."""
+
+
 def is_whole(value: object, at_least: int) -> bool:
     """Whether a value is a whole number, and no truth value, of at least so much."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= at_least

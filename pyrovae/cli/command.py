@@ -4,10 +4,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from pyrovae.engine import CompilerError
 from pyrovae.factory.mistakes import fail
+from pyrovae.memory import refused_bytes
 from pyrovae.training import Interrupted
 
 
@@ -23,6 +22,8 @@ def run_command(command: Callable[..., None], *arguments: object) -> None:
         raise SystemExit(130) from None
     except (ValueError, OSError, CompilerError) as error:
         fail(str(error))
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        what = str(error).partition(" GPU ")[0] or "out of memory"
-        fail(f"{what.rstrip('.')}: choose a smaller --batch_size, fewer --images or --device cpu")
+    except (MemoryError, RuntimeError) as error:
+        memory = refused_bytes(error)
+        if memory is None:
+            raise  # a fault of ours, which needs its traceback
+        fail(f"{memory}: choose a smaller --batch_size, fewer --images or --device cpu")

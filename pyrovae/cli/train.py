@@ -1,5 +1,6 @@
 """Train a VAE, a CVAE or an autoencoder with Pyro's SVI, and keep the run in runs/NAME."""
 
+from pyrovae.data import policy_of
 from pyrovae.runs.config_file import continue_run, create_run
 from pyrovae.runs.training import build_training, finish_run, load_training_data, parse_training
 from pyrovae.training import Interrupted
@@ -10,7 +11,10 @@ def main(description: str | None = None) -> None:
     arguments = parse_training(description=description)
     data = load_training_data(arguments)
     print(data.source, flush=True)
+    left_open = arguments.pixels == "auto"
     trainer, model = build_training(arguments, data)
+    if left_open:
+        print(f"pixels: {trainer.pixels}, as suits these images; --pixels says otherwise", flush=True)
     resume = arguments.resume is not None
     folder = continue_run(arguments) if resume else create_run(arguments, data)
     print(f"run: {folder.path}", flush=True)
@@ -31,5 +35,5 @@ def main(description: str | None = None) -> None:
         print(f"test: {test}")
     from pyrovae.runs.figures import save_run_figures  # matplotlib takes a second that --help has no need of
 
-    for path in save_run_figures(model, data, trainer.pixels, history, folder.figures):
+    for path in save_run_figures(model, data, policy_of(data, trainer.pixels), history, folder.figures):
         print(path)

@@ -12,6 +12,7 @@ from pyrovae.data.folder import load_folder
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet, draw_splits
 from pyrovae.data.mnist import IDX_SETS, fetch_idx_set, load_idx_set, missing_files
 from pyrovae.hints import nearest
+from pyrovae.memory import check_memory
 
 IMAGE_SETS = ("auto", "digits", *IDX_SETS, "celeba", "celeba:ATTRIBUTE", "folder:PATH")
 
@@ -59,6 +60,10 @@ def load_images(
     if image_size is not None and (family not in ("celeba", "folder") or image_size < 1):
         raise ValueError(
             f"image_size must be at least 1 and goes with celeba and folder:PATH only, got {image_size} for {name}"
+        )
+    if image_size is not None:
+        check_memory(
+            {f"an image of {image_size} x {image_size} pixels": 3 * image_size**2}, "give a smaller image_size"
         )
     if name == "auto":
         return _load_auto(root, validation, download)

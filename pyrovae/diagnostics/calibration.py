@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import Seed, checked
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels, check_has_posterior
 from pyrovae.models import LatentVariableModel, labels_in_turn
 from pyrovae.runtime import frozen
@@ -110,6 +111,7 @@ class Calibration:
         return "\n".join([head, *(f"  {line}" for line in self.verdicts())])
 
 
+@checked
 def calibrate(
     model: LatentVariableModel,
     images: int = 1000,
@@ -117,7 +119,7 @@ def calibrate(
     *,
     labels: Tensor | None = None,
     mass: float = 0.95,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Calibration:
     """Rank true codes among the guide's draws: z ~ p(z | y), x ~ p(x | z, y), z_1 ... z_L ~ q(z | x, y).
 

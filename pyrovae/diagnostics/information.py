@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from pyrovae.checks import Count, Positive, Seed, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
 from pyrovae.estimates import Estimate
@@ -82,7 +83,8 @@ class DensityRatio:
         return sorted({float(level) for level in density_levels(finite, masses)})
 
 
-def split_kl(model: LatentVariableModel, split: Split, *, seed: int = 0) -> KLSplit:
+@checked
+def split_kl(model: LatentVariableModel, split: Split, *, seed: Seed = 0) -> KLSplit:
     """Split the KL term into information, total correlation and what is left in each dimension.
 
     References:
@@ -121,8 +123,9 @@ def split_kl(model: LatentVariableModel, split: Split, *, seed: int = 0) -> KLSp
     )
 
 
+@checked
 def density_ratio(
-    model: LatentVariableModel, split: Split, points: int = 200, *, extent: float = 4.0, seed: int = 0
+    model: LatentVariableModel, split: Split, points: Count = 200, *, extent: Positive = 4.0, seed: Seed = 0
 ) -> DensityRatio:
     """The aggregate posterior of images against the prior, over the plane.
 

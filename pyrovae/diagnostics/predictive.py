@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split, to_unit
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels
@@ -68,6 +69,7 @@ class PredictiveCheck:
         )
 
 
+@checked
 def predictive_check(
     model: LatentVariableModel,
     split: Split,
@@ -75,8 +77,8 @@ def predictive_check(
     *,
     counted: Tensor | None = None,
     mass: float = 0.9,
-    draws: int = 500,
-    seed: int = 0,
+    draws: Count = 500,
+    seed: Seed = 0,
 ) -> PredictiveCheck:
     """Draw images from p(x | z) at draws of the code, and see where the image itself lies among them.
 

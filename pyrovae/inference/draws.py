@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split
 from pyrovae.inference.arviz import effective_size, r_hat
 from pyrovae.inference.target import Target
@@ -135,7 +136,8 @@ def thinned(posterior: PosteriorDraws, draws: int) -> np.ndarray:
     return flat[np.linspace(0, len(flat) - 1, min(draws, len(flat))).round().astype(int)]
 
 
-def guide_draws(model: LatentVariableModel, split: Split, draws: int = 1000, *, seed: int = 0) -> PosteriorDraws:
+@checked
+def guide_draws(model: LatentVariableModel, split: Split, draws: Count = 1000, *, seed: Seed = 0) -> PosteriorDraws:
     """Independent draws from the guide's q(z | x) of each image.
 
     Args:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import Count, Positive, checked
 from pyrovae.data import Split
 from pyrovae.inference.draws import PosteriorDraws
 from pyrovae.inference.target import Target
@@ -95,13 +96,14 @@ def rounding(values: np.ndarray, pixels: int) -> np.ndarray:
     return 2.0**-22 * (np.abs(values) + pixels)
 
 
+@checked
 def quadrature_posterior(
     model: LatentVariableModel,
     split: Split,
-    points: int = 128,
+    points: Count = 128,
     *,
     seen: Tensor | None = None,
-    tolerance: float = 1e-3,
+    tolerance: Positive = 1e-3,
     progress: Callable[[int], object] = lambda codes: None,
 ) -> GridPosterior:
     """Compute p(z | x) of a code of one or two dimensions by the midpoint rule.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.grid import quadrature_posterior
@@ -49,6 +50,7 @@ class Inpainting:
         return np.concatenate([self.x[:, None], shown[:, None], self.completions, self.mean[:, None]], 1)
 
 
+@checked
 def half(image_shape: ImageShape, side: Half) -> Tensor:
     """A mask that is true on one half of an image, bool (C, H, W).
 
@@ -69,14 +71,15 @@ def half(image_shape: ImageShape, side: Half) -> Tensor:
     return mask
 
 
+@checked
 def inpaint(
     model: LatentVariableModel,
     split: Split,
     seen: Tensor,
     *,
     method: Method = "auto",
-    completions: int = 6,
-    seed: int = 0,
+    completions: Count = 6,
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Inpainting:
     """Draw codes from p(z | x_seen), p(x_seen | z) being the likelihood of the seen pixels alone, and complete.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pyrovae.checks import Seed, checked
 from pyrovae.contracts import NotApplicable, Posterior, name_of, unwrapped
 from pyrovae.data import Split
 from pyrovae.engine import compile_function
@@ -73,6 +74,7 @@ def family(posterior: Any, fed: Tensor, x: Tensor, y: Tensor | None) -> Distribu
         hook.remove()
 
 
+@checked
 def fit_local(
     model: LatentVariableModel,
     split: Split,
@@ -82,7 +84,7 @@ def fit_local(
     particles: int = 16,
     lr: float = 0.05,
     engine: str = "graph",
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> LocalPosterior:
     """Find the q of the guide's family with the highest ELBO for each image, by SVI on what the encoder feeds it.

@@ -11,6 +11,7 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyrovae.checks import Seed, checked
 from pyrovae.data import Split
 from pyrovae.engine import compile_function
 from pyrovae.inference.draws import PosteriorDraws
@@ -22,6 +23,7 @@ PILOT_DRAWS = 2000
 """Draws of the guide, or of the prior, from which a start and a scale are made."""
 
 
+@checked
 def nuts_posterior(
     model: LatentVariableModel,
     split: Split,
@@ -33,7 +35,7 @@ def nuts_posterior(
     target_accept: float = 0.8,
     together: int = 8,
     engine: str = "graph",
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda transitions: None,
 ) -> PosteriorDraws:
     """Draw from p(z | x) by Hamiltonian Monte Carlo, started from the guide.

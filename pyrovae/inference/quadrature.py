@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, constraints
 
+from pyrovae.checks import Count, Positive, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches, to_unit
-from pyrovae.inference.graphs import graph_of
+from pyrovae.inference.graphs import GraphEngine, graph_of
 from pyrovae.inference.grid import NEGLIGIBLE, adapted, rounding
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.target import Target, other_codes
@@ -54,14 +55,15 @@ class Box:
         return Box(low, high)
 
 
+@checked
 def quadrature(
     model: LatentVariableModel,
     split: Split,
-    points: int = 200,
+    points: Count = 200,
     *,
     extent: float | None = None,
-    tolerance: float = TOLERANCE,
-    engine: str = "graph",
+    tolerance: Positive = TOLERANCE,
+    engine: GraphEngine = "graph",
     progress: Callable[[int], object] = lambda codes: None,
 ) -> LikelihoodEstimate:
     """Compute log p(x) = log ∫ p(x | z) p(z) dz of a two-dimensional code on a grid over the plane.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.checks import checked
 from pyrovae.data import Split, to_unit
 from pyrovae.latent.codes import Codes, mean_codes
 from pyrovae.latent.morphology import ATTRIBUTES, UNITS, measure
@@ -43,6 +44,7 @@ class AttributeVector:
         return f"{self.name}: ({parts}) from {self.with_count:,} images with and {self.without_count:,} without"
 
 
+@checked
 def attribute_vector(
     codes: Codes,
     has: np.ndarray,
@@ -89,6 +91,7 @@ def attribute_vector(
     return AttributeVector(name, vector, np.sqrt(variance), int(has.sum()), int(lacks.sum()))
 
 
+@checked
 def extremes(values: np.ndarray, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """The images with the largest and with the smallest values of a measured attribute.
 
@@ -108,6 +111,7 @@ def extremes(values: np.ndarray, share: float = 0.5) -> tuple[np.ndarray, np.nda
     return values > high, values <= low
 
 
+@checked
 def find_attribute(
     name: str, split: Split, attribute_names: Sequence[str] = (), *, share: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -143,6 +147,7 @@ def find_attribute(
     return has, ~has if classes[2] is None else labels == int(classes[2])
 
 
+@checked
 def move_along(
     model: LatentVariableModel,
     codes: Codes,
@@ -239,6 +244,7 @@ class AttributeEffect:
         return self.errors / self.scales[:, None]
 
 
+@checked
 def attribute_effect(
     model: LatentVariableModel,
     codes: Codes,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.latent.codes import Codes
 from pyrovae.latent.gaussians import ClassGaussians, mahalanobis_squared
 
@@ -60,7 +61,8 @@ class ClassComparison:
         return "\n".join(lines)
 
 
-def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: int = 4000, seed: int = 0) -> ClassComparison:
+@checked
+def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: Count = 4000, seed: Seed = 0) -> ClassComparison:
     """Compare the Gaussians of a set of codes with each other and with the standard Normal.
 
     Args:
@@ -168,6 +170,7 @@ class Agreement:
         )
 
 
+@checked
 def agreement(first: ClassGaussians, second: ClassGaussians) -> Agreement:
     """Compare the Gaussians that two sets of images give, class by class, with their bootstrap errors.
 

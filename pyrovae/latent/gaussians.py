@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from pyrovae.checks import Place, Seed, Share, checked
 from pyrovae.latent.codes import Codes
 
 MASSES = (0.5, 0.9, 0.95, 0.99)
@@ -81,14 +82,15 @@ class Ellipse:
         return self.centre + a * np.cos(t)[:, None] * u + b * np.sin(t)[:, None] * v
 
 
+@checked
 def class_gaussians(
     codes: Codes,
     classes: Sequence[int] | None = None,
     *,
     estimate: Moments = "aggregate",
-    shrink: float = 0.0,
-    bootstrap: int = 200,
-    seed: int = 0,
+    shrink: Share = 0.0,
+    bootstrap: Place = 200,
+    seed: Seed = 0,
 ) -> ClassGaussians:
     """Moments a Gaussian for each class from the posteriors of its images.
 
@@ -124,6 +126,7 @@ def class_gaussians(
     return ClassGaussians(estimate, chosen, counts, means, covariances, mean_errors, covariance_errors)
 
 
+@checked
 def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: float) -> Ellipse:
     """The ellipse of equal density that holds the probability `mass` of a two-dimensional Gaussian.
 
@@ -160,6 +163,7 @@ def squared_radius(mass: float) -> float:
     return -2 * float(np.log1p(-mass))
 
 
+@checked
 def class_ellipses(
     codes: Codes, gaussians: ClassGaussians, masses: Sequence[float] = MASSES
 ) -> dict[int, list[Ellipse]]:

@@ -7,6 +7,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae.checks import Seed, checked
 from pyrovae.data.images import Split
 from pyrovae.data.pixels import to_unit
 from pyrovae.models import LatentVariableModel
@@ -26,7 +27,8 @@ class PriorSamples:
     labels: np.ndarray | None
 
 
-def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, *, seed: int = 0) -> PriorSamples:
+@checked
+def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, *, seed: Seed = 0) -> PriorSamples:
     """Draw rows x columns codes from the model's own prior and decode them.
 
     A conditional model needs classes: see `sample_per_class`.
@@ -40,8 +42,9 @@ def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, 
     return PriorSamples(images.unflatten(0, (rows, columns)).numpy(), None)
 
 
+@checked
 def sample_per_class(
-    model: LatentVariableModel, columns: int = 10, *, classes: Tensor | None = None, seed: int = 0
+    model: LatentVariableModel, columns: int = 10, *, classes: Tensor | None = None, seed: Seed = 0
 ) -> PriorSamples:
     """Draw `columns` codes from the prior of each class and decode them with its label: one row per class.
 
@@ -84,6 +87,7 @@ def _check_grid(rows: int, columns: int) -> None:
         raise ValueError(f"a grid of images needs at least one row and one column, got {rows} and {columns}")
 
 
+@checked
 def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Tensor:
     """Mean of p(x | z, y), on the CPU, without touching the model.
 
@@ -126,6 +130,7 @@ class Reconstructions:
     labels: np.ndarray
 
 
+@checked
 def reconstruct(model: LatentVariableModel, split: Split) -> Reconstructions:
     """Encode images, take the posterior mean as their code, and decode it.
 

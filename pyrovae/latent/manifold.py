@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
+from pyrovae.checks import Count, Place, Seed, checked
 from pyrovae.latent.codes import one_dimensional
 from pyrovae.latent.generate import check_labels, decode
 from pyrovae.models import LatentVariableModel
@@ -36,7 +37,10 @@ class Manifold:
     spacing: str = STANDARD
 
 
-def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | None = None, seed: int = 0) -> Manifold:
+@checked
+def decode_manifold(
+    model: LatentVariableModel, size: Count = 20, *, label: Place | None = None, seed: Seed = 0
+) -> Manifold:
     """Decode a grid whose lines split each dimension of the prior into parts of equal probability.
 
     The coordinates are the prior's quantiles at (i + 1/2) / size, so that the grid shows what the prior would draw,

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from pyrovae.checks import checked
 from pyrovae.latent.codes import Codes
 
 
@@ -23,6 +24,7 @@ class Plane:
     names: tuple[str, str]
 
 
+@checked
 def pair_plane(latent_dim: int, first: int = 0, second: int = 1) -> Plane:
     """The plane of two latent dimensions.
 
@@ -36,6 +38,7 @@ def pair_plane(latent_dim: int, first: int = 0, second: int = 1) -> Plane:
     return Plane(np.eye(latent_dim)[[first, second]], (f"z[{first}]", f"z[{second}]"))
 
 
+@checked
 def pca_plane(codes: Codes) -> Plane:
     """The plane in which the posterior means spread most."""
     _check(codes)
@@ -43,6 +46,7 @@ def pca_plane(codes: Codes) -> Plane:
     return Plane(_signed(vectors[:, :-3:-1].T), ("1st principal component", "2nd principal component"))
 
 
+@checked
 def lda_plane(codes: Codes) -> Plane:
     """The plane that separates the classes best: their means' scatter against the scatter inside of them.
 

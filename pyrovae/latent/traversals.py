@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from pyrovae.checks import checked
 from pyrovae.latent.generate import decode
 from pyrovae.models import LatentVariableModel
 
@@ -30,6 +31,7 @@ class Traversal:
     labels: np.ndarray | None
 
 
+@checked
 def traverse(model: LatentVariableModel, coordinates: np.ndarray, labels: np.ndarray | int | None = None) -> Traversal:
     """Decode a grid of codes.
 
@@ -51,6 +53,7 @@ def traverse(model: LatentVariableModel, coordinates: np.ndarray, labels: np.nda
     return Traversal(decode(model, z, y).unflatten(0, (rows, columns)).numpy(), coordinates, labels)
 
 
+@checked
 def grid_around(
     centre: np.ndarray, *, rows: int = 9, columns: int = 9, step: float = 0.5, dims: tuple[int, int] = (0, 1)
 ) -> np.ndarray:
@@ -84,6 +87,7 @@ def grid_around(
     return codes
 
 
+@checked
 def axes_through(centre: np.ndarray, values: Sequence[float], dims: Sequence[int] | None = None) -> np.ndarray:
     """Codes along single dimensions, one row each, (len(dims), len(values), latent_dim).
 
@@ -105,6 +109,7 @@ def axes_through(centre: np.ndarray, values: Sequence[float], dims: Sequence[int
     return codes
 
 
+@checked
 def every_class(model: LatentVariableModel, codes: np.ndarray) -> Traversal:
     """Decode each code with every label: the style is held, the class changes; one row for each code.
 
@@ -121,6 +126,7 @@ def every_class(model: LatentVariableModel, codes: np.ndarray) -> Traversal:
     return traverse(model, np.repeat(np.asarray(codes)[:, None], len(labels), 1), np.tile(labels, (len(codes), 1)))
 
 
+@checked
 def interpolate(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path = "linear") -> np.ndarray:
     """Codes from one code to another, both included, (steps, latent_dim).
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 
-from pyrovae.data import ImageSet, PixelPolicy
+from pyrovae.data import ImageSet, PixelPolicy, policy_of
 from pyrovae.factory.old_names import renewed
 from pyrovae.factory.parser import training_parser
 from pyrovae.files import replace_text
@@ -61,6 +61,7 @@ def create_run(config: Namespace, data: ImageSet) -> RunFolder:
     folder = RunFolder.create(Path(config.runs_dir) / name, overwrite=config.overwrite)
     saved = config.clone()
     saved.name, saved.data, saved.overwrite = name, data.name, False
+    saved.pixels = policy_of(data, saved.pixels)  # what the images say is a setting of the run
     run = {
         "format": FORMAT,
         "pyrovae": version("pyrovae"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from pyrovae.data import ImageSet, fixed_split, load_images
-from pyrovae.factory.build import build_model, build_trainer, instantiate
+from pyrovae.data import ImageSet, fixed_split, load_images, policy_of
+from pyrovae.factory.build import build_model, build_trainer, instantiate, sketch_model
 from pyrovae.factory.mistakes import check_arguments
 from pyrovae.factory.names import explain
 from pyrovae.factory.old_names import renewed_words
@@ -73,8 +73,12 @@ def build_training(arguments: Namespace, data: ImageSet) -> tuple[Trainer, Laten
     Raises:
         ValueError: If they do not suit each other or the images.
     """
+    arguments.pixels = policy_of(data, arguments.pixels)
     settings = instantiate(arguments)
     trainer = build_trainer(settings)
+    sketch = sketch_model(settings.model, data.image_shape, data.num_classes)
+    if sketch is not None:
+        trainer.check_memory(sketch, data)
     model = build_model(settings.model, data.image_shape, data.num_classes, trainer.seed)
     trainer.check(model, data)
     return trainer, model
@@ -97,6 +101,6 @@ def finish_run(
     model = load(folder.path, which=which, device=str(trainer.device), allow_code=True)
     if not len(data.splits["test"]):
         return model, None
-    bound = estimate_elbo(model, fixed_split(data.split("test"), trainer.pixels), seed=trainer.seed)
+    bound = estimate_elbo(model, fixed_split(data.split("test"), policy_of(data, trainer.pixels)), seed=trainer.seed)
     replace_text(folder.test, json.dumps(bound.to_dict(), indent=2) + "\n")
     return model, bound

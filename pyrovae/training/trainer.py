@@ -9,18 +9,19 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyrovae.data import ImageSet, PixelPolicy, to_unit
+from pyrovae.data import ImageSet, PixelChoice, policy_of, to_unit
 from pyrovae.diagnostics import collapse_warning
 from pyrovae.engine.compilation import missing_compiler
 from pyrovae.inference import estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, TraceELBO
-from pyrovae.runtime import choose_device, seeded
+from pyrovae.runtime import MAX_SEED, choose_device, seeded
 from pyrovae.shapes import is_whole
 from pyrovae.training.batches import Batches
 from pyrovae.training.checkpoint import Checkpointer
 from pyrovae.training.checks import check_optimizer, check_shapes, check_support
 from pyrovae.training.early_stopping import EarlyStopping
+from pyrovae.training.footprint import check_footprint
 from pyrovae.training.history import EpochRow, History, elbo_columns
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.learner import Learner
@@ -32,8 +33,6 @@ from pyrovae.training.run_folder import RunFolder
 MIN_EPOCHS, MIN_STEPS = 20, 3000
 SHOWN_TO_PARTS = 10_000
 """Training images that a part made of data looks at, at most."""
-MAX_SEED = 2**32 - 1
-"""The greatest seed that each generator takes, also where it is multiplied by a million for the epochs' own."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Trainer:
         epochs: Passes over the training images; by default 20, or as many as make 3,000 steps of a small set.
         batch_size: Images in a step; the last one of an epoch takes those that are left.
         pixels: dynamic (drawn black or white anew for each batch), fixed (drawn once), threshold (white above
-            one half) or none (grey, between 0 and 1).
+            one half), none (grey, between 0 and 1), or auto: dynamic for drawings such as MNIST, none for photographs.
         patience: Stop after so many epochs without a better bound on the validation images; by default never.
         seed: Seed of the order of the images, of the pixels and of the codes.
         device: auto (CUDA, else MPS, else the CPU), cpu, cuda, cuda:1 or mps.
@@ -67,7 +66,7 @@ class Trainer:
     scheduler: Callable[[Optimizer], LRScheduler] | None = None
     epochs: int | None = None
     batch_size: int = 128
-    pixels: PixelPolicy = "dynamic"
+    pixels: PixelChoice = "auto"
     patience: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -123,12 +122,24 @@ class Trainer:
         if lacking:
             raise ValueError(f"the engine compiled cannot run on {device}: {lacking}; or choose engine graph")
         check_shapes(model, data)
+        self.check_memory(model, data)
         notice = self.objective.check(model)
-        check_support(model, data, self.pixels)
-        check_optimizer(model, self.optimizer, self.scheduler)
+        check_support(model, data, policy_of(data, self.pixels), chosen=self.pixels != "auto")
+        check_optimizer(model, self.optimizer, self.scheduler, self.total_epochs(len(data.splits["train"])))
         if self.patience and not len(data.splits["validation"]):
             raise ValueError("early stopping (patience) needs validation images, and there are none")
         return notice
+
+    def check_memory(self, model: LatentVariableModel, data: ImageSet) -> None:
+        """Refuse a training that does not fit into the memory that is left; a model on the device "meta" will do.
+
+        Raises:
+            NotEnoughMemory: If it does not; the text says the sum and the limit.
+        """
+        images = len(data.splits["train"])
+        device = choose_device(self.device)
+        codes = getattr(self.objective.elbo(), "num_particles", 1)
+        check_footprint(model, self.optimizer, self.batch_size, images, codes=codes, device=device)
 
     def fit(
         self,
@@ -188,7 +199,7 @@ class Trainer:
         tensorboard: bool,
     ) -> Loop:
         """Everything that these settings say, put together."""
-        batches = Batches(data, self.pixels, self.batch_size, self.seed, device)
+        batches = Batches(data, policy_of(data, self.pixels), self.batch_size, self.seed, device)
         splits = batches.evaluated()
         watched = "validation" if "validation" in splits else "train"
 
@@ -199,8 +210,9 @@ class Trainer:
             return row
 
         def warn(row: EpochRow) -> str | None:
-            active, kl = int(row[f"{watched}_active_units"]), row[f"{watched}_kl"]
-            return collapse_warning(active, model.shapes.latent_dim, kl)
+            if not model.prior.scored:
+                return None  # an autoencoder has no prior to collapse to
+            return collapse_warning(int(row[f"{watched}_active_units"]), row[f"{watched}_kl"])
 
         epochs = self.total_epochs(len(batches.index))
         learner = Learner(
