@@ -65,6 +65,10 @@ Share = Annotated[float, Within(0, 1)]
 """A part of a whole."""
 Probability = Annotated[float, Within(0, 1, open=True)]
 """Neither impossible nor sure."""
+Number = Annotated[float, Within()]
+"""Any that is finite."""
+NotNegative = Annotated[float, Within(0)]
+"""A weight."""
 Positive = Annotated[float, Within(0, open=True)]
 """A length, a width, a rate."""
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.checks import Seed, checked
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels, check_has_posterior
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel, labels_in_turn
 from pyrovae.runtime import frozen
 
@@ -153,6 +154,8 @@ def calibrate(
         )
     if labels is not None and len(labels) != images:
         raise ValueError(f"calibration needs a label for each of its {images} images, got {len(labels)}")
+    bands, counts = 24 * SIMULATIONS * (draws + 1), 8 * images * (model.shapes.latent_dim + 1)
+    check_memory({f"ranks of {images:,} images": counts, f"bands of {draws:,} draws": bands}, "choose fewer of them")
     ranks = []
     with frozen(model, seed) as device:
         classes = labels_in_turn(model, images, device) if labels is None else labels.to(device)

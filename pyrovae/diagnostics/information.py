@@ -20,6 +20,7 @@ from pyrovae.inference.grid import density_levels
 from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.target import other_codes
 from pyrovae.latent.codes import one_dimensional
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -141,6 +142,7 @@ def density_ratio(
     """
     if model.shapes.latent_dim != 2:
         raise ValueError(f"the plane is that of a code of two dimensions, this model has {model.shapes.latent_dim}")
+    check_memory({f"a plane of {points:,} x {points:,} points": 40 * points**2}, "choose fewer points")
     with frozen(model, seed) as device:
         q, prior = _aggregate(model, split, device)
         axis = torch.linspace(-extent, extent, points, device=device)

@@ -55,7 +55,7 @@ class Annealing:
         ValueError: If a setting is out of its range.
     """
 
-    temperatures: Count = 500
+    temperatures: Annotated[int, Within(1, 10**6)] = 500
     chains: Annotated[int, Within(2, 2**15)] = 16
     leapfrogs: Count = 10
     start: Start = "prior"

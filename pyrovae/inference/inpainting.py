@@ -17,6 +17,7 @@ from pyrovae.inference.grid import quadrature_posterior
 from pyrovae.inference.local import fit_local
 from pyrovae.inference.nuts import nuts_posterior
 from pyrovae.inference.target import Target
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 from pyrovae.shapes import ImageShape
@@ -102,6 +103,8 @@ def inpaint(
     Raises:
         ValueError: If there is no such method, the mask does not fit, or the model's pixels are not independent.
     """
+    size = 8 * completions * split.images.numel()
+    check_memory({f"{completions:,} completions of each image": size}, "choose fewer completions")
     if method == "auto":
         method = "quadrature" if model.shapes.latent_dim <= 2 else "nuts"
     if method == "quadrature":

@@ -16,6 +16,7 @@ from pyrovae.data import Split
 from pyrovae.engine import compile_function
 from pyrovae.inference.draws import PosteriorDraws
 from pyrovae.inference.target import Target
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -66,6 +67,8 @@ def nuts_posterior(
         ValueError: If there is no posterior, or an argument is out of its range.
     """
     _check_settings(chains, warmup, draws, together, target_accept)
+    size = 16 * chains * (draws + warmup) * len(split) * model.shapes.latent_dim
+    check_memory({f"{chains} chains of {draws:,} draws": size}, "choose fewer draws")
     parts, diverging = [], []
     with frozen(model, seed) as device:
         whole = Target.of(model, split, device, seen)

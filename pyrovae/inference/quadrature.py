@@ -18,6 +18,7 @@ from pyrovae.inference.graphs import GraphEngine, graph_of
 from pyrovae.inference.grid import NEGLIGIBLE, adapted, rounding
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.target import Target, other_codes
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import device_of, frozen
 
@@ -93,6 +94,7 @@ def quadrature(
             points is odd.
     """
     check_has_likelihood(model)
+    check_memory({f"a grid of {points:,} x {points:,} points": 24 * points**2}, "choose fewer points")
     if model.shapes.latent_dim != 2:
         raise NotApplicable(f"quadrature is for codes of two dimensions, this model has {model.shapes.latent_dim}")
     if others := ", ".join(other_codes(model)):

@@ -1,6 +1,7 @@
 """Images from a model: drawn from the prior, for chosen classes, and decoded again from their own codes."""
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from pyrovae.checks import Seed, checked
 from pyrovae.data.images import Split
 from pyrovae.data.pixels import to_unit
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -62,6 +64,7 @@ def sample_per_class(
     classes = torch.arange(model.shapes.num_classes) if classes is None else classes
     _check_grid(len(classes), columns)
     check_labels(model, classes)
+    _check_images(model, len(classes) * columns)
     images = _draw(model, len(classes) * columns, classes.repeat_interleave(columns), seed)
     return PriorSamples(images.unflatten(0, (len(classes), columns)).numpy(), classes.numpy())
 
@@ -103,11 +106,19 @@ def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Te
         ValueError: If a conditional model has no label, or one that it does not know.
     """
     check_labels(model, y)
+    _check_images(model, len(z))
     with frozen(model) as device:
         return model.likelihood(z.to(device), None if y is None else y.to(device)).mean.cpu()
 
 
+def _check_images(model: LatentVariableModel, count: int) -> None:
+    """Refuse more images than there is memory for."""
+    size = 4 * 4 * count * prod(model.shapes.image_shape)
+    check_memory({f"{count:,} images of {model.shapes.image_shape}": size}, "ask for fewer rows or columns")
+
+
 def _draw(model: LatentVariableModel, n: int, y: Tensor | None, seed: int) -> Tensor:
+    _check_images(model, n)
     with frozen(model, seed) as device:
         y = None if y is None else y.to(device)
         # By the program, so that a model with more codes than z draws them all.

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Normal
 from pyrovae.checks import Count, Place, Seed, checked
 from pyrovae.latent.codes import one_dimensional
 from pyrovae.latent.generate import check_labels, decode
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -61,6 +62,7 @@ def decode_manifold(
     """
     if model.shapes.latent_dim != 2:
         raise ValueError(f"the manifold needs a code of two dimensions, this model has {model.shapes.latent_dim}")
+    check_memory({f"a grid of {size:,} x {size:,} codes": 24 * size**2}, "choose a smaller size")
     y = None if label is None else torch.tensor([label])
     check_labels(model, y)
     with frozen(model, seed) as device:

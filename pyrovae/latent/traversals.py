@@ -11,6 +11,7 @@ import torch
 
 from pyrovae.checks import checked
 from pyrovae.latent.generate import decode
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 
 Path = Literal["linear", "spherical", "quantile"]
@@ -78,6 +79,7 @@ def grid_around(
         raise ValueError(
             f"a grid needs a code of at least two dimensions, this one has {len(centre)}: traverse its axes"
         )
+    _check_codes(rows * columns, len(centre))
     first, second = dims
     if first == second or not all(0 <= d < len(centre) for d in dims):
         raise ValueError(f"a grid needs two different dimensions from 0 to {len(centre) - 1}, got {dims}")
@@ -103,6 +105,7 @@ def axes_through(centre: np.ndarray, values: Sequence[float], dims: Sequence[int
     chosen = range(len(centre)) if dims is None else dims
     if not all(0 <= d < len(centre) for d in chosen):
         raise ValueError(f"this code has dimensions 0 to {len(centre) - 1}, got {list(chosen)}")
+    _check_codes(len(chosen) * len(values), len(centre))
     codes = np.tile(centre, (len(chosen), len(values), 1))
     for row, dim in enumerate(chosen):
         codes[row, :, dim] = values
@@ -145,6 +148,7 @@ def interpolate(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path =
     """
     if steps < 2:
         raise ValueError(f"an interpolation needs at least its two ends, got {steps} steps")
+    _check_codes(steps, np.size(start))
     a, b = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
     t = np.linspace(0, 1, steps)[:, None]
     if path == "linear":
@@ -157,6 +161,11 @@ def interpolate(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path =
         raise ValueError(f"path must be linear, spherical or quantile, got {path!r}")
     codes[0], codes[-1] = a, b
     return codes
+
+
+def _check_codes(count: int, latent_dim: int) -> None:
+    """Refuse more codes than there is memory for."""
+    check_memory({f"{count:,} codes of {latent_dim} dimensions": 32 * count * latent_dim}, "ask for fewer")
 
 
 def _quantile_line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
         raise SystemExit(0)
     check_arguments(parser.get_defaults(), arguments)
     config = parser.parse_args(arguments)
+    _check_name(config.name)
     if config.resume is None:
         return config
     folder = RunFolder(Path(config.resume))
@@ -58,6 +59,14 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
             f"leave that out (only {', '.join(sorted(CHANGEABLE))} may differ), or train a new run"
         )
     return resumed
+
+
+def _check_name(name: str | None) -> None:
+    """Refuse a name that is no folder's below runs_dir."""
+    if name is not None and (
+        not name or Path(name).is_absolute() or set(Path(name).parts) & {"..", "~"} or name == "."
+    ):
+        raise ValueError(f"name must be that of a folder inside of --runs_dir, got {name!r}")
 
 
 def load_training_data(arguments: Namespace) -> ImageSet:

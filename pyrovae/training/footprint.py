@@ -57,13 +57,14 @@ def check_footprint(
     learned = sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
     shared, each, decoded = _activations(model)
     pixels = OF_AN_IMAGE * 4 * prod(model.shapes.image_shape)
-    step = shared + min(batch_size, images) * (each + codes * (decoded + pixels))
-    evaluation = shared + min(EVALUATED, images) * (each + decoded + pixels)
+    together = {min(batch_size, images): codes, min(EVALUATED, images): 1}
+    sizes = {count: shared + count * (each + n * (decoded + pixels)) for count, n in together.items()}
+    most = max(sizes, key=lambda count: sizes[count])
     parts = {
         _weights(model): 0 if there else _bytes(model),
         "gradients": learned,
         f"state of {_name(optimizer)}": int(_state_per_weight(optimizer) * learned),
-        f"activations of {min(batch_size, images):,} images": max(step, evaluation),
+        f"activations of {most:,} images": sizes[most],
     }
     check_memory(parts, _CURE, device)
 

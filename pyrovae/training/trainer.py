@@ -1,5 +1,6 @@
 """Training by stochastic variational inference, as one object of settings with a `fit`."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
 
 MIN_EPOCHS, MIN_STEPS = 20, 3000
+MOST = 10**9
+"""Epochs, images in a step, epochs without a better bound: no training has more, and a slip of the finger may."""
 SHOWN_TO_PARTS = 10_000
 """Training images that a part made of data looks at, at most."""
 
@@ -80,9 +83,11 @@ class Trainer:
             value = getattr(self, name)
             if not is_whole(value, 1) and (value is not None or name == "batch_size"):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+            if value is not None and value > MOST:
+                raise ValueError(f"{name} must be a whole number of at most {MOST:,}, got {value:,}")
         if not is_whole(self.seed, 0) or self.seed > MAX_SEED:
             raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {self.seed!r}")
-        if not isinstance(self.checkpoint_every, int | float) or not self.checkpoint_every >= 0:
+        if not isinstance(self.checkpoint_every, int | float) or not 0 <= self.checkpoint_every < math.inf:
             raise ValueError(f"checkpoint_every must be at least 0 seconds, got {self.checkpoint_every!r}")
         for name, kind in get_type_hints(type(self)).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
