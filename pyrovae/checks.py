@@ -32,6 +32,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+SLIP = 10**6
+"""Upper limits from here on are there against slips of the finger."""
+
+
 @dataclass(frozen=True)
 class Within:
     """The range of a number.
@@ -48,6 +52,12 @@ class Within:
 
     def __contains__(self, value: Any) -> bool:
         return self.low < value < self.high if self.open else self.low <= value <= self.high
+
+    def words(self, value: Any) -> str:
+        """The range as the one who gave a value needs it: a limit that is there for slips alone is said to these."""
+        if self.high < SLIP or self.low == -math.inf:
+            return str(self)
+        return f" of at most {self.high:,}" if isinstance(value, int) and value > self.high else str(Within(self.low))
 
     def __str__(self) -> str:
         if math.isinf(self.high):
@@ -191,7 +201,7 @@ def _check_one(name: str, value: object, kind: Any) -> None:
 
 
 def _check_number(name: str, value: Any, kind: type, within: Within) -> None:
-    words = f"{'a whole number' if kind is int else 'a number'}{within}"
+    words = f"{'a whole number' if kind is int else 'a number'}{within.words(value) if kind is int else within}"
     right = numbers.Integral if kind is int else numbers.Real
     if isinstance(value, bool) or not isinstance(value, right):
         wrong = ValueError if isinstance(value, numbers.Real) and not isinstance(value, bool) else WrongTypeError

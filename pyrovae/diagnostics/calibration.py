@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.checks import Seed, checked
+from pyrovae.checks import Count, Probability, Seed, checked
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels, check_has_posterior
 from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel, labels_in_turn
@@ -115,11 +115,11 @@ class Calibration:
 @checked
 def calibrate(
     model: LatentVariableModel,
-    images: int = 1000,
-    draws: int = 99,
+    images: Count = 1000,
+    draws: Count = 99,
     *,
     labels: Tensor | None = None,
-    mass: float = 0.95,
+    mass: Probability = 0.95,
     seed: Seed = 0,
 ) -> Calibration:
     """Rank true codes among the guide's draws: z ~ p(z | y), x ~ p(x | z, y), z_1 ... z_L ~ q(z | x, y).

@@ -12,7 +12,7 @@ import pyro.distributions as dist
 import torch
 from torch.distributions import Distribution
 
-from pyrovae.checks import Seed, checked
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split
 from pyrovae.estimates import PerImage
 from pyrovae.inference.arviz import effective_size
@@ -135,7 +135,7 @@ def compare(
     *,
     best: LocalPosterior | None = None,
     evidence: LikelihoodEstimate | None = None,
-    samples: int = 5000,
+    samples: Count = 5000,
     seed: Seed = 0,
 ) -> Comparison:
     """Compare the guide with the true posterior of images.

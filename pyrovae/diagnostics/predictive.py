@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyrovae.checks import Count, Seed, checked
+from pyrovae.checks import Count, Probability, Seed, checked
 from pyrovae.data import Split, to_unit
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels
@@ -76,7 +76,7 @@ def predictive_check(
     posterior: PosteriorDraws,
     *,
     counted: Tensor | None = None,
-    mass: float = 0.9,
+    mass: Probability = 0.9,
     draws: Count = 500,
     seed: Seed = 0,
 ) -> PredictiveCheck:

@@ -1,5 +1,6 @@
 """What the user got wrong, in one line with the nearest name and what there is."""
 
+import inspect
 import re
 import sys
 from itertools import pairwise
@@ -38,6 +39,38 @@ def check_arguments(defaults: Namespace, words: list[str]) -> None:
         if argument not in names:
             listed = ", ".join(names) or "none"
             fail(f"{cls.__name__} has no argument {argument!r}{nearest(argument, names)}; it takes: {listed}")
+
+
+def check_nulls(node: object) -> None:
+    """Find a null that a class does not take for an argument, which jsonargparse lets pass.
+
+    Args:
+        node: A configuration: classes by their class_path, with their init_args.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if isinstance(node, Namespace):
+        node = vars(node)
+    if not isinstance(node, dict):
+        return
+    arguments = node.get("init_args")
+    arguments = vars(arguments) if isinstance(arguments, Namespace) else arguments
+    if isinstance(node.get("class_path"), str) and isinstance(arguments, dict):
+        name = node["class_path"].rpartition(".")[2]
+        cls = next((cls for kind in BASES for cls in part_classes(kind) if cls.__name__ == name), None)
+        known = inspect.signature(cls).parameters if cls is not None else {}
+        for argument, value in arguments.items():
+            parameter = known.get(argument)
+            if value is None and parameter is not None and _refuses_null(parameter):
+                raise ValueError(f"{argument} of {name} must not be null: leave it out for its default")
+    for value in node.values():
+        check_nulls(value)
+
+
+def _refuses_null(parameter: inspect.Parameter) -> bool:
+    """Whether neither default nor annotation is None; of other libraries' annotations some are texts."""
+    return parameter.default is not None and "None" not in str(parameter.annotation)
 
 
 WORDS = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 from torch.distributions import biject_to
 
-from pyrovae.checks import Seed, checked
+from pyrovae.checks import Count, Probability, Seed, Within, checked
 from pyrovae.data import Split
 from pyrovae.engine import compile_function
 from pyrovae.inference.draws import PosteriorDraws
@@ -30,11 +30,11 @@ def nuts_posterior(
     split: Split,
     *,
     seen: Tensor | None = None,
-    chains: int = 4,
-    warmup: int = 300,
-    draws: int = 300,
-    target_accept: float = 0.8,
-    together: int = 8,
+    chains: Annotated[int, Within(2, 2**15)] = 4,
+    warmup: Count = 300,
+    draws: Annotated[int, Within(4, 10**8)] = 300,
+    target_accept: Probability = 0.8,
+    together: Count = 8,
     engine: str = "graph",
     seed: Seed = 0,
     progress: Callable[[int], object] = lambda transitions: None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyrovae.checks import checked
+from pyrovae.checks import Positive, checked
 from pyrovae.data import Split, to_unit
 from pyrovae.latent.codes import Codes, mean_codes
 from pyrovae.latent.morphology import ATTRIBUTES, UNITS, measure
@@ -92,7 +92,7 @@ def attribute_vector(
 
 
 @checked
-def extremes(values: np.ndarray, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+def extremes(values: np.ndarray, share: Positive = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """The images with the largest and with the smallest values of a measured attribute.
 
     Args:
@@ -113,7 +113,7 @@ def extremes(values: np.ndarray, share: float = 0.5) -> tuple[np.ndarray, np.nda
 
 @checked
 def find_attribute(
-    name: str, split: Split, attribute_names: Sequence[str] = (), *, share: float = 0.5
+    name: str, split: Split, attribute_names: Sequence[str] = (), *, share: Positive = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which images have an attribute and which lack it, by the attribute's name.
 

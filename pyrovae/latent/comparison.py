@@ -89,7 +89,8 @@ def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: Count = 4
 
     share = gaussians.counts / gaussians.counts.sum()
     joint = gaussians.log_densities(own.draws) + np.log(share)
-    truth = np.searchsorted(gaussians.classes, own.labels)
+    order = np.argsort(gaussians.classes)
+    truth = order[np.searchsorted(gaussians.classes, own.labels, sorter=order)]
     posterior = joint - logsumexp(joint, 1, keepdims=True)
     right = joint.argmax(1) == truth
     gain = np.take_along_axis(posterior, truth[:, None], 1)[:, 0] - np.log(share[truth])

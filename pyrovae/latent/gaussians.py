@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from pyrovae.checks import Place, Seed, Share, checked
+from pyrovae.checks import Place, Probability, Seed, Share, checked
 from pyrovae.latent.codes import Codes
 
 MASSES = (0.5, 0.9, 0.95, 0.99)
@@ -127,7 +127,7 @@ def class_gaussians(
 
 
 @checked
-def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: float) -> Ellipse:
+def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: Probability) -> Ellipse:
     """The ellipse of equal density that holds the probability `mass` of a two-dimensional Gaussian.
 
     Its squared Mahalanobis radius is the χ² quantile with two degrees of freedom, -2 log(1 - mass).

@@ -8,7 +8,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrovae.checks import Seed, checked
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data.images import Split
 from pyrovae.data.pixels import to_unit
 from pyrovae.memory import check_memory
@@ -30,7 +30,7 @@ class PriorSamples:
 
 
 @checked
-def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, *, seed: Seed = 0) -> PriorSamples:
+def sample_prior(model: LatentVariableModel, rows: Count = 10, columns: Count = 10, *, seed: Seed = 0) -> PriorSamples:
     """Draw rows x columns codes from the model's own prior and decode them.
 
     A conditional model needs classes: see `sample_per_class`.
@@ -46,7 +46,7 @@ def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, 
 
 @checked
 def sample_per_class(
-    model: LatentVariableModel, columns: int = 10, *, classes: Tensor | None = None, seed: Seed = 0
+    model: LatentVariableModel, columns: Count = 10, *, classes: Tensor | None = None, seed: Seed = 0
 ) -> PriorSamples:
     """Draw `columns` codes from the prior of each class and decode them with its label: one row per class.
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from pyrovae.checks import checked
+from pyrovae.checks import Count, Place, checked
 from pyrovae.latent.codes import Codes
 
 
@@ -25,7 +25,7 @@ class Plane:
 
 
 @checked
-def pair_plane(latent_dim: int, first: int = 0, second: int = 1) -> Plane:
+def pair_plane(latent_dim: Count, first: Place = 0, second: Place = 1) -> Plane:
     """The plane of two latent dimensions.
 
     Raises:

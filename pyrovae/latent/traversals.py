@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from pyrovae.checks import checked
+from pyrovae.checks import Count, Positive, checked
 from pyrovae.latent.generate import decode
 from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
@@ -56,7 +56,7 @@ def traverse(model: LatentVariableModel, coordinates: np.ndarray, labels: np.nda
 
 @checked
 def grid_around(
-    centre: np.ndarray, *, rows: int = 9, columns: int = 9, step: float = 0.5, dims: tuple[int, int] = (0, 1)
+    centre: np.ndarray, *, rows: Count = 9, columns: Count = 9, step: Positive = 0.5, dims: tuple[int, int] = (0, 1)
 ) -> np.ndarray:
     """Codes on a grid around a code, (rows, columns, latent_dim).
 
@@ -130,7 +130,7 @@ def every_class(model: LatentVariableModel, codes: np.ndarray) -> Traversal:
 
 
 @checked
-def interpolate(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path = "linear") -> np.ndarray:
+def interpolate(start: np.ndarray, end: np.ndarray, steps: Count = 9, path: Path = "linear") -> np.ndarray:
     """Codes from one code to another, both included, (steps, latent_dim).
 
     Args:

@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 
 from pyrovae.data import ImageSet, fixed_split, load_images, policy_of
 from pyrovae.factory.build import build_model, build_trainer, instantiate, sketch_model
-from pyrovae.factory.mistakes import check_arguments
+from pyrovae.factory.mistakes import check_arguments, check_nulls
 from pyrovae.factory.names import explain
 from pyrovae.factory.old_names import renewed_words
 from pyrovae.factory.parser import training_parser, underscored
@@ -41,6 +41,7 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
     check_arguments(parser.get_defaults(), arguments)
     config = parser.parse_args(arguments)
     _check_name(config.name)
+    check_nulls(config)
     if config.resume is None:
         return config
     folder = RunFolder(Path(config.resume))

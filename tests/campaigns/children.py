@@ -1,5 +1,6 @@
 """Commands in forked children of a warm parent: imports are paid once, and a child cannot harm its parent."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -9,7 +10,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,20 @@ class Ended:
     seconds: float
 
 
-def in_a_child(function: Callable[[], object], *, seconds: float = 120.0, gib: float | None = 8.0) -> Ended:
+def in_a_child(function: Callable[[], object], *, seconds: int = 60, gib: float | None = 8.0) -> Ended:
     """Call a function in a child, whose output is caught.
 
     Args:
         function: What the child does; SystemExit and exceptions end it as they end an interpreter.
-        seconds: Time after which it is killed.
+        seconds: Time of the processor after which it is killed; on a busy machine twenty times that may pass.
         gib: Its address space at most, so that a child that allocates without a look fails by itself.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
         child = os.fork()
         if not child:
-            _run(function, out.fileno(), err.fileno(), gib)
-        status, hung = _wait(child, started + seconds)
+            _run(function, out.fileno(), err.fileno(), gib, seconds)
+        status, hung = _wait(child, started + 20 * seconds)
         took = time.monotonic() - started
         texts = []
         for file in (out, err):
@@ -53,7 +53,7 @@ def in_a_child(function: Callable[[], object], *, seconds: float = 120.0, gib: f
     return Ended(status, texts[0], texts[1], hung, took)
 
 
-def _run(function: Callable[[], object], out: int, err: int, gib: float | None) -> None:
+def _run(function: Callable[[], object], out: int, err: int, gib: float | None, seconds: int) -> None:
     """The child's whole life."""
     status = 0
     try:
@@ -61,6 +61,7 @@ def _run(function: Callable[[], object], out: int, err: int, gib: float | None) 
         os.dup2(out, 1)
         os.dup2(err, 2)
         sys.stdout, sys.stderr = (os.fdopen(os.dup(n), "w", encoding="utf-8", errors="replace") for n in (1, 2))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds + round(time.process_time()), seconds + 3600))
         if gib is not None:
             resource.setrlimit(resource.RLIMIT_AS, (int(gib * 2**30),) * 2)
         function()
@@ -79,18 +80,12 @@ def _wait(child: int, until: float) -> tuple[int, bool]:
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status), False
+            code = os.waitstatus_to_exitcode(status)
+            return code, code == -signal.SIGXCPU
         if time.monotonic() > until:
             for kill in (os.killpg, os.kill):
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     kill(child, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             _, status = os.waitpid(child, 0)
             return os.waitstatus_to_exitcode(status), True
         time.sleep(0.005)
-
-
-def free_space(folder: Path) -> int:
-    """Bytes that are free where a campaign writes."""
-    return os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize

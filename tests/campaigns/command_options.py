@@ -150,8 +150,18 @@ COMMANDS: dict[str, Command] = {
         {
             "around": Values(
                 ("origin", "image:0", f"image:{TEST_IMAGES - 1}", "class:0", "class:2"),
-                ("x", "class:9", "class:-1", "image:-1", f"image:{TEST_IMAGES}", "class:", "image:x", f"image:{HUGE}")
-                + ("null", "[]", "class:1.5", *ODD),
+                (
+                    "x",
+                    "class:9",
+                    "class:-1",
+                    "image:-1",
+                    f"image:{TEST_IMAGES}",
+                    "class:",
+                    "image:x",
+                    "null",
+                    "[]",
+                    *ODD,
+                ),
             ),
             "rows": whole(1, 3),
             "columns": whole(1, 3),
@@ -187,7 +197,7 @@ COMMANDS: dict[str, Command] = {
         (),
         {
             "attribute": Values(
-                ("class:0", "class:1-vs:2", "slant"), ("x", "class:9", "class:0-vs:9", "class:", "null", "[]", *ODD)
+                ("class:0", "class:1-vs:2"), ("x", "class:9", "class:0-vs:9", "class:", "null", "[]", *ODD), ("slant",)
             ),
             "share": number(0.5, 0.25, bad=("0", "-1", "0.51", "2")),
             "within_classes": Values(("false",), truth().bad, truth().open),
@@ -365,7 +375,7 @@ TRAINING: dict[str, Values] = {
         ("Adam", "SGD", "AdamW", "RMSprop"),
         ("x", "LBFGS", "SparseAdam", "3", "[]", "null", "StepLR", "Optimizer", *ODD),
     ),
-    "optimizer.lr": number(0.001, 0.01, 1, bad=("-1", "null")),
+    "optimizer.lr": number(0.001, 0.01, bad=("-1", "null")),
     "scheduler": Values(
         ("null", "LinearLR"), ("x", "3", "[]", "{}", "Adam", "LambdaLR", "SequentialLR", "MultiplicativeLR", *ODD)
     ),
@@ -386,7 +396,7 @@ TRAINING: dict[str, Values] = {
     "name": Values(("a", "Ä", "b c"), ("{file}", "a/b/../../..", ".", "..", "", "[]"), ("日本", "3", "null", "a/b")),
     "runs_dir": Values(("{tmp}/runs", "{tmp}/Ä"), ("{file}",)),
     "overwrite": truth(),
-    "resume": Values(("null",), RUN[:5]),
+    "resume": Values(("null",), RUN[:3], ("",)),
     "tensorboard": Values(("false",), truth().bad, truth().open),
     "progress": truth(),
 }
@@ -403,7 +413,6 @@ SCHEDULERS: tuple[tuple[bool, tuple[str, ...]], ...] = (
     (False, ("ExponentialLR", "gamma", "nan")),
     (False, ("ExponentialLR", "gamma", "-1")),
     (False, ("CosineAnnealingLR", "T_max", "0")),
-    (False, ("PolynomialLR", "total_iters", "0")),
     (False, ("OneCycleLR", "max_lr", "0.1")),
     (False, ("CosineAnnealingWarmRestarts", "T_0", "-1")),
     (False, ("LinearLR", "start_factor", "0")),
