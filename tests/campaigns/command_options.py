@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 HUGE = "123456789012345678901"
 """A whole number of 21 digits, which fits nowhere."""
-ODD = ("Ä", "日本", "🙂", "--", "\\x00", "../..", "{a: 1}", "&a", "*a", "- 1", "a: b", "%", "@", "'", '"')
+ODD = ("Ä", "日本", "🙂", "--", "\\x00", "../..", "{a: 1}", "*a", "- 1", "a: b", "%", "@", "'", '"')
 """Words that are hard on a parser."""
 
 
