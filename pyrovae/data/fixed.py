@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyrovae.data.images import ImageSet, Split
 from pyrovae.data.pixels import PixelChoice, PixelPolicy, choose_policy, fix_pixels, to_unit
+from pyrovae.shapes import WrongTypeError
 
 LOOKED_AT = 1000
 """Training images, about, by which a policy is chosen."""
@@ -15,6 +16,8 @@ LOOKED_AT = 1000
 
 def fixed_split(split: Split, policy: PixelPolicy, seed: int = 0) -> Split:
     """The same split with its images binarised once and for all, as evaluation needs it; see `fix_pixels`."""
+    if not isinstance(split, Split):
+        raise WrongTypeError(f"split must be a Split, such as data.split('test'), got {type(split).__name__}")
     return replace(split, images=fix_pixels(split.images, policy, seed))
 
 

@@ -168,7 +168,13 @@ class ImageSet:
         Raises:
             ValueError: If a size, a type or a range is not as above.
         """
-        images = _as_tensor(images)
+        try:
+            images = _as_tensor(images)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise WrongTypeError(
+                f"images of {name} must be a tensor or an array, uint8 (N, C, H, W), got {type(images).__name__}: "
+                f"numpy.stack([numpy.asarray(picture) for picture in pictures]) of pictures of one size"
+            ) from error
         images = images.unsqueeze(1) if images.ndim == 3 else images
         if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
             raise ValueError(

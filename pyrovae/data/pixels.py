@@ -29,6 +29,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from pyrovae.shapes import WrongTypeError, is_whole
+
 PixelPolicy = Literal["dynamic", "fixed", "threshold", "none"]
 PIXEL_POLICIES: tuple[PixelPolicy, ...] = get_args(PixelPolicy)
 PixelChoice = Literal["auto", "dynamic", "fixed", "threshold", "none"]
@@ -81,6 +83,8 @@ def to_unit(images: Tensor) -> Tensor:
     Raises:
         ValueError: If ``images`` is not uint8.
     """
+    if not isinstance(images, Tensor):
+        raise WrongTypeError(f"images must be a uint8 tensor of grey values 0 to 255, got {type(images).__name__}")
     if images.dtype != torch.uint8:
         raise ValueError(f"images must be uint8 with grey values 0 to 255, got {images.dtype}")
     return images.to(torch.float32) / 255
@@ -132,6 +136,10 @@ def fix_pixels(images: Tensor, policy: PixelPolicy, seed: int = 0) -> Tensor:
         ValueError: If there is no such policy, or ``images`` is not uint8.
     """
     _check_policy(policy)
+    if not isinstance(images, Tensor):
+        raise WrongTypeError(f"images must be a uint8 tensor of grey values 0 to 255, got {type(images).__name__}")
+    if not is_whole(seed, 0):
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     if policy == "none":
         return images
     generator = torch.Generator().manual_seed(seed)

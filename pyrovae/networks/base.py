@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pyrovae.shapes import ImageShape, WrongTypeError, is_whole
+from pyrovae.shapes import MOST, ImageShape, WrongTypeError, is_whole
 
 Activation = Callable[[], nn.Module]
 
@@ -136,7 +136,7 @@ def _positive(name: str, sizes: Sequence[int]) -> tuple[int, ...]:
     Raises:
         ValueError: If there are none, or one is no positive whole number.
     """
-    if not isinstance(sizes, Sequence) or not sizes or not all(is_whole(n, 1) for n in sizes):
+    if not isinstance(sizes, Sequence) or not sizes or not all(is_whole(n, 1, MOST) for n in sizes):
         raise ValueError(f"{name} must be one or more positive whole numbers, such as (256, 128), got {sizes!r}")
     return tuple(sizes)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyrovae.contracts import Posterior, Prior, name_of
 from pyrovae.networks import checked_labels, rows_of_labels
-from pyrovae.shapes import Shapes
+from pyrovae.shapes import MOST, Shapes, is_whole
 
 
 class GaussianMixture(Prior):
@@ -36,8 +36,8 @@ class GaussianMixture(Prior):
 
     def __init__(self, shapes: Shapes, components: int = 10, labels: bool = False, init_scale: float = 1.0) -> None:
         super().__init__()
-        if components < 1:
-            raise ValueError(f"components must be at least 1, got {components}")
+        if not is_whole(components, 1, MOST):
+            raise ValueError(f"components must be a whole number and must be at least 1, got {components!r}")
         self.labels, self.components = labels, components
         if shapes.num_classes:
             self.check_classes(shapes.num_classes)
@@ -88,7 +88,7 @@ class VampPrior(Prior):
 
     def __init__(self, shapes: Shapes, components: int = 100) -> None:
         super().__init__()
-        if components < max(1, shapes.num_classes):
+        if not is_whole(components, max(1, shapes.num_classes), MOST):
             raise ValueError(f"components must be at least {max(1, shapes.num_classes)}, got {components}")
         self.num_classes = shapes.num_classes
         self.pseudo_inputs = nn.Parameter(torch.rand(components, *shapes.image_shape))

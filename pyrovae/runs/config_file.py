@@ -10,6 +10,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 
+from pyrovae.checks import checked
 from pyrovae.data import ImageSet, PixelPolicy, policy_of
 from pyrovae.factory.old_names import renewed
 from pyrovae.factory.parser import training_parser
@@ -117,6 +118,7 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
     return renewed(raw)
 
 
+@checked
 def run_info(path: str | Path) -> RunInfo:
     """What a run's folder says about its data."""
     raw = read_config(RunFolder(Path(path)))

@@ -7,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from pyrovae.checks import check_value
 from pyrovae.contracts import name_of
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, to_unit
 from pyrovae.data.pixels import extreme_share, has_colour
@@ -30,6 +31,7 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
             f"data must be an ImageSet, got {type(data).__name__}: make one of arrays with "
             f"pyrovae.ImageSet.from_arrays(images, labels), or load one with pyrovae.load_images(name)"
         )
+    check_value("model", model, LatentVariableModel)
     shapes = model.shapes
     if data.image_shape != shapes.image_shape:
         raise ValueError(

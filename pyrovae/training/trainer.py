@@ -10,6 +10,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pyrovae.checks import check_value
 from pyrovae.data import ImageSet, PixelChoice, policy_of, to_unit
 from pyrovae.diagnostics import collapse_warning
 from pyrovae.engine.compilation import missing_compiler
@@ -17,7 +18,7 @@ from pyrovae.inference import estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, TraceELBO
 from pyrovae.runtime import MAX_SEED, choose_device, seeded
-from pyrovae.shapes import is_whole
+from pyrovae.shapes import MOST, is_whole
 from pyrovae.training.batches import Batches
 from pyrovae.training.checkpoint import Checkpointer
 from pyrovae.training.checks import check_optimizer, check_shapes, check_support
@@ -32,8 +33,6 @@ from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
 
 MIN_EPOCHS, MIN_STEPS = 20, 3000
-MOST = 10**9
-"""Epochs, images in a step, epochs without a better bound: no training has more, and a slip of the finger may."""
 SHOWN_TO_PARTS = 10_000
 """Training images that a part made of data looks at, at most."""
 
@@ -178,6 +177,7 @@ class Trainer:
             OSError: If a file of the folder cannot be written.
             Interrupted: After Ctrl-C or SIGTERM, when the checkpoint is written.
         """
+        check_value("folder", folder, str | Path | RunFolder | None)
         notice = self.check(model, data)
         device = choose_device(self.device)
         if isinstance(folder, str | Path):

@@ -22,7 +22,7 @@ from PIL import Image
 
 import pyrovae
 from pyrovae import inference, latent, metrics
-from pyrovae.data import Split, fixed_split
+from pyrovae.data import Split, fix_pixels, fixed_split, to_unit
 
 PACKAGE = Path(pyrovae.__file__).parent
 ROOMS = ("inference", "latent", "diagnostics", "metrics")
@@ -178,6 +178,51 @@ def part_calls(w: SimpleNamespace) -> Iterator[tuple[str, Any, tuple[Any, ...]]]
         yield "labels", w.cvae.likelihood, (z, wrong)
 
 
+def library_calls(w: SimpleNamespace) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
+    """Calls of what a notebook begins with: sets, models, objectives, trainers, with one wrong argument each."""
+    digits, trainer, picture = w.digits, pyrovae.Trainer(epochs=1, engine="pyro"), Image.new("L", (8, 8))
+    few, shape = digits.images[:2], (1, 8, 8)
+    wrong = {
+        pyrovae.load_images: [(None,), (3,), (["a"],), ("x",), ("digits", 3), ("digits", object())],
+        pyrovae.ImageSet.from_arrays: [
+            *[(None,), (picture,), ("x",), (np.zeros((4, 8, 8)),), (np.zeros(3, np.uint8),), ([[1]],)],
+            *[(few, labels) for labels in ("xy", [1.5, 0], [-1, 0], [0], object())],
+        ],
+        pyrovae.VAE: [(None,), ("x",), ((8, 8),), *[(shape, dim) for dim in (None, "2", 2.0, -1, True)]],
+        pyrovae.CVAE: [(shape, classes) for classes in (None, 1, "x", 2.5, -1)],
+        pyrovae.load: [(None,), (3,)],
+        pyrovae.run_info: [(None,), (3,)],
+        pyrovae.TraceELBO: [(None,), ("x",), (-1,), (float("nan"),), (1, None), (1, 1, "x"), (1, 1, 0, "x")],
+        pyrovae.ImportanceWeighted: [(None,), ("x",), (0,), (1.5,), (2, "x")],
+        pyrovae.Renyi: [(None,), ("x",), (1,), (-1,), (0.5, None)],
+        trainer.fit: [(None, digits), (w.vae, None), (w.vae, few), (pyrovae.VAE, digits), (w.vae, digits, 3)],
+        digits.split: [(None,), (3,), ("x",)],
+        digits.split("test").take: [(3,), ("x",), ([-1],), ([1.5],), ([None],)],
+        to_unit: [(None,), (picture,), (few.numpy(),), (few / 255,)],
+        fix_pixels: [(None, "dynamic"), (few, None), (few, "x"), (few.numpy(), "none"), (few, "dynamic", -1)],
+        fixed_split: [(None, "dynamic"), (digits, "dynamic"), (w.split, None), (w.split, "dynamic", "x")],
+    }
+    for function, cases in wrong.items():
+        for arguments in cases:
+            yield "arguments", function, arguments
+    for name, values in {
+        "epochs": ("x", 0, 1.5, True),
+        "batch_size": (None, 0, "x"),
+        "seed": (None, 1.5, -1, 2**40),
+        "objective": (None, "x"),
+        "optimizer": (None, "Adam"),
+        "scheduler": (3, "StepLR"),
+        "pixels": (None, "x"),
+        "engine": (None, "x"),
+        "precision": ("x",),
+        "patience": ("x", 0),
+        "checkpoint_every": (None, -1, float("nan")),
+        "device": ("x", 3),
+    }.items():
+        for value in values:
+            yield name, lambda name=name, value=value: pyrovae.Trainer(**{name: value}).check(w.vae, digits), ()
+
+
 def fault(function: Any, *args: Any, **kwargs: Any) -> str | None:
     """What is wrong with how a wrong call ends, or None."""
     try:
@@ -201,7 +246,7 @@ def main() -> None:
         wrong = fault(getattr(importlib.import_module(f"pyrovae.{call.room}"), call.function), **arguments)
         if wrong:
             found.append(f"{call}: {wrong}")
-    for what, part, arguments in part_calls(w):
+    for what, part, arguments in (*part_calls(w), *library_calls(w)):
         count += 1
         wrong = fault(part, *arguments)
         if wrong:

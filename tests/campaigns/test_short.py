@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from api_calls import calls, fault, part_calls, right_arguments, world  # noqa: E402 - from the folder of this file
+from api_calls import calls, fault, library_calls, part_calls, right_arguments, world  # noqa: E402 - from the folder of this file
 from command_options import COMMANDS, TRAINING  # noqa: E402
 
 from pyrovae import diagnostics, inference, latent, metrics  # noqa: E402
@@ -42,10 +42,10 @@ def test_public_functions(tiny) -> None:
     assert not found, "\n".join(found)
 
 
-def test_parts(tiny) -> None:
+def test_parts_sets_models_and_trainers(tiny) -> None:
     found = [
         f"{type(part).__name__} given wrong {what}: {wrong}"
-        for what, part, arguments in part_calls(tiny)
+        for what, part, arguments in (*part_calls(tiny), *library_calls(tiny))
         if (wrong := fault(part, *arguments))
     ]
     assert not found, "\n".join(found)
