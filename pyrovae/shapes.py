@@ -47,8 +47,8 @@ class Shapes:
         object.__setattr__(self, "image_shape", tuple(sizes))
         if not is_whole(self.latent_dim, 1, MOST):
             raise ValueError(
-                f"latent_dim must be a whole number of at least 1{_and_at_most(self.latent_dim)}, got {self.latent_dim!r}; "
-                f"2 can be drawn as a plane, 10 to 50 reconstruct better"
+                f"latent_dim must be a whole number of at least 1{_and_at_most(self.latent_dim)}, got "
+                f"{self.latent_dim!r}; 2 can be drawn as a plane, 10 to 50 reconstruct better"
             )
         if not is_whole(self.num_classes, 0, MOST):
             raise ValueError(f"num_classes must be a whole number of at least 0, got {self.num_classes!r}")
