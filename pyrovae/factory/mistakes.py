@@ -126,7 +126,8 @@ def clear(message: str, options: list[str]) -> str:
 def _given(message: str) -> str:
     """The value that a message is about, as it was written."""
     found = re.findall(r"(?:Given|Got) value: ?(.*?)(?:\. Got|\s*$|\n)", message)
-    return found[0].strip()[:80] if found else ""
+    given = found[0].strip()[:80] if found else ""
+    return "null" if given == "None" else given
 
 
 def _no_such_part(slot: str, message: str) -> str:

@@ -186,7 +186,7 @@ def test_what_cannot_be_is_said(few_digits: ImageSet) -> None:
     codes = gaussian_codes(n=10)
     with pytest.raises(ValueError, match="class 7 has no images here; there are classes 0, 1"):
         class_gaussians(codes, [7])
-    with pytest.raises(ValueError, match=r"must be a probability between 0 and 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"mass must be a number between 0 and 1, got 1\.5"):
         ellipse(MEANS[0], COVARIANCES[0], 1.5)
     with pytest.raises(ValueError, match="an ellipse needs two dimensions"):
         ellipse(np.zeros(3), np.eye(3), 0.5)

@@ -99,7 +99,7 @@ def test_the_same_seed_builds_the_same_weights() -> None:
     [
         (["--epcohs", "3"], "there is no option --epcohs; did you mean --epochs?"),
         (["--model.laten_dim", "3"], "VAE has no argument 'laten_dim'; did you mean latent_dim?; it takes: latent_dim"),
-        (["--model", "CVEA"], "there is no model 'CVEA'; did you mean CVAE?; there are: Autoencoder, CVAE, VAE"),
+        (["--model", "CVEA"], "there is no model 'CVEA'; did you mean CVAE?; a model is one of Autoencoder, CVAE, VAE"),
         (["--model.prior", "StandradNormal"], "there is no prior 'StandradNormal'; did you mean StandardNormal?"),
         (
             ["--model.prior", "pyrovae.priors.StandradNormal"],
@@ -112,7 +112,10 @@ def test_the_same_seed_builds_the_same_weights() -> None:
         (["--objective", "TraceElbo"], "there is no objective 'TraceElbo'; did you mean TraceELBO?"),
         (["--objective.betta", "4"], "TraceELBO has no argument 'betta'; did you mean beta?"),
         (["--scheduler", "CosineLR"], "there is no scheduler 'CosineLR'; did you mean"),
-        (["--pixels", "dynamc"], "pixels must be one of dynamic, fixed, threshold, none, got 'dynamc'; did you mean"),
+        (
+            ["--pixels", "dynamc"],
+            "pixels must be one of auto, dynamic, fixed, threshold, none, got 'dynamc'; did you mean",
+        ),
         (["--epochs", "many"], "epochs must be a whole number or null, got 'many'"),
         (["--seed", "x"], "seed must be a whole number, got 'x'"),
         (["--model.encoder.hidden", "256"], "hidden must be a list, got '256': write [256]"),
@@ -327,8 +330,8 @@ def test_a_name_stays_in_its_folder(name: str, capsys) -> None:
     ("argv", "message"),
     [
         (["--model.prior=[]"], "prior must be a class of prior: one of Flow, GaussianMixture"),
-        (["--model.prior=os.system"], "or your own as module.Class; got 'os.system'"),
-        (["--model.likelihood=null"], "likelihood must be a class of likelihood: one of Bernoulli"),
+        (["--model.posterior=builtins.dict"], "or your own as module.Class; got 'builtins.dict'"),
+        (["--model.likelihood=null"], "likelihood of VAE must not be null: leave it out for its default"),
         (["--objective=null"], "objective must be a class of objective: one of FreeBits"),
         (["--optimizer=null"], "optimizer must be a class of optimizer: one of ASGD"),
         (["--seed=null"], "seed must be a whole number, got 'null'"),
