@@ -101,6 +101,24 @@ class Estimate:
         return f"{Estimate(100 * self.value, 100 * self.sampling, 100 * self.monte_carlo)} %"
 
 
+def crossing(lower: Estimate, upper: Estimate) -> str | None:
+    """What it means that a lower bound lies above an upper one, in a line; None where it does not.
+
+    Both hold on average over their own draws, so they may cross by about their errors, and no further.
+
+    >>> crossing(Estimate(1.0, monte_carlo=0.3), Estimate(2.0, monte_carlo=0.4))
+    >>> crossing(Estimate(2.0, monte_carlo=0.3), Estimate(1.5, monte_carlo=0.4))
+    'cross by 0.50 ± 0.50, within their errors: they meet'
+    """
+    over = lower - upper
+    if not over.value > 0:
+        return None
+    own = over.error if math.isnan(over.monte_carlo) else over.monte_carlo
+    if over.value <= 3 * own:
+        return f"cross by {over.value:.2f} ± {own:.2f}, within their errors: they meet"
+    return f"cross by {over.value:.2g} ± {own:.2g}, by more than their errors: these are too small, so trust neither"
+
+
 @dataclass(frozen=True, eq=False)
 class Estimates:
     """Numbers of one kind, each with its sampling error.

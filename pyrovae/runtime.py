@@ -9,6 +9,9 @@ from torch import nn
 
 from pyrovae.engine.randomness import restore_rng_state, rng_state
 
+MAX_SEED = 2**32 - 1
+"""The greatest seed that each generator takes, also where it is multiplied by a million for the epochs' own."""
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device of a name.

@@ -1,14 +1,23 @@
 """The sizes of a model."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 ImageShape = tuple[int, int, int]
 
 
-def is_whole(value: object, at_least: int) -> bool:
-    """Whether a value is an int (not a bool) and at least `at_least`."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+class WrongTypeError(TypeError, ValueError):
+    """A value of another type than it must be; a `ValueError` too, as all that a user can get wrong."""
+
+
+MOST = 10**9
+"""Above it a size is a slip of the finger, and may not even fit into a machine's word."""
+
+
+def is_whole(value: object, at_least: int, at_most: float = math.inf) -> bool:
+    """Whether a value is a whole number, and no truth value, in a range."""
+    return isinstance(value, int) and not isinstance(value, bool) and at_least <= value <= at_most
 
 
 @dataclass(frozen=True)
@@ -30,16 +39,21 @@ class Shapes:
 
     def __post_init__(self) -> None:
         sizes = self.image_shape
-        if not isinstance(sizes, Sequence) or len(sizes) != 3 or not all(is_whole(n, 1) for n in sizes):
+        if not isinstance(sizes, Sequence) or len(sizes) != 3 or not all(is_whole(n, 1, MOST) for n in sizes):
             raise ValueError(
                 f"image_shape must be three positive whole numbers (channels, height, width), "
                 f"got {sizes!r}; for MNIST it is (1, 28, 28)"
             )
         object.__setattr__(self, "image_shape", tuple(sizes))
-        if not is_whole(self.latent_dim, 1):
+        if not is_whole(self.latent_dim, 1, MOST):
             raise ValueError(
-                f"latent_dim must be a whole number of at least 1, got {self.latent_dim!r}; "
-                f"2 can be drawn as a plane, 10 to 50 reconstruct better"
+                f"latent_dim must be a whole number of at least 1{_and_at_most(self.latent_dim)}, got "
+                f"{self.latent_dim!r}; 2 can be drawn as a plane, 10 to 50 reconstruct better"
             )
-        if not is_whole(self.num_classes, 0):
+        if not is_whole(self.num_classes, 0, MOST):
             raise ValueError(f"num_classes must be a whole number of at least 0, got {self.num_classes!r}")
+
+
+def _and_at_most(value: object) -> str:
+    """The upper limit, for who has passed it."""
+    return f" and at most {MOST:,}" if isinstance(value, int) and value > MOST else ""

@@ -8,12 +8,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
     {"engine"},
-    {"shapes", "runtime", "files", "digests", "hints", "estimates"},
+    {"shapes", "runtime", "files", "digests", "hints", "estimates", "memory"},
     {"data"},
     {"networks", "distributions"},
     {"contracts"},
     {"priors", "likelihoods", "posteriors"},
     {"models"},
+    {"checks"},
     {"objectives"},
     {"inference"},
     {"latent"},

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pyrovae.estimates import Estimate, PerImage
+from pyrovae.estimates import Estimate, PerImage, crossing
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,17 @@ def test_the_mean_over_images_has_both() -> None:
     assert found.monte_carlo == pytest.approx(0.5 / 3)
     assert found.sampling == pytest.approx(1 / math.sqrt(3))
     assert math.isnan(PerImage(np.ones(1), np.zeros(1)).mean.sampling)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bounds_that_cross_within_their_errors_meet(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    low, errors = rng.normal(0, 5), rng.uniform(0.1, 1, 2)
+    own = float(np.hypot(*errors))
+    for gap, word in (
+        (0.5, None),
+        (-0.9 * 3 * own, "within their errors: they meet"),
+        (-1.1 * 3 * own, "trust neither"),
+    ):
+        said = crossing(Estimate(low, 9.0, errors[0]), Estimate(low + gap, 9.0, errors[1]))
+        assert said is None if word is None else word in said

@@ -1,9 +1,12 @@
 """Add an attribute vector to codes: a row of decoded images for each image, and the measured effect."""
 
 import json
+import math
+from typing import Annotated
 
 from jsonargparse import Namespace
 
+from pyrovae.checks import Number, Place, Within
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
@@ -15,21 +18,21 @@ from pyrovae.runs.loading import open_run, picture
 def _options(description: str | None) -> Namespace:
     """Parse the command line."""
     parser = run_parser(description)
-    parser.add_argument(
+    parser.add_option(
         "--attribute",
         type=str,
         default="slant",
         help="thickness, slant, length, height or width; class:3, class:3-vs:5; or a name of the set's own (Smiling).",
     )
-    parser.add_argument(
-        "--share", type=float, default=0.5, help="Share of images on each side of a measured attribute."
-    )
-    parser.add_argument(
+    parser.add_option("--share", type=float, default=0.5, help="Share of images on each side of a measured attribute.")
+    parser.add_option(
         "--within_classes", type=bool, default=False, help="Whether to average the differences inside of each class."
     )
-    parser.add_argument("--alphas", type=list[float], default=[-3, -2, -1, 0, 1, 2, 3], help="Multiples of the vector.")
-    parser.add_argument("--images", type=list[int], default=list(range(6)), help="Numbers of test images to draw.")
-    parser.add_argument("--measured", type=int, default=1000, help="Maximum number of test images to measure.")
+    parser.add_option("--alphas", type=list[Number], default=[-3, -2, -1, 0, 1, 2, 3], help="Multiples of the vector.")
+    parser.add_option("--images", type=list[Place], default=list(range(6)), help="Numbers of test images to draw.")
+    parser.add_option(
+        "--measured", type=Annotated[int, Within(2, math.inf)], default=1000, help="Test images to measure, at most."
+    )
     add_shared(parser, "data_dir", "output")
     return parser.parse_args()
 

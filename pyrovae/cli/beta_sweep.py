@@ -3,9 +3,11 @@
 import json
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from pyrovae.checks import Count, NotNegative, Positive, Within
 from pyrovae.cli.command import repeatable
 from pyrovae.cli.options import add_shared, divide_words
 from pyrovae.estimates import for_json
@@ -22,11 +24,16 @@ from pyrovae.training import RunFolder
 def main(description: str | None = None) -> None:
     """Train the missing runs, measure, draw."""
     parser = Parser(description=description)
-    parser.add_argument("--low", type=float, default=0.1, help="Smallest weight.")
-    parser.add_argument("--high", type=float, default=10.0, help="Largest weight.")
-    parser.add_argument("--points", type=int, default=7, help="Number of weights, evenly spaced in their logarithms.")
-    parser.add_argument("--betas", type=list[float] | None, default=None, help="The weights themselves, instead.")
-    parser.add_argument("--workers", type=int | None, default=None, help="Trainings at a time; by default one a core.")
+    parser.add_option("--low", type=Positive, default=0.1, help="Smallest weight.")
+    parser.add_option("--high", type=Positive, default=10.0, help="Largest weight.")
+    parser.add_option(
+        "--points",
+        type=Annotated[int, Within(2, 1000)],
+        default=7,
+        help="Number of weights, evenly spaced in their logarithms.",
+    )
+    parser.add_option("--betas", type=list[NotNegative] | None, default=None, help="The weights themselves, instead.")
+    parser.add_option("--workers", type=Count | None, default=None, help="Trainings at a time; by default one a core.")
     add_shared(parser, split="Images to measure.", output="Picture; by default beside the runs.")
     names = [name for action in parser._actions for name in action.option_strings]
     own, training = divide_words(sys.argv[1:], names)

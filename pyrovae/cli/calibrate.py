@@ -2,6 +2,7 @@
 
 import json
 
+from pyrovae.checks import Count, Probability
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.diagnostics.calibration import calibrate
 from pyrovae.files import replace_text
@@ -15,9 +16,9 @@ MOST = 24
 def main(description: str | None = None) -> None:
     """Simulate, rank, test, draw."""
     parser = run_parser(description)
-    parser.add_argument("--images", type=int, default=1000, help="Images drawn from the model.")
-    parser.add_argument("--draws", type=int, default=99, help="Draws of the guide for each.")
-    parser.add_argument("--mass", type=float, default=0.95, help="Probability that a calibrated guide passes.")
+    parser.add_option("--images", type=Count, default=1000, help="Images drawn from the model.")
+    parser.add_option("--draws", type=Count, default=99, help="Draws of the guide for each.")
+    parser.add_option("--mass", type=Probability, default=0.95, help="Probability that a calibrated guide passes.")
     add_shared(parser, "seed", "device", "output")
     options = parser.parse_args()
     model = load(options.run, device=analysis_device(options.device), allow_code=True)

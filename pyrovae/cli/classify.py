@@ -4,6 +4,7 @@ import json
 
 from tqdm import tqdm
 
+from pyrovae.checks import Count
 from pyrovae.cli.options import add_shared
 from pyrovae.factory.parser import Parser
 from pyrovae.files import replace_text
@@ -15,9 +16,9 @@ from pyrovae.runs.loading import open_run, picture
 def main(description: str | None = None) -> None:
     """Classify, check, draw."""
     parser = Parser(description=description)
-    parser.add_argument("run", type=str, help="Run folder of a conditional model, such as runs/NAME.")
-    parser.add_argument("--images", type=int, default=1000, help="Number of images.")
-    parser.add_argument("--samples", type=int, default=100, help="Codes for each image and class; 1 is the ELBO.")
+    parser.add_option("run", type=str, help="Run folder of a conditional model, such as runs/NAME.")
+    parser.add_option("--images", type=Count, default=1000, help="How many of them.")
+    parser.add_option("--samples", type=Count, default=100, help="Codes for each image and class; 1 is the ELBO.")
     add_shared(parser, "split", "engine", "seed", "data_dir", "device", "output")
     options = parser.parse_args()
     run = open_run(options.run, options.data_dir, options.device)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from pyrovae.cli.interrupted import end_quietly, ignore_interrupts
 from pyrovae.engine import CompilerError
 from pyrovae.factory.mistakes import fail
+from pyrovae.memory import refused_bytes
 from pyrovae.training import Interrupted
 
 
@@ -27,9 +26,11 @@ def run_command(command: Callable[..., None], *arguments: object) -> None:
         end_quietly()
     except (ValueError, OSError, CompilerError) as error:
         fail(str(error))
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        what = str(error).partition(" GPU ")[0] or "out of memory"
-        fail(f"{what.rstrip('.')}: choose a smaller --batch_size, fewer --images or --device cpu")
+    except (MemoryError, RuntimeError) as error:
+        memory = refused_bytes(error)
+        if memory is None:
+            raise  # a fault of ours, which needs its traceback
+        fail(f"{memory}: choose a smaller --batch_size, fewer --images or --device cpu")
 
 
 @contextmanager

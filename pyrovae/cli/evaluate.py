@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 from tqdm import tqdm
 
+from pyrovae.checks import Count, Place
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.data import PixelPolicy
 from pyrovae.diagnostics.information import density_ratio
@@ -23,20 +24,14 @@ from pyrovae.runtime import device_of
 def _options(description: str | None) -> Namespace:
     """Parse the command line."""
     parser = run_parser(description)
-    parser.add_argument(
-        "--pixels", type=PixelPolicy | None, default=None, help="Pixel policy; must be that of the run."
-    )
-    parser.add_argument("--images", type=int, default=200, help="Images for log p(x); the bound uses the whole split.")
-    parser.add_argument("--samples", type=int, default=1000, help="Codes for each image, k.")
-    parser.add_argument("--points", type=int, default=200, help="Quadrature points along each side, for a 2-D code.")
-    parser.add_argument("--others", type=int, default=2000, help="Images for parts of the KL, samples and codes.")
-    parser.add_argument(
-        "--ais", type=int, default=0, help="Temperatures of annealed importance sampling; 0 leaves it out."
-    )
-    parser.add_argument(
-        "--classifier", type=bool, default=False, help="Whether to train a classifier for the quality of samples."
-    )
-    parser.add_argument("--against", type=str | None, default=None, help="Another run that was evaluated before.")
+    parser.add_option("--pixels", type=PixelPolicy | None, default=None, help="Refused if not those of the run.")
+    parser.add_option("--images", type=Count, default=200, help="Images for log p(x); the bound takes the whole split.")
+    parser.add_option("--samples", type=Count, default=1000, help="Codes for each image, k.")
+    parser.add_option("--points", type=Count, default=200, help="Quadrature points along each side, for a 2-D code.")
+    parser.add_option("--others", type=Count, default=2000, help="Images for parts of the KL, samples and codes.")
+    parser.add_option("--ais", type=Place, default=0, help="Temperatures of annealing; 0 for none.")
+    parser.add_option("--classifier", type=bool, default=False, help="Whether to train one for the quality of samples.")
+    parser.add_option("--against", type=str | None, default=None, help="Another run that was evaluated before.")
     add_shared(parser, "split", "engine", "seed", "data_dir", "device")
     return parser.parse_args()
 

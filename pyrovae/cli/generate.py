@@ -2,6 +2,7 @@
 
 import torch
 
+from pyrovae.checks import Count, Place
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.latent import sample_per_class, sample_prior
 from pyrovae.plots import new_figure, plot_image_grid, save_figure
@@ -12,14 +13,14 @@ from pyrovae.runs.loading import load, picture
 def main(description: str | None = None) -> None:
     """Draw, decode, save."""
     parser = run_parser(description)
-    parser.add_argument("--rows", type=int, default=10, help="Rows of images; a CVAE draws one for each class.")
-    parser.add_argument("--columns", type=int, default=10, help="Images in a row.")
-    parser.add_argument("--classes", type=list[int] | None, default=None, help="The class of each row, of a CVAE.")
+    parser.add_option("--rows", type=Count, default=10, help="Rows of images; a CVAE draws one for each class.")
+    parser.add_option("--columns", type=Count, default=10, help="Images in a row.")
+    parser.add_option("--classes", type=list[Place] | None, default=None, help="The class of each row, of a CVAE.")
     add_shared(parser, "seed", "output")
     options = parser.parse_args()
     model, info = load(options.run, allow_code=True), run_info(options.run)
 
-    if model.shapes.num_classes or options.classes:
+    if model.shapes.num_classes or options.classes is not None:
         classes = None if options.classes is None else torch.tensor(options.classes)
         samples = sample_per_class(model, options.columns, classes=classes, seed=options.seed)
     else:

@@ -2,6 +2,7 @@
 
 from tqdm import tqdm
 
+from pyrovae.checks import Count, Place
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.inference.inpainting import Half, Method, half, inpaint
 from pyrovae.plots import new_figure, plot_image_grid, save_figure
@@ -11,10 +12,10 @@ from pyrovae.runs.loading import open_run, picture
 def main(description: str | None = None) -> None:
     """Draw codes given the observed half, decode, save."""
     parser = run_parser(description)
-    parser.add_argument("--images", type=list[int], default=[3, 7, 12, 15], help="Numbers of images in the split.")
-    parser.add_argument("--seen", type=Half, default="left", help="The observed half.")
-    parser.add_argument("--method", type=Method, default="auto", help="Method of inference.")
-    parser.add_argument("--completions", type=int, default=8, help="Completed images shown for each.")
+    parser.add_option("--images", type=list[Place], default=[3, 7, 12, 15], help="Numbers of images in the split.")
+    parser.add_option("--seen", type=Half, default="left", help="The half that is seen.")
+    parser.add_option("--method", type=Method, default="auto", help="Of p(z | x_seen).")
+    parser.add_option("--completions", type=Count, default=8, help="Completed images shown for each.")
     add_shared(parser, "split", "seed", "data_dir", "device", "output")
     options = parser.parse_args()
     run = open_run(options.run, options.data_dir, options.device)

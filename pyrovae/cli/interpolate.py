@@ -1,8 +1,11 @@
 """Interpolate between images or classes in the latent spaces of one run or several, one row for each pair and run."""
 
+from typing import Annotated
+
 import numpy as np
 from jsonargparse import Namespace
 
+from pyrovae.checks import Place, Within
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.data import to_unit
 from pyrovae.latent import encode, interpolate, traverse
@@ -14,18 +17,20 @@ from pyrovae.runs.loading import Run, open_runs, picture
 def _options(description: str | None) -> Namespace:
     """What the command line says."""
     parser = run_parser(description)
-    parser.add_argument("--more", type=list[str], default=[], help="Other run folders, to compare.")
-    parser.add_argument(
-        "--pairs", type=list[tuple[int, int]], default=[(0, 1), (2, 3), (4, 5)], help="Numbers of test images."
+    parser.add_option("--more", type=list[str], default=[], help="Other run folders, to compare.")
+    parser.add_option(
+        "--pairs", type=list[tuple[Place, Place]], default=[(0, 1), (2, 3), (4, 5)], help="Numbers of test images."
     )
-    parser.add_argument(
+    parser.add_option(
         "--classes",
-        type=list[tuple[int, int]] | None,
+        type=list[tuple[Place, Place]] | None,
         default=None,
         help="Pairs of classes instead, from mean to mean.",
     )
-    parser.add_argument("--steps", type=int, default=9, help="Images in a row, both ends included.")
-    parser.add_argument("--path", type=Interpolation, default="linear", help="Path from one code to the other.")
+    parser.add_option(
+        "--steps", type=Annotated[int, Within(2, 10**6)], default=9, help="Images in a row, both ends included."
+    )
+    parser.add_option("--path", type=Interpolation, default="linear", help="How to go from one code to the other.")
     add_shared(parser, "data_dir", "output")
     return parser.parse_args()
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
+from pyrovae.checks import Count, Place, Probability, Share
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
@@ -19,24 +20,22 @@ from pyrovae.runs.loading import open_run, picture
 def _options(description: str | None) -> Namespace:
     """Parse the command line."""
     parser = run_parser(description)
-    parser.add_argument("--images", type=int | None, default=None, help="Number of images; by default all.")
-    parser.add_argument("--masses", type=list[float], default=list(MASSES), help="Probabilities inside the ellipses.")
-    parser.add_argument("--classes", type=list[int] | None, default=None, help="Labels to draw; by default all.")
-    parser.add_argument(
-        "--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Kind of covariance."
+    parser.add_option("--images", type=Count | None, default=None, help="So many of them; by default all.")
+    parser.add_option(
+        "--masses", type=list[Probability], default=list(MASSES), help="Probabilities inside the ellipses."
     )
-    parser.add_argument(
-        "--plane", type=Literal["pair", "pca", "lda"], default="pair", help="The plane to project to, above 2-D."
-    )
-    parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The two dimensions of --plane pair.")
-    parser.add_argument("--shrink", type=float, default=0.0, help="Share by which covariances are shrunk to a sphere.")
-    parser.add_argument(
+    parser.add_option("--classes", type=list[Place] | None, default=None, help="Labels to draw; by default all.")
+    parser.add_option("--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Which moments.")
+    parser.add_option("--plane", type=Literal["pair", "pca", "lda"], default="pair", help="Which plane, above 2-D.")
+    parser.add_option("--dims", type=tuple[Place, Place], default=(0, 1), help="The two dimensions of --plane pair.")
+    parser.add_option("--shrink", type=Share, default=0.0, help="Share by which covariances are made round.")
+    parser.add_option(
         "--against",
         type=Literal["halves", "train", "validation", "test"] | None,
         default=None,
         help="Test whether another split, or the other half of this one, gives the same Gaussians.",
     )
-    parser.add_argument("--colours", type=list[str] | str | None, default=None, help="Colours, or a colour map's name.")
+    parser.add_option("--colours", type=list[str] | str | None, default=None, help="Colours, or a colour map's name.")
     add_shared(parser, "split", "data_dir", "output")
     return parser.parse_args()
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pyrovae.checks import Place
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.latent import marginals
 from pyrovae.plots import new_figure, plot_marginals, save_figure
@@ -14,10 +15,10 @@ MOST = 10
 def main(description: str | None = None) -> None:
     """Encode, compare, draw, print."""
     parser = run_parser(description)
-    parser.add_argument("--images", type=list[int], default=list(range(6)), help="Numbers of images in the split.")
-    parser.add_argument(
+    parser.add_option("--images", type=list[Place], default=list(range(6)), help="Numbers of images in the split.")
+    parser.add_option(
         "--dims",
-        type=list[int] | None,
+        type=list[Place] | None,
         default=None,
         help=f"Dimensions to draw; by default those {MOST} of the largest KL.",
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from pyrovae.checks import Seed
 from pyrovae.factory import Parser
 
 SplitName = Literal["train", "validation", "test"]
@@ -11,7 +12,7 @@ GraphEngine = Literal["compiled", "graph"]
 SHARED: dict[str, dict[str, Any]] = {
     "split": {"type": SplitName, "default": "test", "help": "Which images."},
     "engine": {"type": GraphEngine, "default": "graph", "help": "compiled pays for large jobs."},
-    "seed": {"type": int, "default": 0, "help": "Seed of everything drawn."},
+    "seed": {"type": Seed, "default": 0, "help": "Seed of everything drawn."},
     "data_dir": {"type": str | None, "default": None, "help": "Folder of the images."},
     "device": {"type": str, "default": "auto", "help": "auto, cpu or cuda."},
     "output": {"type": str | None, "default": None, "help": "Picture; by default in the run's figures."},
@@ -22,13 +23,13 @@ SHARED: dict[str, dict[str, Any]] = {
 def add_shared(parser: Parser, *names: str, **helps: str) -> None:
     """Add some of the shared options to a parser; keywords give another help text."""
     for name in (*names, *helps):
-        parser.add_argument(f"--{name}", **SHARED[name] | ({"help": helps[name]} if name in helps else {}))
+        parser.add_option(f"--{name}", **SHARED[name] | ({"help": helps[name]} if name in helps else {}))
 
 
 def run_parser(description: str | None, run: str = "Run folder, such as runs/NAME.") -> Parser:
     """A parser whose first argument is a run folder."""
     parser = Parser(description=description)
-    parser.add_argument("run", type=str, help=run)
+    parser.add_option("run", type=str, help=run)
     return parser
 
 

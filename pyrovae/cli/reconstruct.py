@@ -1,5 +1,6 @@
 """Draw images and their reconstructions by a run's model."""
 
+from pyrovae.checks import Place
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.latent import reconstruct
 from pyrovae.plots import new_figure, plot_reconstructions, save_figure
@@ -9,7 +10,7 @@ from pyrovae.runs.loading import open_run, picture
 def main(description: str | None = None) -> None:
     """Encode, decode, save."""
     parser = run_parser(description)
-    parser.add_argument("--images", type=list[int], default=list(range(16)), help="Numbers of images in the split.")
+    parser.add_option("--images", type=list[Place], default=list(range(16)), help="Numbers of images in the split.")
     add_shared(parser, "split", "data_dir", "output")
     options = parser.parse_args()
     run = open_run(options.run, options.data_dir)

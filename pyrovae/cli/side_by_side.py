@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pyrovae.checks import Count, Place, Positive
 from pyrovae.cli.options import add_shared
 from pyrovae.factory.parser import Parser
 from pyrovae.latent import ellipse, encode, pair_plane
@@ -13,17 +14,14 @@ from pyrovae.runs.loading import open_runs, picture
 def main(description: str | None = None) -> None:
     """Encode the same images with each run, draw."""
     parser = Parser(description=description)
-    parser.add_argument("runs", type=list[str], help="Run folders.")
-    parser.add_argument("--titles", type=list[str] | None, default=None, help="Titles; by default the folders' names.")
-    parser.add_argument("--images", type=int | None, default=None, help="Number of images; by default all.")
-    parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The two dimensions to draw.")
-    parser.add_argument(
-        "--limit",
-        type=float | None,
-        default=None,
-        help="Half the side of the square; by default it contains all codes.",
+    parser.add_option("runs", type=list[str], help="Run folders.")
+    parser.add_option("--titles", type=list[str] | None, default=None, help="Titles; by default the folders' names.")
+    parser.add_option("--images", type=Count | None, default=None, help="So many of them; by default all.")
+    parser.add_option("--dims", type=tuple[Place, Place], default=(0, 1), help="The two dimensions to draw.")
+    parser.add_option(
+        "--limit", type=Positive | None, default=None, help="Half the square's side; by default all fits."
     )
-    parser.add_argument("--colours", type=list[str] | str | None, default=None, help="Colours, or a colour map's name.")
+    parser.add_option("--colours", type=list[str] | str | None, default=None, help="Colours, or a colour map's name.")
     add_shared(parser, "split", "data_dir", output="Picture; by default in the last run's figures.")
     options = parser.parse_args()
     titles = options.titles or [Path(path).name for path in options.runs]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pyrovae.checks import Count, Place
 from pyrovae.cli.command import repeatable
 from pyrovae.cli.options import add_shared
 from pyrovae.factory.parser import Parser
@@ -12,11 +13,11 @@ from pyrovae.studies.seeds.report import claims_markdown
 def main(description: str | None = None) -> None:
     """Parse, run the study, print."""
     parser = Parser(description=description)
-    parser.add_argument("--budget", type=BudgetName, default="quick", help="quick: digits; standard, full: MNIST.")
-    parser.add_argument("--only", type=list[int] | None, default=None, help="Numbers of the claims; by default all.")
-    parser.add_argument("--output_dir", type=str | None, default=None, help="Folder; by default runs/study-BUDGET.")
-    parser.add_argument("--workers", type=int | None, default=None, help="Trainings at a time; by default one a core.")
-    parser.add_argument("--progress", type=bool, default=True, help="Whether to show progress.")
+    parser.add_option("--budget", type=BudgetName, default="quick", help="quick: digits; standard, full: MNIST.")
+    parser.add_option("--only", type=list[Place] | None, default=None, help="Numbers of the claims; by default all.")
+    parser.add_option("--output_dir", type=str | None, default=None, help="Folder; by default runs/study-BUDGET.")
+    parser.add_option("--workers", type=Count | None, default=None, help="Trainings at a time; by default one a core.")
+    parser.add_option("--progress", type=bool, default=True, help="Whether to show progress.")
     add_shared(parser, data_dir="Folder of the image sets.", device="auto, cpu, cuda or mps.")
     options = parser.parse_args()
     folder = Path(options.output_dir or f"runs/study-{options.budget}")

@@ -1,5 +1,6 @@
 """Train a VAE, a CVAE or an autoencoder by SVI, and write the run to runs/NAME."""
 
+from pyrovae.data import policy_of
 from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
 
 
@@ -8,7 +9,10 @@ def main(description: str | None = None) -> None:
     arguments = parse_training(description=description)
     data = load_training_data(arguments)
     print(data.source, flush=True)
+    left_open = arguments.pixels == "auto"
     trainer, model = build_training(arguments, data)
+    if left_open:
+        print(f"pixels: {trainer.pixels}, as suits these images; --pixels says otherwise", flush=True)
     with open_training(arguments, data) as (folder, resume):
         print(f"run: {folder.path}", flush=True)
         try:
@@ -25,7 +29,7 @@ def main(description: str | None = None) -> None:
                 print(f"test: {test}", flush=True)
             from pyrovae.runs.figures import save_run_figures  # matplotlib takes a second that --help has no need of
 
-            for path in save_run_figures(model, data, trainer.pixels, history, folder.figures):
+            for path in save_run_figures(model, data, policy_of(data, trainer.pixels), history, folder.figures):
                 print(path)
         except KeyboardInterrupt:
             print(f"resume with: python scripts/svi_train.py --resume {folder.path}", flush=True)

@@ -3,6 +3,7 @@
 import numpy as np
 from jsonargparse import Namespace
 
+from pyrovae.checks import Count, Place, Positive
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.latent import axes_through, encode, every_class, grid_around, traverse
 from pyrovae.plots import new_figure, plot_traversal, save_figure
@@ -39,17 +40,21 @@ def title_of(run: Run, options: Namespace) -> str:
 def main(description: str | None = None) -> None:
     """Choose codes, decode, draw."""
     parser = run_parser(description)
-    parser.add_argument("--around", type=str, default="origin", help="Code in the middle: origin, class:9 or image:12.")
-    parser.add_argument("--rows", type=int, default=9, help="Codes from top to bottom.")
-    parser.add_argument("--columns", type=int, default=9, help="Codes from left to right.")
-    parser.add_argument("--step", type=float, default=0.5, help="Distance of neighbours, in units of the code.")
-    parser.add_argument("--dims", type=tuple[int, int], default=(0, 1), help="The dimensions of the grid.")
-    parser.add_argument("--label", type=int | None, default=None, help="The class to decode with, of a CVAE.")
-    parser.add_argument("--axes", type=bool, default=False, help="Whether to traverse each dimension instead.")
-    parser.add_argument("--every_class", type=bool, default=False, help="Whether to decode one code with every class.")
+    parser.add_option("--around", type=str, default="origin", help="Code in the middle: origin, class:9 or image:12.")
+    parser.add_option("--rows", type=Count, default=9, help="Codes from top to bottom.")
+    parser.add_option("--columns", type=Count, default=9, help="Codes from left to right.")
+    parser.add_option("--step", type=Positive, default=0.5, help="Distance of neighbours, in units of the code.")
+    parser.add_option("--dims", type=tuple[Place, Place], default=(0, 1), help="The dimensions of the grid.")
+    parser.add_option("--label", type=Place | None, default=None, help="The class to decode with, of a CVAE.")
+    parser.add_option("--axes", type=bool, default=False, help="Whether to traverse each dimension instead.")
+    parser.add_option("--every_class", type=bool, default=False, help="Whether to hold the code, one class a column.")
     add_shared(parser, "data_dir", "output")
     options = parser.parse_args()
+    if options.axes and options.every_class:
+        raise ValueError("axes and every_class are two traversals: choose one")
     run = open_run(options.run, options.data_dir)
+    if options.label is not None and not run.model.shapes.num_classes:
+        raise ValueError(f"this model does not look at labels, so label {options.label} would change nothing: leave it")
     centre, dims, rows, columns = centre_of(run, options.around), options.dims, None, None
     if options.axes:
         values = options.step * (np.arange(options.columns) - (options.columns - 1) / 2)

@@ -6,13 +6,25 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyrovae.data.images import Split
-from pyrovae.data.pixels import PixelPolicy, fix_pixels, to_unit
+from pyrovae.data.images import ImageSet, Split
+from pyrovae.data.pixels import PixelChoice, PixelPolicy, choose_policy, fix_pixels, to_unit
+from pyrovae.shapes import WrongTypeError
+
+LOOKED_AT = 1000
+"""Training images, about, by which a policy is chosen."""
 
 
 def fixed_split(split: Split, policy: PixelPolicy, seed: int = 0) -> Split:
     """The same split with its images binarised once and for all, as evaluation needs it; see `fix_pixels`."""
+    if not isinstance(split, Split):
+        raise WrongTypeError(f"split must be a Split, such as data.split('test'), got {type(split).__name__}")
     return replace(split, images=fix_pixels(split.images, policy, seed))
+
+
+def policy_of(data: ImageSet, choice: PixelChoice = "auto") -> PixelPolicy:
+    """The policy that suits a set, by a look at a thousand of its training images; see `choose_policy`."""
+    train = data.splits["train"]
+    return choose_policy(data.images[train[:: max(1, len(train) // LOOKED_AT)]], choice)
 
 
 def batches(split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyrovae.data.images import UNLABELLED, VALIDATION_SHARE, ImageSet, draw_splits
+from pyrovae.memory import check_memory
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # How Pillow's modes become grey or RGB without loss. The others (transparency, 16 bits, ...) would lose
@@ -75,6 +76,8 @@ def decode(paths: Sequence[Path], prepare: Callable[[Image.Image], Image.Image])
         ValueError: If a file cannot be read, or differs from the first in size or mode.
     """
     first = _decode_one(paths[0], prepare)
+    size = len(paths) * first.size
+    check_memory({f"{len(paths):,} images of {_describe(first)}": size}, "give a smaller image_size")
     images = torch.empty(len(paths), first.shape[2], *first.shape[:2], dtype=torch.uint8)
 
     def fill(i: int) -> None:

@@ -14,6 +14,7 @@ images, so that nothing is copied: a batch of the training set is
 ``data.images[data.splits["train"][batch]]``.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.shapes import ImageShape
+from pyrovae.shapes import ImageShape, WrongTypeError
 
 SPLIT_NAMES = ("train", "validation", "test")
 VALIDATION_SHARE = 1 / 12
@@ -40,11 +41,31 @@ class Split:
         images: Grey values 0 to 255, uint8 (N, C, H, W).
         labels: Class of each image, int64 (N,).
         attributes: What is true of each image, bool (N, A), for a set that says so.
+
+    Raises:
+        TypeError: If images or labels are no tensors.
+        ValueError: If a type or a shape is not as above.
     """
 
     images: Tensor
     labels: Tensor
     attributes: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("images", "uint8 with grey values 0 to 255"), ("labels", "int64")):
+            value = getattr(self, name)
+            if not isinstance(value, Tensor):
+                raise WrongTypeError(
+                    f"{name} of a split must be a tensor, {kind}, got a value of type {type(value).__name__}: "
+                    f"torch.as_tensor(array) makes one, or ImageSet.from_arrays takes arrays"
+                )
+            if value.dtype != (torch.uint8 if name == "images" else torch.int64):
+                raise ValueError(f"{name} of a split must be {kind}, got {value.dtype}: convert them")
+        if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"a split needs images of shape (N, C, H, W) and one label for each, (N,), got "
+                f"{tuple(self.images.shape)} and {tuple(self.labels.shape)}: images.unsqueeze(0) makes a batch of one"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,11 +75,16 @@ class Split:
 
         Raises:
             ValueError: If there is no image of such a number.
+            TypeError: If one is no whole number.
         """
+        try:
+            numbers = [operator.index(number) for number in numbers]
+        except TypeError as error:
+            raise WrongTypeError(f"numbers of images must be a list of whole numbers, got {numbers!r:.60}") from error
         wrong = [number for number in numbers if not 0 <= number < len(self)]
         if wrong:
             raise ValueError(f"this split has images 0 to {len(self) - 1}, got {wrong[0]}")
-        index = torch.as_tensor(numbers, dtype=torch.int64)
+        index = torch.tensor(numbers, dtype=torch.int64)
         attributes = None if self.attributes is None else self.attributes[index]
         return Split(self.images[index], self.labels[index], attributes)
 
@@ -142,7 +168,13 @@ class ImageSet:
         Raises:
             ValueError: If a size, a type or a range is not as above.
         """
-        images = _as_tensor(images)
+        try:
+            images = _as_tensor(images)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise WrongTypeError(
+                f"images of {name} must be a tensor or an array, uint8 (N, C, H, W), got {type(images).__name__}: "
+                f"numpy.stack([numpy.asarray(picture) for picture in pictures]) of pictures of one size"
+            ) from error
         images = images.unsqueeze(1) if images.ndim == 3 else images
         if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
             raise ValueError(

@@ -11,6 +11,10 @@ policies, and figures are comparable only between runs with the same one:
 * ``none``: grey values as they are. Under a Bernoulli likelihood their score is a cross-entropy and no
   likelihood.
 
+Left open (``auto``), the policy is ``dynamic`` for drawings, such as MNIST: grey images of which at least a third of
+the pixels are nearly black or nearly white. It is ``none`` for photographs: images whose channels differ, or that are
+mostly of middling greys. Drawing those black or white, channel by channel, would destroy them without a word.
+
 Test pixels are drawn once under ``dynamic`` too, so that two evaluations see the same images: ``fix_pixels``.
 
 References:
@@ -25,11 +29,46 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from pyrovae.shapes import WrongTypeError, is_whole
+
 PixelPolicy = Literal["dynamic", "fixed", "threshold", "none"]
 PIXEL_POLICIES: tuple[PixelPolicy, ...] = get_args(PixelPolicy)
+PixelChoice = Literal["auto", "dynamic", "fixed", "threshold", "none"]
+"""A policy, or the one that suits the images."""
+
+EXTREME = 25
+"""Grey values so near to black (0) or to white (255) count as these."""
+DRAWING_SHARE = 1 / 3
+"""Share of such pixels from which grey images are drawings; MNIST has 0.91, scikit-learn's digits 0.65."""
 
 # Pixels drawn at a time by `fix_pixels`, 16 MB as float32. The numbers drawn depend on it, so it stays as it is.
 _CHUNK_PIXELS = 1 << 22
+
+
+def choose_policy(images: Tensor, choice: PixelChoice = "auto") -> PixelPolicy:
+    """The policy that suits images, where none was chosen.
+
+    Args:
+        images: Grey values 0 to 255, uint8, (N, C, H, W).
+        choice: What was chosen.
+
+    Raises:
+        ValueError: If there is no such policy.
+    """
+    if choice != "auto":
+        _check_policy(choice)
+        return choice
+    return "none" if has_colour(images) or extreme_share(images) < DRAWING_SHARE else "dynamic"
+
+
+def has_colour(images: Tensor) -> bool:
+    """Whether the channels of any image differ."""
+    return bool((images != images[:, :1]).any())
+
+
+def extreme_share(images: Tensor) -> float:
+    """Share of the pixels that are nearly black or nearly white."""
+    return float(((images <= EXTREME) | (images >= 255 - EXTREME)).float().mean())
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -44,6 +83,8 @@ def to_unit(images: Tensor) -> Tensor:
     Raises:
         ValueError: If ``images`` is not uint8.
     """
+    if not isinstance(images, Tensor):
+        raise WrongTypeError(f"images must be a uint8 tensor of grey values 0 to 255, got {type(images).__name__}")
     if images.dtype != torch.uint8:
         raise ValueError(f"images must be uint8 with grey values 0 to 255, got {images.dtype}")
     return images.to(torch.float32) / 255
@@ -95,6 +136,10 @@ def fix_pixels(images: Tensor, policy: PixelPolicy, seed: int = 0) -> Tensor:
         ValueError: If there is no such policy, or ``images`` is not uint8.
     """
     _check_policy(policy)
+    if not isinstance(images, Tensor):
+        raise WrongTypeError(f"images must be a uint8 tensor of grey values 0 to 255, got {type(images).__name__}")
+    if not is_whole(seed, 0):
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     if policy == "none":
         return images
     generator = torch.Generator().manual_seed(seed)

@@ -12,6 +12,8 @@ from pyrovae.data.folder import load_folder
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet, draw_splits
 from pyrovae.data.mnist import IDX_SETS, fetch_idx_set, load_idx_set, missing_files
 from pyrovae.hints import nearest
+from pyrovae.memory import check_memory
+from pyrovae.shapes import WrongTypeError
 
 IMAGE_SETS = ("auto", "digits", *IDX_SETS, "celeba", "celeba:ATTRIBUTE", "folder:PATH")
 
@@ -54,11 +56,18 @@ def load_images(
         FileNotFoundError: If the set is not on disk and could not be downloaded.
         ValueError: If there is no such set, a file is damaged, or an argument is out of its range.
     """
+    if not isinstance(name, str) or not isinstance(data_dir, str | Path | None):
+        wrong = name if not isinstance(name, str) else data_dir
+        raise WrongTypeError(f"data must be a name such as mnist, and data_dir a path, got {type(wrong).__name__}")
     root = data_folder(data_dir)
     family, _, variant = name.partition(":")
     if image_size is not None and (family not in ("celeba", "folder") or image_size < 1):
         raise ValueError(
             f"image_size must be at least 1 and goes with celeba and folder:PATH only, got {image_size} for {name}"
+        )
+    if image_size is not None:
+        check_memory(
+            {f"an image of {image_size} x {image_size} pixels": 3 * image_size**2}, "give a smaller image_size"
         )
     if name == "auto":
         return _load_auto(root, validation, download)

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import Count, Probability, Seed, checked
 from pyrovae.estimates import Estimates
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels, check_has_posterior
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel, labels_in_turn
 from pyrovae.runtime import frozen
 
@@ -128,14 +130,15 @@ class Calibration:
         return "\n".join([head, *(f"  {line}" for line in self.verdicts())])
 
 
+@checked
 def calibrate(
     model: LatentVariableModel,
-    images: int = 1000,
-    draws: int = 99,
+    images: Count = 1000,
+    draws: Count = 99,
     *,
     labels: Tensor | None = None,
-    mass: float = 0.95,
-    seed: int = 0,
+    mass: Probability = 0.95,
+    seed: Seed = 0,
 ) -> Calibration:
     """Rank true codes among the guide's draws: z ~ p(z | y), x ~ p(x | z, y), z_1 ... z_L ~ q(z | x, y).
 
@@ -155,6 +158,8 @@ def calibrate(
         ValueError: If the model has no posterior or draws no images, or an argument is out of range.
     """
     _check(model, images, draws, labels, mass)
+    bands, counts = 24 * SIMULATIONS * (draws + 1), 8 * images * (model.shapes.latent_dim + 1)
+    check_memory({f"ranks of {images:,} images": counts, f"bands of {draws:,} draws": bands}, "choose fewer of them")
     with frozen(model, seed) as device:
         classes = labels_in_turn(model, images, device) if labels is None else labels.to(device)
         parts = torch.arange(images, device=device).split(max(1, CODES_AT_A_TIME // draws))

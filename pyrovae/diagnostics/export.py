@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split, to_unit
 from pyrovae.diagnostics.predictive import expected_images, images_at
 from pyrovae.files import replace_file
@@ -23,6 +24,7 @@ from pyrovae.runtime import frozen
 PIXEL_DIMS = ("channel", "row", "column")
 
 
+@checked
 def to_arviz(
     model: LatentVariableModel,
     split: Split,
@@ -33,8 +35,8 @@ def to_arviz(
     classes: ClassPosterior | None = None,
     images: Sequence[int] | None = None,
     class_names: Sequence[str] | None = None,
-    predictive: int = 100,
-    seed: int = 0,
+    predictive: Count = 100,
+    seed: Seed = 0,
 ) -> Any:
     """Collect draws and estimates of some images' codes in one ArviZ object.
 

@@ -12,6 +12,7 @@ import pyro.distributions as dist
 import torch
 from torch.distributions import Distribution
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split
 from pyrovae.estimates import PerImage
 from pyrovae.inference.arviz import effective_size
@@ -136,6 +137,7 @@ class Comparison:
         return f"{self.table()}\n{self.remark}"
 
 
+@checked
 def compare(
     model: LatentVariableModel,
     split: Split,
@@ -143,8 +145,8 @@ def compare(
     *,
     best: LocalPosterior | None = None,
     evidence: LikelihoodEstimate | None = None,
-    samples: int = 5000,
-    seed: int = 0,
+    samples: Count = 5000,
+    seed: Seed = 0,
 ) -> Comparison:
     """Compare the guide with the true posterior of images.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from pyrovae.checks import Count, Positive, Seed, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
 from pyrovae.estimates import Estimate
@@ -19,6 +20,7 @@ from pyrovae.inference.grid import density_levels
 from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.target import other_codes
 from pyrovae.latent.codes import one_dimensional
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -82,8 +84,9 @@ class DensityRatio:
         return sorted({float(level) for level in density_levels(finite, masses)})
 
 
-def split_kl(model: LatentVariableModel, split: Split, *, seed: int = 0) -> KLSplit:
-    """Split the KL term into mutual information, total correlation and dimension-wise KL.
+@checked
+def split_kl(model: LatentVariableModel, split: Split, *, seed: Seed = 0) -> KLSplit:
+    """Split the KL term into information, total correlation and what is left in each dimension.
 
     References:
         M. Hoffman and M. Johnson, ELBO Surgery (2016), NIPS workshop on advances in approximate Bayesian inference; R.
@@ -121,8 +124,9 @@ def split_kl(model: LatentVariableModel, split: Split, *, seed: int = 0) -> KLSp
     )
 
 
+@checked
 def density_ratio(
-    model: LatentVariableModel, split: Split, points: int = 200, *, extent: float = 4.0, seed: int = 0
+    model: LatentVariableModel, split: Split, points: Count = 200, *, extent: Positive = 4.0, seed: Seed = 0
 ) -> DensityRatio:
     """The aggregate posterior of images against the prior, over the plane.
 
@@ -138,6 +142,7 @@ def density_ratio(
     """
     if model.shapes.latent_dim != 2:
         raise ValueError(f"the plane is that of a code of two dimensions, this model has {model.shapes.latent_dim}")
+    check_memory({f"a plane of {points:,} x {points:,} points": 40 * points**2}, "choose fewer points")
     with frozen(model, seed) as device:
         q, prior = _aggregate(model, split, device)
         axis = torch.linspace(-extent, extent, points, device=device)

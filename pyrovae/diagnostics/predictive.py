@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pyrovae.checks import Count, Probability, Seed, checked
 from pyrovae.data import Split, to_unit
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels
@@ -73,15 +74,16 @@ class PredictiveCheck:
         )
 
 
+@checked
 def predictive_check(
     model: LatentVariableModel,
     split: Split,
     posterior: PosteriorDraws,
     *,
     counted: Tensor | None = None,
-    mass: float = 0.9,
-    draws: int = 500,
-    seed: int = 0,
+    mass: Probability = 0.9,
+    draws: Count = 500,
+    seed: Seed = 0,
 ) -> PredictiveCheck:
     """Draw images from p(x | z) at draws of the code, and locate the image among them.
 

@@ -1,5 +1,6 @@
 """Error messages of the command line, in one line with the closest name and the choices."""
 
+import inspect
 import re
 import sys
 from itertools import pairwise
@@ -40,32 +41,116 @@ def check_arguments(defaults: Namespace, words: list[str]) -> None:
             fail(f"{cls.__name__} has no argument {argument!r}{nearest(argument, names)}; it takes: {listed}")
 
 
+def check_nulls(node: object) -> None:
+    """Find a null that a class does not take for an argument, which jsonargparse lets pass.
+
+    Args:
+        node: A configuration: classes by their class_path, with their init_args.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if isinstance(node, Namespace):
+        node = vars(node)
+    if not isinstance(node, dict):
+        return
+    arguments = node.get("init_args")
+    arguments = vars(arguments) if isinstance(arguments, Namespace) else arguments
+    if isinstance(node.get("class_path"), str) and isinstance(arguments, dict):
+        name = node["class_path"].rpartition(".")[2]
+        cls = next((cls for kind in BASES for cls in part_classes(kind) if cls.__name__ == name), None)
+        known = inspect.signature(cls).parameters if cls is not None else {}
+        for argument, value in arguments.items():
+            parameter = known.get(argument)
+            if value is None and parameter is not None and _refuses_null(parameter):
+                raise ValueError(f"{argument} of {name} must not be null: leave it out for its default")
+    for value in node.values():
+        check_nulls(value)
+
+
+def _refuses_null(parameter: inspect.Parameter) -> bool:
+    """Whether neither default nor annotation is None; of other libraries' annotations some are texts."""
+    return parameter.default is not None and "None" not in str(parameter.annotation)
+
+
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "list": "a list",
+    "dict": "a mapping",
+    "tuple": "a list",
+    "NoneType": "null",
+}
+"""What types are called where nobody need know Python."""
+
+
 def clear(message: str, options: list[str]) -> str:
-    """Shorten a message of jsonargparse to one line with the closest name and the choices."""
-    unknown = re.search(r"unrecognized arguments: (\S+)", message)
+    """Say in one line what jsonargparse says in many: the nearest name, and what there is."""
+    unknown = re.search(r"unrecognized arguments: (.+)", message)
     if unknown:
-        name = unknown[1].partition("=")[0]
+        name = unknown[1].split()[0].partition("=")[0]
+        if not name.startswith("-"):
+            return f"there is a word too many, {unknown[1]!r:.80}: values of options follow their names, lists have []"
         return f"there is no option {name}{nearest(name, options)}; --help lists them all"
+    missing = re.search(r"[Aa]rgument (\S+): expected one argument|expected one argument", message)
+    if missing:
+        return f"{(missing[1] or 'an option')} needs a value behind it"
     slots = re.findall(r'[Kk]ey "([\w.]+)"', message)
     slot = slots[-1].rpartition(".")[2] if slots else ""
-    part = re.search(r"Expected a dot import path string: (\S+)", message)
-    part = part or re.search(r"module '[\w.]+' has no attribute '(\w+)'", message)
-    if part and slot in BASES:
-        names = part_names(slot)
-        listed = ", ".join(names) if slot != "activation" else "any module of torch.nn"
-        return (
-            f"there is no {slot} {part[1]!r}{nearest(part[1], names)}; there are: {listed}; or module.Class of your own"
-        )
-    choices = re.search(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (\S+)", message)
+    if slot in BASES and re.search(r"import path|no attribute|a callable class|valid subclass|of a subclass", message):
+        return _no_such_part(slot, message)
+    choices = re.search(r"Expected a typing\.Literal\[(.*?)\]", message)
     if choices:
-        names = re.findall(r"'([^']+)'", choices[1])
-        return f"{slot} must be one of {', '.join(names)}, got {choices[2]!r}{nearest(choices[2], names)}"
-    single = re.search(r"Expected a <class 'collections\.abc\.Sequence'>\. Got value: (.+?)(\. Got|$)", message, re.M)
-    if slot and single:
-        return f"{slot} must be a list, got {single[1]!r}: write [{single[1].strip('()[], ')}]"
-    given = re.search(r"Given value: (\S+)", message) or re.search(r"Got value: (\S+)", message)
-    kinds = list(dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message)))
-    if slot and given and kinds:
-        wanted = " or ".join("none" if kind == "NoneType" else kind for kind in kinds)
-        return f"{slot} must be {wanted}, got {given[1]!r}"
-    return message.replace("Parser key", "option")
+        names, given = re.findall(r"'([^']+)'", choices[1]), _given(message)
+        return f"{slot} must be one of {', '.join(names)}, got {given!r}{nearest(given, names)}"
+    given = _given(message)
+    if slot and "<class 'collections.abc.Sequence'>" in message:
+        return f"{slot} must be a list, got {given!r}: write [{given.strip('()[], ')}]"
+    number = re.search(r"Expected a tuple with (\d+) elements", message)
+    if slot and number:
+        return f"{slot} must be a list of {number[1]} values, got {given!r}"
+    kinds = [WORDS.get(kind, "") for kind in re.findall(r"Expected an? <class '(\w+)'>", message)]
+    if slot and any(kinds):
+        if "a list" in kinds:
+            inside = re.search(r"(?:list|tuple)\[(\w+)", message)
+            of = {"int": "whole numbers", "float": "numbers", "str": "texts"}.get(inside[1] if inside else "", "values")
+            kinds = [
+                kind.replace("a list", f"a list of {of}, such as [1, 2]") for kind in kinds if kind != "a whole number"
+            ]
+        return f"{slot} must be {' or '.join(dict.fromkeys(filter(None, kinds)))}, got {given!r}"
+    return _without_jargon(message, slot)
+
+
+def _given(message: str) -> str:
+    """The value that a message is about, as it was written."""
+    found = re.findall(r"(?:Given|Got) value: ?(.*?)(?:\. Got|\s*$|\n)", message)
+    given = found[0].strip()[:80] if found else ""
+    return "null" if given == "None" else given
+
+
+def _no_such_part(slot: str, message: str) -> str:
+    """A part that is none: the nearest name, and all that there are."""
+    named = re.search(r"Expected a dot import path string: (\S+)", message)
+    named = named or re.search(r"module '[\w.]+' has no attribute '(\w+)'", message)
+    own = "or your own as module.Class"
+    if slot == "activation":
+        listed = f"any module of torch.nn, {own}"
+    else:
+        listed = f"one of {', '.join(part_names(slot))}, {own}"
+    if named:
+        return f"there is no {slot} {named[1]!r}{nearest(named[1], part_names(slot))}; a {slot} is {listed}"
+    given = re.search(r"class_path='([^']+)'", _given(message))
+    why = re.search(r"No module named '[^']+'", message)
+    what = given[1] if given else _given(message)
+    return f"{slot} must be a class of {slot}: {listed}; got {what!r}{f' ({why[0]})' if why else ''}"
+
+
+def _without_jargon(message: str, slot: str) -> str:
+    """What is left: without the parser's own words, and never more than its first sentences."""
+    text = " ".join(message.replace("Parser key", "option").split())
+    text = re.sub(r"<class '([\w.]+)'>", lambda kind: WORDS.get(kind[1], kind[1].rpartition(".")[2]), text)
+    text = re.sub(r"(?:collections\.abc|typing)\.(\w+)(?:\[.*\])?", r"\1", text)
+    text = text.replace("NoneType", "null").replace("Does not validate against any of the Union subtypes", "is none of")
+    return text if len(text) < 500 else f"{text[:480]} ..."

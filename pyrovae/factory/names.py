@@ -26,6 +26,10 @@ BASES: dict[str, type] = {
 }
 """The base class of each slot of the command line."""
 
+UNFIT = {"LBFGS", "SparseAdam", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
+"""Classes that a training or a command line cannot use: they evaluate the loss more than once in a step, need sparse
+gradients, or take functions or other schedules as arguments."""
+
 OURS = ("pyrovae.", "torch.", "pyro.")
 """Prefixes of class paths of trusted code."""
 
@@ -42,7 +46,11 @@ def part_classes(slot: str) -> list[type]:
         below: list[type] = cls.__subclasses__()
         found += [sub for sub in below if sub not in found]
     home = f"{BASES[slot].__module__.partition('.')[0]}."
-    return [c for c in found[1:] if c.__module__.startswith(home) and not c.__name__.startswith("_")]
+    return [c for c in found[1:] if _is_for_users(c, home)]
+
+
+def _is_for_users(cls: type, home: str) -> bool:
+    return cls.__module__.startswith(home) and not cls.__name__.startswith("_") and cls.__name__ not in UNFIT
 
 
 def arguments_of(cls: type) -> list[str]:

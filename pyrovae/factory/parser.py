@@ -1,9 +1,11 @@
 """The command line of a training, and the objects that it describes."""
 
-from typing import NoReturn
+from types import UnionType
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
-from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentParser
+from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentParser, Namespace
 
+from pyrovae.checks import check_value
 from pyrovae.data.images import VALIDATION_SHARE
 from pyrovae.factory.mistakes import clear, fail
 from pyrovae.models import LatentVariableModel
@@ -11,11 +13,50 @@ from pyrovae.training import Trainer
 
 
 class Parser(ArgumentParser):
-    """A parser with errors of one line, with the closest name and the choices."""
+    """A parser whose errors are one line with the nearest name and what there is, and whose numbers have ranges.
+
+    The type of what `add_option` adds may be one of `pyrovae.checks`, such as `Count`, or a list of these. A list is
+    not empty, unless that is its default.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._rules: dict[str, Any] = {}
+        super().__init__(*args, **kwargs)
+
+    def add_option(self, name: str, *, type: Any, **settings: Any) -> None:
+        """Add an option, or a word without a name; the settings are those of `add_argument`."""
+        self._rules[name.removeprefix("--")] = type
+        self.add_argument(name, type=_plain(type), **settings)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
+        """Parse, and check ranges."""
+        found = super().parse_args(*args, **kwargs)
+        try:
+            for name, rule in self._rules.items():
+                value = found.get(name)
+                if value == [] and self.get_default(name) != []:
+                    raise ValueError(f"{name} must be a list of at least one value, got []")
+                if rule != _plain(rule):
+                    check_value(name, value, rule)
+        except ValueError as error:
+            self.error(str(error))
+        return found
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with status 2."""
         fail(clear(message, [name for action in self._actions for name in action.option_strings]))
+
+
+def _plain(kind: Any) -> Any:
+    """A type without ranges, as jsonargparse knows it."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _plain(arguments[0])
+    if origin in (Union, UnionType):
+        return Union[tuple(_plain(each) for each in arguments)]  # noqa: UP007 - of a tuple
+    if origin in (list, tuple):
+        return origin[tuple(_plain(each) for each in arguments)]
+    return kind
 
 
 def training_parser(description: str | None = None) -> Parser:
@@ -24,6 +65,7 @@ def training_parser(description: str | None = None) -> Parser:
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of settings; --print_config prints one.")
     parser.add_argument(
         "--data",
+        type=str,
         default="auto",
         help="Image set: auto (MNIST where it is at hand, else digits), mnist, fashion-mnist, kmnist, emnist:SPLIT, "
         "celeba:ATTRIBUTE, digits (8x8, embedded), folder:PATH.",

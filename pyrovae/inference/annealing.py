@@ -18,16 +18,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import Count, Seed, Within, check_fields, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
-from pyrovae.estimates import Estimate, PerImage
-from pyrovae.inference.graphs import graph_of
+from pyrovae.estimates import Estimate, PerImage, crossing
+from pyrovae.inference.graphs import GraphEngine, graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.target import other_codes
 from pyrovae.models import LatentVariableModel, labels_in_turn
@@ -60,18 +61,14 @@ class Annealing:
         ValueError: If a setting is out of its range.
     """
 
-    temperatures: int = 500
-    chains: int = 16
-    leapfrogs: int = 10
+    temperatures: Annotated[int, Within(1, 10**6)] = 500
+    chains: Annotated[int, Within(2, 2**15)] = 16
+    leapfrogs: Count = 10
     start: Start = "prior"
-    engine: str = "graph"
+    engine: GraphEngine = "graph"
 
     def __post_init__(self) -> None:
-        for name, least in (("temperatures", 1), ("chains", 2), ("leapfrogs", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.start not in ("prior", "guide"):
-            raise ValueError(f"start must be prior or guide, got {self.start!r}")
+        check_fields(self)
 
     def __str__(self) -> str:
         return f"{self.temperatures} temperatures from the {self.start}, {self.chains} chains"
@@ -102,19 +99,22 @@ class BidirectionalBounds:
         return (upper - lower).mean
 
     def __str__(self) -> str:
+        crossed = crossing(self.lower.estimate, self.upper.estimate)
         return (
             f"{self.lower.mean:.2f} ± {self.lower.mean_error:.2g} ≤ log p(x) ≤ {self.upper.mean:.2f} "
             f"± {self.upper.mean_error:.2g} nats per image, Monte Carlo errors "
             f"({self.lower.method}, {len(self.lower.error):,} images)"
+            + ("" if crossed is None else f"; they {crossed}")
         )
 
 
+@checked
 def annealed(
     model: LatentVariableModel,
     split: Split,
     settings: Annealing = Annealing(),
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> LikelihoodEstimate:
     """Estimate log p(x) of images by annealed importance sampling: in expectation a lower bound.
@@ -142,12 +142,13 @@ def annealed(
     return _estimate(torch.cat(parts, 1), f"annealed, {settings}", sign=1)
 
 
+@checked
 def bidirectional(
     model: LatentVariableModel,
-    images: int = 100,
+    images: Count = 100,
     settings: Annealing = Annealing(),
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> BidirectionalBounds:
     """Bound log p(x) from both sides for images drawn from the model.

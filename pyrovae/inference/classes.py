@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
 from pyrovae.estimates import Estimate
+from pyrovae.inference.graphs import GraphEngine
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.models import LatentVariableModel
 
@@ -121,14 +123,15 @@ class ClassPosterior:
         )
 
 
+@checked
 def classify(
     model: LatentVariableModel,
     split: Split,
-    samples: int = 100,
+    samples: Count = 100,
     *,
     prior: Sequence[float] | None = None,
-    engine: str = "graph",
-    seed: int = 0,
+    engine: GraphEngine = "graph",
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda codes: None,
 ) -> ClassPosterior:
     """Estimate p(y | x) = p(y) p(x | y) / Σ_c p(c) p(x | c), with p(x | y) importance-weighted by q(z | x, y).

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split
 from pyrovae.inference.arviz import effective_size, r_hat
 from pyrovae.inference.target import Target
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -135,7 +137,8 @@ def thinned(posterior: PosteriorDraws, draws: int) -> np.ndarray:
     return flat[np.linspace(0, len(flat) - 1, min(draws, len(flat))).round().astype(int)]
 
 
-def guide_draws(model: LatentVariableModel, split: Split, draws: int = 1000, *, seed: int = 0) -> PosteriorDraws:
+@checked
+def guide_draws(model: LatentVariableModel, split: Split, draws: Count = 1000, *, seed: Seed = 0) -> PosteriorDraws:
     """Independent draws from the guide's q(z | x) of each image.
 
     Args:
@@ -147,6 +150,8 @@ def guide_draws(model: LatentVariableModel, split: Split, draws: int = 1000, *, 
     Raises:
         ValueError: If there is no posterior to draw from.
     """
+    size = 8 * draws * len(split) * model.shapes.latent_dim
+    check_memory({f"{draws:,} draws for each image": size}, "choose fewer draws")
     with frozen(model, seed) as device:
         z = Target.of(model, split, device).guide().sample(torch.Size([draws]))
     return PosteriorDraws("guide", z[None].cpu().numpy(), independent=True)

@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split, batches
 from pyrovae.estimates import Estimate
 from pyrovae.models import LatentVariableModel
@@ -55,6 +56,7 @@ class ElboEstimate:
         kl_per_dim: KL of each latent dimension, (latent_dim,), if posterior and prior factorise over dimensions
             and the divergence has a closed form; otherwise None.
         active_units: Number of latent dimensions whose posterior mean depends on the image.
+        dimensions: Number of latent dimensions of all codes that the programs draw.
     """
 
     images: int
@@ -64,6 +66,7 @@ class ElboEstimate:
     kl: Estimate
     kl_per_dim: np.ndarray | None
     active_units: int
+    dimensions: int
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers under their names, for JSON."""
@@ -78,6 +81,7 @@ class ElboEstimate:
             **{name: term.value for name, term in terms.items()},
             "kl_per_dim": None if self.kl_per_dim is None else self.kl_per_dim.tolist(),
             "active_units": self.active_units,
+            "dimensions": self.dimensions,
             **errors,
             "unit": "nats per image",
         }
@@ -88,16 +92,17 @@ class ElboEstimate:
             f"{total} {self.negative_elbo.value:.2f} = reconstruction ({self.score}) {self.reconstruction.value:.2f} "
             f"+ KL {self.kl.value:.2f} nats per image ± {self.negative_elbo.monte_carlo:.2g} (Monte Carlo) "
             f"± {self.negative_elbo.sampling:.2f} (sampling) on {self.images:,} images, "
-            f"{self.active_units} active units"
+            f"{self.active_units} of {self.dimensions} units active"
         )
 
 
+@checked
 def estimate_elbo(
     model: LatentVariableModel,
     split: Split,
     *,
-    batch_size: int = 1000,
-    seed: int = 0,
+    batch_size: Count = 1000,
+    seed: Seed = 0,
 ) -> ElboEstimate:
     """Estimate the ELBO of a split with one code per image, both terms with weight 1.
 
@@ -131,6 +136,7 @@ def estimate_elbo(
         kl=bound[2],
         kl_per_dim=(torch.stack(known).sum(0) / n).numpy() if known else None,
         active_units=active_units(torch.cat(means)),
+        dimensions=means[0].shape[1],
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from pyrovae.engine import UntraceableError, compile_function
+
+GraphEngine = Literal["compiled", "graph"]
+"""How a function of many codes is run."""
 
 
 def graph_of(function: Callable[..., Any], engine: str) -> Callable[..., Any]:

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import Count, Positive, checked
 from pyrovae.data import Split
 from pyrovae.inference.draws import PosteriorDraws
 from pyrovae.inference.target import Target
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -71,7 +73,9 @@ class GridPosterior:
         return np.stack([density_levels(row, masses) for row in rows])
 
     def draws(self, draws: int = 1000, *, seed: int = 0) -> PosteriorDraws:
-        """Independent draws: a cell by its probability, and a uniform point in it."""
+        """Independent draws: a cell by its probability, and a place in it."""
+        size = draws * len(self.axes) * self.axes.shape[1]
+        check_memory({f"{draws:,} draws for each image": 40 * size}, "choose fewer draws")
         rng = np.random.default_rng(seed)
         steps = self.axes[:, :, 1] - self.axes[:, :, 0]
         cells = np.stack([rng.choice(len(self.points), draws, p=w) for w in self.weights.T], 1)
@@ -97,13 +101,14 @@ def rounding(values: np.ndarray, pixels: int) -> np.ndarray:
     return 2.0**-22 * (np.abs(values) + pixels)
 
 
+@checked
 def quadrature_posterior(
     model: LatentVariableModel,
     split: Split,
-    points: int = 128,
+    points: Count = 128,
     *,
     seen: Tensor | None = None,
-    tolerance: float = 1e-3,
+    tolerance: Positive = 1e-3,
     progress: Callable[[int], object] = lambda codes: None,
 ) -> GridPosterior:
     """Compute p(z | x) of a code of one or two dimensions by the midpoint rule.
@@ -128,6 +133,8 @@ def quadrature_posterior(
         raise ValueError(f"quadrature is for codes of one or two dimensions, this model has {dims}: use nuts_posterior")
     if points < 8 or points % 2:
         raise ValueError(f"quadrature needs an even number of points along each side, at least 8, got {points}")
+    cells = len(split) * points**dims
+    check_memory({f"grids of {cells:,} cells": 8 * (3 + 2 * dims) * cells}, "choose fewer points, or fewer images")
     with frozen(model) as device:
         target = Target.of(model, split, device, seen)
         ends = target.ends()

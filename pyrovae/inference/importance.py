@@ -16,9 +16,10 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split, batches
 from pyrovae.estimates import PerImage
-from pyrovae.inference.graphs import graph_of
+from pyrovae.inference.graphs import GraphEngine, graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.pareto import SMALLEST_TAIL, pareto_shape, tail_size, threshold
 from pyrovae.models import LatentVariableModel
@@ -32,14 +33,15 @@ _GPU_CHUNK = 100, 500
 """Images, and codes per image, that are decoded together. On a CPU they fit into its cache."""
 
 
+@checked
 def importance_weighted(
     model: LatentVariableModel,
     split: Split,
-    samples: int = 1000,
+    samples: Count = 1000,
     *,
     sweep: Sequence[int] = SWEEP,
-    engine: str = "graph",
-    seed: int = 0,
+    engine: GraphEngine = "graph",
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda codes: None,
 ) -> LikelihoodEstimate:
     """Estimate log p(x) ≥ E log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i from the posterior.

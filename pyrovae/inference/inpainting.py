@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.grid import quadrature_posterior
 from pyrovae.inference.local import fit_local
 from pyrovae.inference.nuts import nuts_posterior
 from pyrovae.inference.target import Target
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 from pyrovae.shapes import ImageShape
@@ -49,6 +51,7 @@ class Inpainting:
         return np.concatenate([self.x[:, None], shown[:, None], self.completions, self.mean[:, None]], 1)
 
 
+@checked
 def half(image_shape: ImageShape, side: Half) -> Tensor:
     """A mask that is true on one half of an image, bool (C, H, W).
 
@@ -69,14 +72,15 @@ def half(image_shape: ImageShape, side: Half) -> Tensor:
     return mask
 
 
+@checked
 def inpaint(
     model: LatentVariableModel,
     split: Split,
     seen: Tensor,
     *,
     method: Method = "auto",
-    completions: int = 6,
-    seed: int = 0,
+    completions: Count = 6,
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Inpainting:
     """Draw codes from p(z | x_seen), where p(x_seen | z) scores the observed pixels alone, and complete the images.
@@ -97,6 +101,8 @@ def inpaint(
     Raises:
         ValueError: If there is no such method, the mask does not fit, or the model's pixels are not independent.
     """
+    size = 8 * completions * split.images.numel()
+    check_memory({f"{completions:,} completions of each image": size}, "choose fewer completions")
     if method == "auto":
         method = "quadrature" if model.shapes.latent_dim <= 2 else "nuts"
     if method == "quadrature":

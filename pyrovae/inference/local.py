@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pyrovae.checks import Count, Positive, Seed, Within, checked
 from pyrovae.contracts import NotApplicable, Posterior, name_of, unwrapped
 from pyrovae.data import Split
 from pyrovae.engine import compile_function
@@ -78,16 +79,17 @@ def family(posterior: Any, fed: Tensor, x: Tensor, y: Tensor | None) -> Distribu
         hook.remove()
 
 
+@checked
 def fit_local(
     model: LatentVariableModel,
     split: Split,
     *,
     seen: Tensor | None = None,
-    steps: int = 500,
-    particles: int = 16,
-    lr: float = 0.05,
+    steps: Annotated[int, Within(4, 10**7)] = 500,
+    particles: Count = 16,
+    lr: Positive = 0.05,
     engine: str = "graph",
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> LocalPosterior:
     """Find the q of the guide's family with the highest ELBO for each image, by SVI on the family's parameters.

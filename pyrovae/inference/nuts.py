@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -11,10 +11,12 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyrovae.checks import Count, Probability, Seed, Within, checked
 from pyrovae.data import Split
 from pyrovae.engine import compile_function
 from pyrovae.inference.draws import PosteriorDraws
 from pyrovae.inference.target import Target
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -22,18 +24,19 @@ PILOT_DRAWS = 2000
 """Draws of the guide, or of the prior, from which a start and a scale are made."""
 
 
+@checked
 def nuts_posterior(
     model: LatentVariableModel,
     split: Split,
     *,
     seen: Tensor | None = None,
-    chains: int = 4,
-    warmup: int = 300,
-    draws: int = 300,
-    target_accept: float = 0.8,
-    together: int = 8,
+    chains: Annotated[int, Within(2, 2**15)] = 4,
+    warmup: Count = 300,
+    draws: Annotated[int, Within(4, 10**8)] = 300,
+    target_accept: Probability = 0.8,
+    together: Count = 8,
     engine: str = "graph",
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Callable[[int], object] = lambda transitions: None,
 ) -> PosteriorDraws:
     """Draw from p(z | x) by Hamiltonian Monte Carlo, started from the guide.
@@ -64,6 +67,8 @@ def nuts_posterior(
         ValueError: If there is no posterior, or an argument is out of its range.
     """
     _check_settings(chains, warmup, draws, together, target_accept)
+    size = 16 * chains * (draws + warmup) * len(split) * model.shapes.latent_dim
+    check_memory({f"{chains} chains of {draws:,} draws": size}, "choose fewer draws")
     parts, diverging = [], []
     with frozen(model, seed) as device:
         whole = Target.of(model, split, device, seen)

@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, constraints
 
+from pyrovae.checks import Count, Positive, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches, to_unit
-from pyrovae.inference.graphs import graph_of
+from pyrovae.inference.graphs import GraphEngine, graph_of
 from pyrovae.inference.grid import NEGLIGIBLE, adapted, rounding
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.target import Target, other_codes
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import device_of, frozen
 
@@ -65,14 +67,15 @@ class Box:
         return Box(low, high)
 
 
+@checked
 def quadrature(
     model: LatentVariableModel,
     split: Split,
-    points: int = 200,
+    points: Count = 200,
     *,
     extent: float | None = None,
-    tolerance: float = TOLERANCE,
-    engine: str = "graph",
+    tolerance: Positive = TOLERANCE,
+    engine: GraphEngine = "graph",
     progress: Callable[[int], object] = lambda codes: None,
 ) -> LikelihoodEstimate:
     """Compute log p(x) = log ∫ p(x | z) p(z) dz of a two-dimensional code on a grid over the plane.
@@ -110,6 +113,7 @@ def quadrature(
 def _check(model: LatentVariableModel, split: Split, points: int) -> None:
     """Refuse models and arguments for which there is no log p(x) on a grid over the plane."""
     check_has_likelihood(model)
+    check_memory({f"a grid of {points:,} x {points:,} points": 24 * points**2}, "choose fewer points")
     if model.shapes.latent_dim != 2:
         raise NotApplicable(f"quadrature is for codes of two dimensions, this model has {model.shapes.latent_dim}")
     if others := ", ".join(other_codes(model)):

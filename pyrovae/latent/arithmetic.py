@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.checks import Positive, checked
 from pyrovae.data import Split, to_unit
 from pyrovae.estimates import Estimates
 from pyrovae.latent.codes import Codes, mean_codes
@@ -44,6 +45,7 @@ class AttributeVector:
         return f"{self.name}: ({parts}) from {self.with_count:,} images with and {self.without_count:,} without"
 
 
+@checked
 def attribute_vector(
     codes: Codes,
     has: np.ndarray,
@@ -94,7 +96,8 @@ def _difference(means: np.ndarray, groups: Sequence[tuple[np.ndarray, np.ndarray
     return vector, np.sqrt(variance)
 
 
-def extremes(values: np.ndarray, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+@checked
+def extremes(values: np.ndarray, share: Positive = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """The images with the largest and with the smallest values of a measured attribute.
 
     Args:
@@ -113,8 +116,9 @@ def extremes(values: np.ndarray, share: float = 0.5) -> tuple[np.ndarray, np.nda
     return values > high, values <= low
 
 
+@checked
 def find_attribute(
-    name: str, split: Split, attribute_names: Sequence[str] = (), *, share: float = 0.5
+    name: str, split: Split, attribute_names: Sequence[str] = (), *, share: Positive = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which images have an attribute and which lack it, by the attribute's name.
 
@@ -148,6 +152,7 @@ def find_attribute(
     return has, ~has if classes[2] is None else labels == int(classes[2])
 
 
+@checked
 def move_along(
     model: LatentVariableModel,
     codes: Codes,
@@ -236,6 +241,7 @@ class AttributeEffect:
         return self.changes / self.scales[:, None]
 
 
+@checked
 def attribute_effect(
     model: LatentVariableModel,
     codes: Codes,

@@ -18,6 +18,7 @@ from torch.distributions import (
     Normal,
 )
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split, batches
 from pyrovae.files import replace_file
 from pyrovae.models import LatentVariableModel
@@ -144,7 +145,8 @@ class Codes:
         return cls(**(arrays | {"exact": bool(arrays["exact"])}))
 
 
-def encode(model: LatentVariableModel, split: Split, *, batch_size: int = 2000, seed: int = 0) -> Codes:
+@checked
+def encode(model: LatentVariableModel, split: Split, *, batch_size: Count = 2000, seed: Seed = 0) -> Codes:
     """Encode images to their posteriors, batch by batch.
 
     Args:
@@ -172,8 +174,9 @@ def encode(model: LatentVariableModel, split: Split, *, batch_size: int = 2000, 
     return Codes(means, variances, draws, split.labels.numpy(), exact)
 
 
+@checked
 def mean_codes(
-    model: LatentVariableModel, images: np.ndarray, labels: np.ndarray, *, batch_size: int = 2000, seed: int = 0
+    model: LatentVariableModel, images: np.ndarray, labels: np.ndarray, *, batch_size: Count = 2000, seed: Seed = 0
 ) -> np.ndarray:
     """Posterior means of an array of images, such as a decoder's output, (images, latent_dim).
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.estimates import Estimate
 from pyrovae.latent.codes import Codes
 from pyrovae.latent.gaussians import ClassGaussians, mahalanobis_squared
@@ -59,7 +60,8 @@ class ClassComparison:
         return "\n".join(lines)
 
 
-def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: int = 4000, seed: int = 0) -> ClassComparison:
+@checked
+def compare_classes(codes: Codes, gaussians: ClassGaussians, *, draws: Count = 4000, seed: Seed = 0) -> ClassComparison:
     """Compare the Gaussians of a set of codes with each other and with the standard Normal.
 
     Args:
@@ -97,7 +99,8 @@ def _bayes_rule(codes: Codes, gaussians: ClassGaussians) -> tuple[Estimate, floa
 
     share = gaussians.counts / gaussians.counts.sum()
     posterior = log_softmax(gaussians.log_densities(codes.draws) + np.log(share), axis=1)
-    truth = np.searchsorted(gaussians.classes, codes.labels)
+    order = np.argsort(gaussians.classes)
+    truth = order[np.searchsorted(gaussians.classes, codes.labels, sorter=order)]
     gain = posterior[np.arange(len(truth)), truth] - np.log(share[truth])
     chance = float(np.bincount(truth).max() / len(truth))
     return Estimate.mean_of(posterior.argmax(1) == truth), chance, Estimate.mean_of(gain, "nats")
@@ -167,6 +170,7 @@ class Agreement:
         )
 
 
+@checked
 def agreement(first: ClassGaussians, second: ClassGaussians) -> Agreement:
     """Compare the Gaussians that two sets of images give, class by class, with their bootstrap errors.
 

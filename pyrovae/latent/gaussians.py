@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from pyrovae.checks import Place, Probability, Seed, Share, checked
 from pyrovae.latent.codes import Codes
 
 MASSES = (0.5, 0.9)
@@ -80,14 +81,15 @@ class Ellipse:
         return self.centre + a * np.cos(t)[:, None] * u + b * np.sin(t)[:, None] * v
 
 
+@checked
 def class_gaussians(
     codes: Codes,
     classes: Sequence[int] | None = None,
     *,
     estimate: Moments = "aggregate",
-    shrink: float = 0.0,
-    bootstrap: int = 200,
-    seed: int = 0,
+    shrink: Share = 0.0,
+    bootstrap: Place = 200,
+    seed: Seed = 0,
 ) -> ClassGaussians:
     """Estimate a Gaussian for each class from the posteriors of its images.
 
@@ -122,8 +124,9 @@ def class_gaussians(
     return ClassGaussians(estimate, chosen, counts, means, covariances, mean_errors, covariance_errors)
 
 
-def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: float) -> Ellipse:
-    """The ellipse of equal density that contains the probability `mass` of a two-dimensional Gaussian.
+@checked
+def ellipse(mean: np.ndarray, covariance: np.ndarray, mass: Probability) -> Ellipse:
+    """The ellipse of equal density that holds the probability `mass` of a two-dimensional Gaussian.
 
     Its squared Mahalanobis radius is the χ² quantile with two degrees of freedom, -2 log(1 - mass).
 
@@ -158,6 +161,7 @@ def squared_radius(mass: float) -> float:
     return -2 * float(np.log1p(-mass))
 
 
+@checked
 def class_ellipses(
     codes: Codes, gaussians: ClassGaussians, masses: Sequence[float] = MASSES
 ) -> dict[int, list[Ellipse]]:

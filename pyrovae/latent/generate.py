@@ -1,14 +1,17 @@
 """Images from a model: samples from the prior, samples of given classes, and reconstructions."""
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data.images import Split
 from pyrovae.data.pixels import to_unit
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -26,8 +29,11 @@ class PriorSamples:
     labels: np.ndarray | None
 
 
-def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, *, seed: int = 0) -> PriorSamples:
-    """Draw rows x columns codes from the prior and decode them. For a conditional model see `sample_per_class`.
+@checked
+def sample_prior(model: LatentVariableModel, rows: Count = 10, columns: Count = 10, *, seed: Seed = 0) -> PriorSamples:
+    """Draw rows x columns codes from the model's own prior and decode them.
+
+    A conditional model needs classes: see `sample_per_class`.
 
     Raises:
         ValueError: If rows or columns are below 1, or the model is conditional.
@@ -38,8 +44,9 @@ def sample_prior(model: LatentVariableModel, rows: int = 10, columns: int = 10, 
     return PriorSamples(images.unflatten(0, (rows, columns)).numpy(), None)
 
 
+@checked
 def sample_per_class(
-    model: LatentVariableModel, columns: int = 10, *, classes: Tensor | None = None, seed: int = 0
+    model: LatentVariableModel, columns: Count = 10, *, classes: Tensor | None = None, seed: Seed = 0
 ) -> PriorSamples:
     """Draw `columns` codes from the prior of each class and decode them with its label: one row per class.
 
@@ -57,6 +64,7 @@ def sample_per_class(
     classes = torch.arange(model.shapes.num_classes) if classes is None else classes
     _check_grid(len(classes), columns)
     check_labels(model, classes)
+    _check_images(model, len(classes) * columns)
     images = _draw(model, len(classes) * columns, classes.repeat_interleave(columns), seed)
     return PriorSamples(images.unflatten(0, (len(classes), columns)).numpy(), classes.numpy())
 
@@ -82,6 +90,7 @@ def _check_grid(rows: int, columns: int) -> None:
         raise ValueError(f"a grid of images needs at least one row and one column, got {rows} and {columns}")
 
 
+@checked
 def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Tensor:
     """Mean of p(x | z, y), on the CPU. The model is not changed.
 
@@ -97,11 +106,19 @@ def decode(model: LatentVariableModel, z: Tensor, y: Tensor | None = None) -> Te
         ValueError: If a conditional model gets no labels or unknown ones.
     """
     check_labels(model, y)
+    _check_images(model, len(z))
     with frozen(model) as device:
         return model.likelihood(z.to(device), None if y is None else y.to(device)).mean.cpu()
 
 
+def _check_images(model: LatentVariableModel, count: int) -> None:
+    """Refuse more images than there is memory for."""
+    size = 4 * 4 * count * prod(model.shapes.image_shape)
+    check_memory({f"{count:,} images of {model.shapes.image_shape}": size}, "ask for fewer rows or columns")
+
+
 def _draw(model: LatentVariableModel, n: int, y: Tensor | None, seed: int) -> Tensor:
+    _check_images(model, n)
     with frozen(model, seed) as device:
         y = None if y is None else y.to(device)
         # By the model program, so that all codes of a hierarchical model are drawn.
@@ -124,6 +141,7 @@ class Reconstructions:
     labels: np.ndarray
 
 
+@checked
 def reconstruct(model: LatentVariableModel, split: Split) -> Reconstructions:
     """Encode images and decode their posterior means.
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
+from pyrovae.checks import Count, Place, Seed, checked
 from pyrovae.latent.codes import one_dimensional
 from pyrovae.latent.generate import check_labels, decode
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
@@ -36,8 +38,11 @@ class Manifold:
     spacing: str = STANDARD
 
 
-def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | None = None, seed: int = 0) -> Manifold:
-    """Decode a grid of prior quantiles.
+@checked
+def decode_manifold(
+    model: LatentVariableModel, size: Count = 20, *, label: Place | None = None, seed: Seed = 0
+) -> Manifold:
+    """Decode a grid whose lines split each dimension of the prior into parts of equal probability.
 
     The coordinates are the prior's quantiles at (i + 1/2) / size in each dimension. If the dimensions are independent,
     every image represents the same prior mass. Angles are evenly spaced around the circle under any prior.
@@ -56,6 +61,7 @@ def decode_manifold(model: LatentVariableModel, size: int = 20, *, label: int | 
     """
     if model.shapes.latent_dim != 2:
         raise ValueError(f"the manifold needs a code of two dimensions, this model has {model.shapes.latent_dim}")
+    check_memory({f"a grid of {size:,} x {size:,} codes": 24 * size**2}, "choose a smaller size")
     y = None if label is None else torch.tensor([label])
     check_labels(model, y)
     with frozen(model, seed) as device:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split, to_unit
 from pyrovae.latent.codes import one_dimensional
 from pyrovae.models import LatentVariableModel
@@ -53,8 +54,9 @@ class Marginals:
         return "\n".join(lines)
 
 
+@checked
 def marginals(
-    model: LatentVariableModel, split: Split, *, dims: Sequence[int] | None = None, points: int = 200, seed: int = 0
+    model: LatentVariableModel, split: Split, *, dims: Sequence[int] | None = None, points: Count = 200, seed: Seed = 0
 ) -> Marginals:
     """Compare the posterior marginals of some images with the prior's, dimension by dimension.
 

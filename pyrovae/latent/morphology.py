@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from pyrovae.checks import checked
+
 ATTRIBUTES = ("thickness", "slant", "length", "height", "width")
 """Names of the attributes, in the order of `Morphology`."""
 
@@ -43,6 +45,7 @@ class Morphology:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+@checked
 def measure(images: np.ndarray) -> Morphology:
     """Measure images of light strokes on a dark background, such as MNIST.
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from pyrovae.checks import Count, Place, checked
 from pyrovae.latent.codes import Codes
 
 
@@ -23,7 +24,8 @@ class Plane:
     names: tuple[str, str]
 
 
-def pair_plane(latent_dim: int, first: int = 0, second: int = 1) -> Plane:
+@checked
+def pair_plane(latent_dim: Count, first: Place = 0, second: Place = 1) -> Plane:
     """The plane of two latent dimensions.
 
     Raises:
@@ -36,6 +38,7 @@ def pair_plane(latent_dim: int, first: int = 0, second: int = 1) -> Plane:
     return Plane(np.eye(latent_dim)[[first, second]], (f"z[{first}]", f"z[{second}]"))
 
 
+@checked
 def pca_plane(codes: Codes) -> Plane:
     """The plane of the first two principal components of the posterior means."""
     _check(codes)
@@ -43,6 +46,7 @@ def pca_plane(codes: Codes) -> Plane:
     return Plane(_signed(vectors[:, :-3:-1].T), ("1st principal component", "2nd principal component"))
 
 
+@checked
 def lda_plane(codes: Codes) -> Plane:
     """The plane of linear discriminant analysis: it maximises the scatter between classes over that within classes.
 

@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 import torch
 
+from pyrovae.checks import Count, Positive, checked
 from pyrovae.latent.generate import decode
+from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
 
 Path = Literal["linear", "spherical", "quantile"]
@@ -30,6 +32,7 @@ class Traversal:
     labels: np.ndarray | None
 
 
+@checked
 def traverse(model: LatentVariableModel, coordinates: np.ndarray, labels: np.ndarray | int | None = None) -> Traversal:
     """Decode a grid of codes.
 
@@ -51,8 +54,9 @@ def traverse(model: LatentVariableModel, coordinates: np.ndarray, labels: np.nda
     return Traversal(decode(model, z, y).unflatten(0, (rows, columns)).numpy(), coordinates, labels)
 
 
+@checked
 def grid_around(
-    centre: np.ndarray, *, rows: int = 9, columns: int = 9, step: float = 0.5, dims: tuple[int, int] = (0, 1)
+    centre: np.ndarray, *, rows: Count = 9, columns: Count = 9, step: Positive = 0.5, dims: tuple[int, int] = (0, 1)
 ) -> np.ndarray:
     """Codes on a grid around a code, (rows, columns, latent_dim).
 
@@ -75,6 +79,7 @@ def grid_around(
         raise ValueError(
             f"a grid needs a code of at least two dimensions, this one has {len(centre)}: traverse its axes"
         )
+    _check_codes(rows * columns, len(centre))
     first, second = dims
     if first == second or not all(0 <= d < len(centre) for d in dims):
         raise ValueError(f"a grid needs two different dimensions from 0 to {len(centre) - 1}, got {dims}")
@@ -84,6 +89,7 @@ def grid_around(
     return codes
 
 
+@checked
 def axes_through(centre: np.ndarray, values: Sequence[float], dims: Sequence[int] | None = None) -> np.ndarray:
     """Codes along single dimensions, one row per dimension, (len(dims), len(values), latent_dim).
 
@@ -99,12 +105,14 @@ def axes_through(centre: np.ndarray, values: Sequence[float], dims: Sequence[int
     chosen = range(len(centre)) if dims is None else dims
     if not all(0 <= d < len(centre) for d in chosen):
         raise ValueError(f"this code has dimensions 0 to {len(centre) - 1}, got {list(chosen)}")
+    _check_codes(len(chosen) * len(values), len(centre))
     codes = np.tile(centre, (len(chosen), len(values), 1))
     for row, dim in enumerate(chosen):
         codes[row, :, dim] = values
     return codes
 
 
+@checked
 def every_class(model: LatentVariableModel, codes: np.ndarray) -> Traversal:
     """Decode each code with every label: one row per code, one column per class.
 
@@ -121,7 +129,8 @@ def every_class(model: LatentVariableModel, codes: np.ndarray) -> Traversal:
     return traverse(model, np.repeat(np.asarray(codes)[:, None], len(labels), 1), np.tile(labels, (len(codes), 1)))
 
 
-def interpolate(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path = "linear") -> np.ndarray:
+@checked
+def interpolate(start: np.ndarray, end: np.ndarray, steps: Count = 9, path: Path = "linear") -> np.ndarray:
     """Codes from one code to another, both included, (steps, latent_dim).
 
     Args:
@@ -139,6 +148,7 @@ def interpolate(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path =
     """
     if steps < 2:
         raise ValueError(f"an interpolation needs at least its two ends, got {steps} steps")
+    _check_codes(steps, np.size(start))
     a, b = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
     t = np.linspace(0, 1, steps)[:, None]
     if path == "linear":
@@ -151,6 +161,11 @@ def interpolate(start: np.ndarray, end: np.ndarray, steps: int = 9, path: Path =
         raise ValueError(f"path must be linear, spherical or quantile, got {path!r}")
     codes[0], codes[-1] = a, b
     return codes
+
+
+def _check_codes(count: int, latent_dim: int) -> None:
+    """Refuse more codes than there is memory for."""
+    check_memory({f"{count:,} codes of {latent_dim} dimensions": 32 * count * latent_dim}, "ask for fewer")
 
 
 def _quantile_line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:

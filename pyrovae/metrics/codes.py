@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.estimates import Estimate
 from pyrovae.latent import Codes
@@ -30,8 +31,9 @@ class CodeAccuracy:
     k: int
 
 
+@checked
 def code_accuracy(
-    train: Codes, test: Codes, labels: Sequence[int] = LABELS, *, k: int = 5, repeats: int = 5, seed: int = 0
+    train: Codes, test: Codes, labels: Sequence[int] = LABELS, *, k: Count = 5, repeats: Count = 5, seed: Seed = 0
 ) -> CodeAccuracy:
     """Classify test images by their posterior means, given a few labelled training images.
 

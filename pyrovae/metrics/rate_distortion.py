@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.checks import Seed, checked
 from pyrovae.data import Split
 from pyrovae.estimates import Estimate, Estimates
 from pyrovae.inference.elbo import ACTIVE_VARIANCE, estimate_elbo
@@ -58,8 +59,9 @@ class RateDistortion:
         return "\n".join([*lines, f"nats per image, {self.images:,} images"])
 
 
+@checked
 def rate_distortion(
-    models: Sequence[LatentVariableModel], betas: Sequence[float], split: Split, *, seed: int = 0
+    models: Sequence[LatentVariableModel], betas: Sequence[float], split: Split, *, seed: Seed = 0
 ) -> RateDistortion:
     """Measure rate and distortion of each model on the same images.
 

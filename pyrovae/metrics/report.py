@@ -7,16 +7,18 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from pyrovae.checks import Count, Seed, Within, check_fields, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
 from pyrovae.diagnostics.information import split_kl
-from pyrovae.estimates import Estimate
+from pyrovae.estimates import Estimate, crossing
 from pyrovae.inference.annealing import PILOTS, Annealing, annealed, bidirectional
 from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
+from pyrovae.inference.graphs import GraphEngine
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.quadrature import quadrature
@@ -127,23 +129,26 @@ class EvaluationBudget:
         ValueError: If a number is out of its range.
     """
 
-    images: int = 200
-    samples: int = 1000
-    points: int = 200
-    engine: str = "graph"
+    images: Count = 200
+    samples: Count = 1000
+    points: Annotated[int, Within(2, 2**15)] = 200
+    engine: GraphEngine = "graph"
     annealing: Annealing | None = None
-    simulated: int = 50
-    others: int = 2000
+    simulated: Count = 50
+    others: Annotated[int, Within(4, 2**31)] = 2000  # three neighbours, of the precision of samples, need a fourth
 
     def __post_init__(self) -> None:
-        # Three neighbours, of the precision of samples, need a fourth image.
-        for name, least in (("images", 1), ("samples", 1), ("points", 2), ("simulated", 1), ("others", 4)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_fields(self)
         if self.points % 2:
             raise ValueError(f"points must be an even number, got {self.points}")
-        if self.engine not in ("graph", "compiled"):
-            raise ValueError(f"engine must be graph or compiled, got {self.engine!r}")
+
+
+CROSSING = {
+    ("log p(x) at least", "log p(x)"),
+    ("log p(simulated) at least", "log p(simulated) at most"),
+    ("information I(x; z)", "information, from above"),
+}
+"""Names of rows of which the first is a lower bound of what the second is, or bounds from above."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +206,22 @@ class Report:
         width = max(len(row.name) for row in self.rows)
         for row in self.rows:
             lines.append(f"{row.name:<{width}} {_number(row):>20}  {row.images:>6,} images  {row.how}".rstrip())
-        return "\n".join([*lines, *(f"no {what}: {why}" for what, why in self.missing.items())])
+        missing = [f"no {what}: {why}" for what, why in self.missing.items()]
+        return "\n".join([*lines, *self.remarks(), *missing])
+
+    def remarks(self) -> list[str]:
+        """A line for each two bounds of the same number of the same images that cross."""
+        found = []
+        for lower in self.rows:
+            for upper in self.rows:
+                if (lower.name, upper.name) in CROSSING and lower.images == upper.images:
+                    crossed = crossing(lower.estimate, upper.estimate)
+                    if crossed:
+                        found.append(f"note: {lower.name} ({lower.how}) and {upper.name} ({upper.how}) {crossed}")
+        return found
 
 
+@checked
 def evaluate(
     model: LatentVariableModel,
     split: Split,
@@ -212,7 +230,7 @@ def evaluate(
     *,
     train: Split | None = None,
     predict: Callable[[np.ndarray], Predictions] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Callable[[str, int], Callable[[int], object]] = lambda name, total: lambda done: None,
 ) -> Report:
     """Estimate every number that exists for a model.
@@ -255,6 +273,7 @@ def _collect(sections: dict[str, Callable[[], Iterable[Row]]]) -> tuple[list[Row
     return rows, missing
 
 
+@checked
 def check_comparable(first: Policy, second: Policy, names: tuple[str, str]) -> None:
     """Refuse to compare numbers of different images, pixels or scores.
 
@@ -270,6 +289,7 @@ def check_comparable(first: Policy, second: Policy, names: tuple[str, str]) -> N
             )
 
 
+@checked
 def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> str:
     """Two reports side by side: the numbers that were estimated by the same method, and their differences.
 
@@ -299,7 +319,7 @@ def _bound(model: LatentVariableModel, bound: ElboEstimate) -> Iterable[Row]:
     yield Row(name, bound.negative_elbo, n, whole)
     yield Row("reconstruction", bound.reconstruction, n, f"{bound.score}, one code an image")
     yield Row("KL", bound.kl, n, "one code an image" if bound.kl_per_dim is None else "in closed form")
-    yield Row("active units", Estimate(bound.active_units), n, f"of {model.shapes.latent_dim} dimensions")
+    yield Row("active units", Estimate(bound.active_units), n, f"of {bound.dimensions} dimensions")
     for j, kl in enumerate(() if bound.kl_per_dim is None else bound.kl_per_dim):
         yield Row(f"KL of z[{j}]", Estimate(float(kl)), n, "")
 

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from pyrovae.checks import Count, Seed, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet, PixelPolicy, Split, fix_pixels, to_unit
 from pyrovae.estimates import Estimate
@@ -66,8 +67,9 @@ def draw_images(
     return torch.cat(images).numpy()
 
 
+@checked
 def trained_classifier(
-    data: ImageSet, pixels: PixelPolicy, *, seed: int = 0, device: torch.device | str = "cpu"
+    data: ImageSet, pixels: PixelPolicy, *, seed: Seed = 0, device: torch.device | str = "cpu"
 ) -> Callable[[np.ndarray], Predictions]:
     """A classifier trained on the training images of a set, with the pixels of a run.
 
@@ -81,7 +83,8 @@ def trained_classifier(
     return partial(predict_classes, classifier)
 
 
-def precision_recall(real: np.ndarray, samples: np.ndarray, k: int = 3) -> tuple[float, float]:
+@checked
+def precision_recall(real: np.ndarray, samples: np.ndarray, k: Count = 3) -> tuple[float, float]:
     """Share of samples in the manifold of the real points, and the reverse.
 
     A point is in the manifold of a set if, for some point of the set, it is no farther from it than that point's k-th
@@ -104,12 +107,13 @@ def precision_recall(real: np.ndarray, samples: np.ndarray, k: int = 3) -> tuple
     return _inside(samples, real, k), _inside(real, samples, k)
 
 
+@checked
 def sample_quality(
     model: LatentVariableModel,
     split: Split,
     predict: Callable[[np.ndarray], Predictions] | None = None,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> SampleQuality:
     """Compare a split with as many samples of the same classes.
 

@@ -7,7 +7,16 @@ A label enters one-hot: beside the pixels in an encoder, beside the code in a de
 the same shapes will do in their place.
 """
 
-from pyrovae.networks.base import Activation, Decoder, Encoder, OnTorus, one_hot_labels
+from pyrovae.networks.base import (
+    Activation,
+    Decoder,
+    Encoder,
+    OnTorus,
+    checked_labels,
+    described,
+    one_hot_labels,
+    rows_of_labels,
+)
 from pyrovae.networks.convolutional import ConvDecoder, ConvEncoder, FourLayerConvDecoder, FourLayerConvEncoder
 from pyrovae.networks.dense import (
     GatedMLPDecoder,
@@ -33,5 +42,8 @@ __all__ = [
     "OnTorus",
     "ResidualMLPDecoder",
     "ResidualMLPEncoder",
+    "checked_labels",
+    "described",
     "one_hot_labels",
+    "rows_of_labels",
 ]

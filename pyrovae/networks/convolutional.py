@@ -6,7 +6,17 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks.base import Activation, Decoder, Encoder, _beside, _checked, _positive, one_hot_labels
+from pyrovae.networks.base import (
+    Activation,
+    Decoder,
+    Encoder,
+    _beside,
+    _checked,
+    _positive,
+    check_one_each,
+    checked_code,
+    one_hot_labels,
+)
 from pyrovae.shapes import ImageShape, Shapes
 
 
@@ -14,7 +24,9 @@ def _label_planes(x: Tensor, y: Tensor | None, num_classes: int) -> Tensor:
     """Images with the one-hot label appended as constant channels."""
     if not num_classes:
         return x
-    planes = one_hot_labels(y, num_classes).to(x.dtype)[:, :, None, None]
+    labels = one_hot_labels(y, num_classes).to(x.dtype)
+    check_one_each(labels, len(x))
+    planes = labels[:, :, None, None]
     return torch.cat([x, planes.expand(-1, -1, *x.shape[-2:])], 1)
 
 
@@ -40,7 +52,7 @@ class _ConvEncoder(Encoder):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, (B, C, H, W), to features, (B, out_features)."""
-        return self.layers(_label_planes(_checked(x, self.image_shape), y, self.num_classes))
+        return self.layers(_label_planes(_checked(x, self.image_shape, self), y, self.num_classes))
 
 
 class _ConvDecoder(Decoder):
@@ -48,12 +60,12 @@ class _ConvDecoder(Decoder):
 
     def __init__(self, shapes: Shapes, layers: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.num_classes = shapes.num_classes
+        self.latent_dim, self.num_classes = shapes.latent_dim, shapes.num_classes
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Codes, (..., B, latent_dim), to (..., B, channels, H, W)."""
-        inputs = _beside(z, y, self.num_classes)
+        inputs = _beside(checked_code(z, self.latent_dim, self), y, self.num_classes)
         pixels = self.layers(inputs.reshape(-1, inputs.shape[-1]))
         return pixels.reshape(*z.shape[:-1], *pixels.shape[1:])
 

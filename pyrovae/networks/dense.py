@@ -6,7 +6,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from pyrovae.networks.base import Activation, Decoder, Encoder, _beside, _checked, _positive
+from pyrovae.networks.base import Activation, Decoder, Encoder, _beside, _checked, _positive, checked_code
 from pyrovae.shapes import Shapes
 
 
@@ -29,7 +29,7 @@ class _DenseEncoder(Encoder):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, (B, C, H, W), to features, (B, out_features)."""
-        return self.layers(_beside(_checked(x, self.image_shape).flatten(-3), y, self.num_classes))
+        return self.layers(_beside(_checked(x, self.image_shape, self).flatten(-3), y, self.num_classes))
 
 
 class _DenseDecoder(Decoder):
@@ -37,14 +37,15 @@ class _DenseDecoder(Decoder):
 
     def __init__(self, shapes: Shapes, channels: int, layers: Callable[[int], nn.Module], features: int) -> None:
         super().__init__()
-        self.num_classes = shapes.num_classes
+        self.latent_dim, self.num_classes = shapes.latent_dim, shapes.num_classes
         self.out_shape = (channels, *shapes.image_shape[1:])
         self.layers = layers(shapes.latent_dim + shapes.num_classes)
         self.head = nn.Linear(features, prod(self.out_shape))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Codes, (..., B, latent_dim), to (..., B, channels, H, W)."""
-        return self.head(self.layers(_beside(z, y, self.num_classes))).unflatten(-1, self.out_shape)
+        inputs = _beside(checked_code(z, self.latent_dim, self), y, self.num_classes)
+        return self.head(self.layers(inputs)).unflatten(-1, self.out_shape)
 
 
 class MLPEncoder(_DenseEncoder):

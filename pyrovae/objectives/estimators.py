@@ -16,6 +16,7 @@ from pyrovae.contracts import name_of
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives.importance import PathwiseELBO, PerImageRenyiELBO
 from pyrovae.objectives.sites import LatentSite, family_name, has_kl, kl_per_dimension, latent_sites_of
+from pyrovae.shapes import MOST, WrongTypeError, is_whole
 
 Gradient = Literal["standard", "stl", "dreg"]
 Allowance = Literal["dimension", "code"]
@@ -96,7 +97,7 @@ class FreeNats(Estimator):
 
     def __post_init__(self) -> None:
         _check_number(self.particles, "particles")
-        if not 0 <= self.nats < math.inf:
+        if not isinstance(self.nats, int | float) or not 0 <= self.nats < math.inf:
             raise ValueError(f"nats, the free part of the KL, must be at least 0, got {self.nats}")
         if self.per not in ("dimension", "code"):
             raise ValueError(f"per must be dimension or code, got {self.per!r}")
@@ -161,6 +162,8 @@ class RenyiOfCodes(Estimator):
 
     def __post_init__(self) -> None:
         _check_number(self.k, "k")
+        if not isinstance(self.alpha, int | float):
+            raise WrongTypeError(f"alpha must be a number, got {self.alpha!r}")
         if not 0 <= self.alpha < math.inf:
             raise ValueError(f"alpha must be at least 0, got {self.alpha}: below there is no lower bound")
         if self.alpha == 1:
@@ -222,5 +225,5 @@ def _check_order(objective: str, sites: list[LatentSite]) -> None:
 
 
 def _check_number(number: int, name: str) -> None:
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
+    if not is_whole(number, 1, MOST):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")

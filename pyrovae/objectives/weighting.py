@@ -12,6 +12,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from torch import Tensor
 
+from pyrovae.shapes import WrongTypeError
+
 Program = Callable[..., None]
 Schedule = Literal["linear", "sigmoid", "cyclical"]
 
@@ -61,6 +63,9 @@ class Weighting:
     cycles: int = 4
 
     def __post_init__(self) -> None:
+        for name in ("beta", "reconstruction_weight", "warmup", "cycles"):
+            if not isinstance(getattr(self, name), int | float):
+                raise WrongTypeError(f"{name} must be a number, got {getattr(self, name)!r}")
         if not 0 <= self.beta < math.inf:
             raise ValueError(f"beta, the weight of the KL term, must be at least 0, got {self.beta}")
         if not 0 <= self.reconstruction_weight < math.inf:

@@ -54,14 +54,11 @@ def plot_effect(effect: AttributeEffect, axes: Sequence[Axes]) -> Sequence[Axes]
 
 def _draw_attributes(effect: AttributeEffect, ax: Axes) -> None:
     """How far each measured attribute changes; the legend is a row below the axes."""
-    for name, changes, errors, (colour, _), marker in zip(
-        effect.attributes,
-        effect.standardised,
-        effect.standardised_errors,
-        class_styles(len(effect.attributes)),
-        itertools.cycle("os^Dv"),
-        strict=False,
+    styles = class_styles(len(effect.attributes))
+    for row, (name, (colour, _), marker) in enumerate(
+        zip(effect.attributes, styles, itertools.cycle("os^Dv"), strict=False)
     ):
+        changes = effect.standardised[row]
         own = name == effect.name
         style: dict[str, Any] = {
             "color": colour,
@@ -69,7 +66,8 @@ def _draw_attributes(effect: AttributeEffect, ax: Axes) -> None:
             "markersize": 5 if own else 4,
             "linewidth": 2.4 if own else 1.2,
         }
-        ax.errorbar(effect.alphas, changes, errors, label=f"{name} (moved)" if own else name, zorder=2 + own, **style)
+        label = f"{name} (moved)" if own else name
+        ax.errorbar(effect.alphas, changes.value, changes.sampling, label=label, zorder=2 + own, **style)
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.set(title="measured on the pictures", ylabel="mean change (standard deviations)")
     if effect.attributes:
@@ -82,12 +80,13 @@ def _draw_attributes(effect: AttributeEffect, ax: Axes) -> None:
 def _draw_travelled(effect: AttributeEffect, ax: Axes) -> None:
     """How far the encoder says that the pictures went, beside how far they were moved."""
     ax.plot(effect.alphas, effect.alphas, color="#999999", linewidth=0.8, linestyle="--", label="as far as moved")
-    ax.errorbar(effect.alphas, effect.travelled, effect.travelled_errors, color="#332288", marker="o", markersize=4)
+    way = effect.travelled
+    ax.errorbar(effect.alphas, way.value, way.sampling, color="#332288", marker="o", markersize=4)
     ax.set(title="seen by the encoder", ylabel="way along the vector")
     ax.legend(frameon=False, loc="upper left", fontsize=9)
 
 
 def _draw_kept(effect: AttributeEffect, ax: Axes) -> None:
     """How many pictures keep the class that a classifier gives them."""
-    ax.errorbar(effect.alphas, effect.kept, effect.kept_errors, color="#332288", marker="o", markersize=4)
+    ax.errorbar(effect.alphas, effect.kept.value, effect.kept.sampling, color="#332288", marker="o", markersize=4)
     ax.set(title="classes kept", ylabel="share that keeps its class", ylim=(0, 1.05))

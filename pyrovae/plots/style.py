@@ -47,10 +47,10 @@ def class_styles(num_classes: int, colours: Colours = None) -> list[tuple[str, s
 
     Args:
         num_classes: Number of classes.
-        colours: Other colours, which are used in turn, or a colour map to take one for each class from.
+        colours: Other colours, one for each class, or a colour map to take them from.
 
     Raises:
-        ValueError: If there is no such colour or colour map.
+        ValueError: If there is no such colour or colour map, or there are fewer colours than classes.
     """
     if isinstance(colours, str):
         if colours not in colormaps:
@@ -59,6 +59,11 @@ def class_styles(num_classes: int, colours: Colours = None) -> list[tuple[str, s
     wrong = [c for c in colours or () if not is_color_like(c)]
     if wrong or (colours is not None and not len(colours)):
         raise ValueError(f"colours must be names such as teal or #44AA99, got {wrong[0] if wrong else 'none'!r}")
+    if colours is not None and len(colours) < num_classes:
+        raise ValueError(
+            f"{num_classes} classes need as many colours to be told apart, got {len(colours)}: name more, or a colour "
+            f"map such as viridis"
+        )
     chosen = colours or _COLOURS
     return [(chosen[k % len(chosen)], _MARKERS[k // len(chosen) % len(_MARKERS)]) for k in range(num_classes)]
 

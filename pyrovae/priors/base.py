@@ -36,17 +36,3 @@ def by_label(shapes: Shapes, name: str) -> int:
     if not shapes.num_classes:
         raise ValueError(f"{name} with one distribution per class needs a model that looks at labels: use a CVAE")
     return shapes.num_classes
-
-
-def label(y: Tensor | None, num_classes: int) -> Tensor:
-    """The labels of a conditional prior.
-
-    Raises:
-        ValueError: If they are missing.
-    """
-    if y is None:
-        raise ValueError(
-            f"this prior is conditional on a label: pass y, an int64 tensor of shape (B,) "
-            f"with values from 0 to {num_classes - 1}"
-        )
-    return y

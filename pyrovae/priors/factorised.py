@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from pyrovae import distributions
 from pyrovae.contracts import Prior
-from pyrovae.priors.base import by_label, label
+from pyrovae.networks import checked_labels, rows_of_labels
+from pyrovae.priors.base import by_label
 from pyrovae.shapes import Shapes
 
 
@@ -63,8 +64,8 @@ class Normal(Prior):
         """The prior: batch_shape (), or (B,) with one per class; event_shape (latent_dim,)."""
         if not self.num_classes:
             return dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
-        y = label(y, self.num_classes)
-        return dist.Normal(self.loc[y], self.log_scale[y].exp()).to_event(1)
+        y = checked_labels(y, self.num_classes)
+        return dist.Normal(rows_of_labels(self.loc, y), rows_of_labels(self.log_scale, y).exp()).to_event(1)
 
 
 class Laplace(Prior):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import Posterior, Prior, name_of
-from pyrovae.priors.base import label
-from pyrovae.shapes import Shapes
+from pyrovae.networks import checked_labels, rows_of_labels
+from pyrovae.shapes import MOST, Shapes, is_whole
 
 
 class GaussianMixture(Prior):
@@ -36,8 +36,8 @@ class GaussianMixture(Prior):
 
     def __init__(self, shapes: Shapes, components: int = 10, labels: bool = False, init_scale: float = 1.0) -> None:
         super().__init__()
-        if components < 1:
-            raise ValueError(f"components must be at least 1, got {components}")
+        if not is_whole(components, 1, MOST):
+            raise ValueError(f"components must be a whole number and must be at least 1, got {components!r}")
         self.labels, self.components = labels, components
         if shapes.num_classes:
             self.check_classes(shapes.num_classes)
@@ -63,7 +63,8 @@ class GaussianMixture(Prior):
     def forward(self, y: Tensor | None = None) -> dist.TorchDistribution:
         """The prior: batch_shape (), or (B,) with labels; event_shape (latent_dim,)."""
         if self.labels and y is not None:
-            return dist.Normal(self.loc[y], self.log_scale[y].exp()).to_event(1)
+            y = checked_labels(y, self.components)
+            return dist.Normal(rows_of_labels(self.loc, y), rows_of_labels(self.log_scale, y).exp()).to_event(1)
         components = dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
         return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
 
@@ -87,7 +88,7 @@ class VampPrior(Prior):
 
     def __init__(self, shapes: Shapes, components: int = 100) -> None:
         super().__init__()
-        if components < max(1, shapes.num_classes):
+        if not is_whole(components, max(1, shapes.num_classes), MOST):
             raise ValueError(f"components must be at least {max(1, shapes.num_classes)}, got {components}")
         self.num_classes = shapes.num_classes
         self.pseudo_inputs = nn.Parameter(torch.rand(components, *shapes.image_shape))
@@ -119,9 +120,9 @@ class VampPrior(Prior):
         Raises:
             ValueError: If labels are missing or a class has no image.
         """
-        classes = (
-            torch.zeros(len(images), dtype=torch.int64) if not self.num_classes else label(labels, self.num_classes)
-        )
+        classes = torch.zeros(len(images), dtype=torch.int64)
+        if self.num_classes:
+            classes = checked_labels(labels, self.num_classes)
         for value in self.labels.unique().tolist():
             mine = (self.labels == value).nonzero().flatten()
             found = (classes.to("cpu") == value).nonzero().flatten()
@@ -138,7 +139,7 @@ class VampPrior(Prior):
         logits = torch.zeros_like(self.labels, dtype=self.pseudo_inputs.dtype)
         if not self.num_classes:
             return dist.MixtureSameFamily(dist.Categorical(logits=logits), posterior(self.pseudo_inputs))
-        y = label(y, self.num_classes)
+        y = checked_labels(y, self.num_classes)
         components = posterior(self.pseudo_inputs, self.labels)
         # Others' components get no weight; a mixture of the own ones alone would need a distribution to be indexed.
         logits = torch.where(self.labels == y.unsqueeze(-1), logits, -torch.inf)

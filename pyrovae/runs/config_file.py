@@ -14,7 +14,8 @@ import torch
 import yaml
 from jsonargparse import Namespace
 
-from pyrovae.data import ImageSet, PixelPolicy
+from pyrovae.checks import checked
+from pyrovae.data import ImageSet, PixelPolicy, policy_of
 from pyrovae.digests import digest
 from pyrovae.factory.old_names import renewed
 from pyrovae.factory.parser import training_parser
@@ -96,6 +97,7 @@ def new_run(config: Namespace, data: ImageSet) -> Iterator[RunFolder]:
     automatic = f"{re.sub(r'[^0-9A-Za-z]+', '-', data.name).strip('-')}-{model}-{config.model.init_args.latent_dim}d"
     saved = config.clone()
     saved.data, saved.overwrite = data.name, False
+    saved.pixels = policy_of(data, saved.pixels)  # what the images say is a setting of the run
     run = {
         "format": FORMAT,
         "pyrovae": version("pyrovae"),
@@ -193,6 +195,7 @@ def _check_digest(path: Path, raw: dict[str, Any]) -> None:
         )
 
 
+@checked
 def run_info(path: str | Path) -> RunInfo:
     """The description of a run's data, from its folder."""
     raw = read_config(RunFolder(Path(path)))

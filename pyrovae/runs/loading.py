@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
 
+from pyrovae.checks import checked
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
 from pyrovae.factory.build import build_model
 from pyrovae.factory.mistakes import clear
@@ -105,6 +106,7 @@ def open_runs(paths: Sequence[str | Path], data_dir: str | None = None) -> list[
     return [open_run(path, data_dir) for path in paths]
 
 
+@checked
 def load(
     path: str | Path, *, which: str | None = None, device: str = "cpu", allow_code: bool = False
 ) -> LatentVariableModel:

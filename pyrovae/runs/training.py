@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pyrovae.data import ImageSet, fixed_split, load_images
-from pyrovae.factory.build import build_model, build_trainer, instantiate
-from pyrovae.factory.mistakes import check_arguments
+from pyrovae.data import ImageSet, fixed_split, load_images, policy_of
+from pyrovae.factory.build import build_model, build_trainer, instantiate, sketch_model
+from pyrovae.factory.mistakes import check_arguments, check_nulls
 from pyrovae.factory.names import explain
 from pyrovae.factory.old_names import renewed_words
 from pyrovae.factory.parser import training_parser, underscored
@@ -41,13 +41,9 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
         raise SystemExit(0)
     check_arguments(parser.get_defaults(), arguments)
     config = parser.parse_args(arguments)
-    if config.resume is not None:
-        config = _resumed(parser, config.resume, arguments)
-    defaults = vars(parser.get_defaults())
-    for name, value in vars(config).items():
-        if value is None and defaults.get(name) is not None:  # the parser lets it through for every type
-            raise ValueError(f"{name} must not be null: leave it out for its default, {str(defaults[name])[:60]!r}")
-    return config
+    _check_name(config.name)
+    check_nulls(config)
+    return config if config.resume is None else _resumed(parser, config.resume, arguments)
 
 
 def _resumed(parser: ArgumentParser, run: str, arguments: Sequence[str]) -> Namespace:
@@ -72,6 +68,14 @@ def _resumed(parser: ArgumentParser, run: str, arguments: Sequence[str]) -> Name
             f"leave that out (only {', '.join(sorted(CHANGEABLE))} may differ), or train a new run"
         )
     return resumed
+
+
+def _check_name(name: str | None) -> None:
+    """Refuse a name that is no folder's below runs_dir."""
+    if name is not None and (
+        not name or Path(name).is_absolute() or set(Path(name).parts) & {"..", "~"} or name == "."
+    ):
+        raise ValueError(f"name must be that of a folder inside of --runs_dir, got {name!r}")
 
 
 def load_training_data(arguments: Namespace) -> ImageSet:
@@ -109,8 +113,12 @@ def build_training(arguments: Namespace, data: ImageSet) -> tuple[Trainer, Laten
     Raises:
         ValueError: If they do not suit each other or the images.
     """
+    arguments.pixels = policy_of(data, arguments.pixels)
     settings = instantiate(arguments)
     trainer = build_trainer(settings)
+    sketch = sketch_model(settings.model, data.image_shape, data.num_classes)
+    if sketch is not None:
+        trainer.check_memory(sketch, data)
     model = build_model(settings.model, data.image_shape, data.num_classes, trainer.seed)
     trainer.check(model, data)
     return trainer, model
@@ -133,6 +141,6 @@ def finish_run(
     model = load(folder.path, which=which, device=str(trainer.device), allow_code=True)
     if not len(data.splits["test"]):
         return model, None
-    bound = estimate_elbo(model, fixed_split(data.split("test"), trainer.pixels), seed=trainer.seed)
+    bound = estimate_elbo(model, fixed_split(data.split("test"), policy_of(data, trainer.pixels)), seed=trainer.seed)
     replace_text(folder.test, json.dumps(bound.to_dict(), indent=2) + "\n")
     return model, bound

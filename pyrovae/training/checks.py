@@ -1,18 +1,23 @@
 """Checks that a model can be trained on a set of images, before anything is trained or written."""
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from pyrovae.checks import check_value
 from pyrovae.contracts import name_of
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, to_unit
+from pyrovae.data.pixels import extreme_share, has_colour
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 FEW = 256
-"""Number of images whose pixels are compared with the likelihood's support."""
+"""Images whose pixels are held against the likelihood's support."""
+TRIED_EPOCHS = 5000
+"""Epochs, at most, for which a schedule is moved before a training."""
 
 
 def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
@@ -26,6 +31,7 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
             f"data must be an ImageSet, got {type(data).__name__}: make one of arrays with "
             f"pyrovae.ImageSet.from_arrays(images, labels), or load one with pyrovae.load_images(name)"
         )
+    check_value("model", model, LatentVariableModel)
     shapes = model.shapes
     if data.image_shape != shapes.image_shape:
         raise ValueError(
@@ -40,8 +46,14 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
     model.prior.check_classes(data.num_classes)
 
 
-def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy) -> None:
-    """Refuse pixels outside the likelihood's support.
+def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy, *, chosen: bool = True) -> None:
+    """Refuse pixels that the likelihood gives no probability.
+
+    Args:
+        model: The model.
+        data: The images.
+        pixels: How they become pixels.
+        chosen: Whether the user has said so; otherwise it follows from the images.
 
     Raises:
         ValueError: If a pixel is outside of the likelihood's support.
@@ -52,28 +64,89 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
         z = torch.zeros(len(index), model.shapes.latent_dim, device=device)
         support = model.likelihood(z, few.labels.to(device)).support
         inside = support.check(to_unit(few.images).to(device))
-    if not bool(inside.all()):
-        raise ValueError(
-            f"the likelihood {name_of(model.likelihood)} scores {model.likelihood.pixels or f'values in {support}'}, "
-            f"which those of {data.name} with pixels={pixels} are not: {model.likelihood.cure}"
-        )
+    if bool(inside.all()):
+        return
+    scored = f"the likelihood {name_of(model.likelihood)} scores {model.likelihood.pixels or f'values in {support}'}"
+    if chosen:
+        raise ValueError(f"{scored}, which those of {data.name} with pixels={pixels} are not: {model.likelihood.cure}")
+    raise ValueError(
+        f"{data.name} holds photographs ({_seen(few.images)}), and {scored}: train on their grey values, "
+        f"--pixels none --model.likelihood DiscretizedLogistic, or say how they shall become black or white, "
+        f"--pixels threshold"
+    )
+
+
+def _seen(images: torch.Tensor) -> str:
+    """What makes images photographs and not drawings."""
+    if has_colour(images):
+        return "their channels differ"
+    return f"{100 * (1 - extreme_share(images)):.0f} % of their pixels are neither nearly black nor nearly white"
 
 
 def check_optimizer(
     model: LatentVariableModel,
     optimizer: Callable[[Iterable[torch.nn.Parameter]], Optimizer],
     scheduler: Callable[[Optimizer], LRScheduler] | None,
+    epochs: int = 1,
 ) -> None:
-    """Refuse an optimiser or a schedule that cannot be built, by building both once.
+    """Refuse an optimiser or a schedule that cannot do its work, by having both do it once without the model.
+
+    Args:
+        model: The model.
+        optimizer: Makes the optimiser.
+        scheduler: Makes its schedule.
+        epochs: After how many epochs the schedule is moved; some thousands are tried.
 
     Raises:
-        ValueError: If one of them refuses its arguments, or is something else.
+        ValueError: If one of them refuses its arguments or a step, or is something else.
     """
     try:
         made = optimizer(model.parameters())
-        if isinstance(made, Optimizer) and scheduler is not None:
-            scheduler(made)
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise ValueError(f"the optimizer or its scheduler cannot be made: {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"the optimizer or its scheduler cannot be made: {_line(error)}") from error
     if not isinstance(made, Optimizer):
         raise ValueError(f"optimizer must make an optimiser of torch.optim, got one that makes {type(made).__name__}")
+    name = type(made).__name__
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.zeros_like(weight)
+    try:
+        tried = optimizer([weight])
+        tried.step()
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} cannot take a step of stochastic variational inference, which has dense gradients and evaluates "
+            f"the loss once ({_line(error)}): choose another --optimizer, such as Adam"
+        ) from error
+    if scheduler is not None:
+        _check_scheduler(tried, scheduler, epochs)
+
+
+def _check_scheduler(optimizer: Optimizer, scheduler: Callable[[Optimizer], LRScheduler], epochs: int) -> None:
+    """Refuse a schedule that cannot be made, that fails after some epochs, or whose rate is no number."""
+    try:
+        made = scheduler(optimizer)
+    except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
+        raise ValueError(f"the optimizer or its scheduler cannot be made: {_line(error)}") from error
+    name = type(made).__name__
+    if not isinstance(made, LRScheduler):
+        raise ValueError(f"scheduler must make a schedule of torch.optim.lr_scheduler, got one that makes {name}")
+    optimizer.step()  # of which schedules make sure
+    for epoch in range(1, min(epochs, TRIED_EPOCHS) + 1):
+        try:
+            made.step(1.0) if isinstance(made, ReduceLROnPlateau) else made.step()
+        except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+            raise ValueError(
+                f"the scheduler {name} fails after epoch {epoch} of {epochs}: {_line(error)}; give it other arguments "
+                f"(--scheduler.help {name} lists them)"
+            ) from error
+        rate = optimizer.param_groups[0]["lr"]
+        if not (math.isfinite(rate) and rate >= 0):
+            raise ValueError(
+                f"the scheduler {name} sets the learning rate to {float(rate):g} after epoch {epoch} of {epochs}: give "
+                f"it other arguments (--scheduler.help {name} lists them)"
+            )
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

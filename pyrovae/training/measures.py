@@ -30,6 +30,7 @@ class Measures:
         return row
 
     def warning(self, row: EpochRow) -> str | None:
-        """What is wrong by a row, in a line, or None."""
-        active, kl = int(row[f"{self._watched}_active_units"]), row[f"{self._watched}_kl"]
-        return collapse_warning(active, self._model.shapes.latent_dim, kl)
+        """A warning that follows from a row, in a line, or None."""
+        if not self._model.prior.scored:
+            return None  # an autoencoder has no prior to collapse to
+        return collapse_warning(int(row[f"{self._watched}_active_units"]), row[f"{self._watched}_kl"])

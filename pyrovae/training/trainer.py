@@ -1,5 +1,6 @@
 """Training by stochastic variational inference: an object of settings with a method `fit`."""
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,16 +11,18 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyrovae.data import ImageSet, PixelPolicy, to_unit
+from pyrovae.checks import check_value
+from pyrovae.data import ImageSet, PixelChoice, policy_of, to_unit
 from pyrovae.engine.compilation import missing_compiler
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, TraceELBO
-from pyrovae.runtime import choose_device, seeded
-from pyrovae.shapes import is_whole
+from pyrovae.runtime import MAX_SEED, choose_device, seeded
+from pyrovae.shapes import MOST, is_whole
 from pyrovae.training.batches import Batches
 from pyrovae.training.checkpoint import Checkpointer
 from pyrovae.training.checks import check_optimizer, check_shapes, check_support
 from pyrovae.training.early_stopping import EarlyStopping
+from pyrovae.training.footprint import check_footprint
 from pyrovae.training.history import History
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.learner import Learner
@@ -32,8 +35,6 @@ from pyrovae.training.run_folder import RunFolder
 MIN_EPOCHS, MIN_STEPS = 20, 3000
 SHOWN_TO_PARTS = 10_000
 """Maximum number of training images for parts that are initialised from data."""
-MAX_SEED = 2**32 - 1
-"""The greatest seed that every generator accepts, also multiplied by a million for the seeds of epochs."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Trainer:
         epochs: Passes over the training images; by default 20, or as many as make 3,000 steps of a small set.
         batch_size: Images in a step; the last one of an epoch takes those that are left.
         pixels: dynamic (drawn black or white anew for each batch), fixed (drawn once), threshold (white above
-            one half) or none (grey, between 0 and 1).
+            one half), none (grey, between 0 and 1), or auto: dynamic for drawings such as MNIST, none for photographs.
         patience: Stop after so many epochs without a better bound on the validation images; by default never.
         seed: Seed of the order of the images, of the pixels and of the codes.
         device: auto (CUDA, else MPS, else the CPU), cpu, cuda, cuda:1 or mps.
@@ -67,7 +68,7 @@ class Trainer:
     scheduler: Callable[[Optimizer], LRScheduler] | None = None
     epochs: int | None = None
     batch_size: int = 128
-    pixels: PixelPolicy = "dynamic"
+    pixels: PixelChoice = "auto"
     patience: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -81,9 +82,11 @@ class Trainer:
             value = getattr(self, name)
             if not is_whole(value, 1) and (value is not None or name == "batch_size"):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+            if value is not None and value > MOST:
+                raise ValueError(f"{name} must be a whole number of at most {MOST:,}, got {value:,}")
         if not is_whole(self.seed, 0) or self.seed > MAX_SEED:
             raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {self.seed!r}")
-        if not isinstance(self.checkpoint_every, int | float) or not self.checkpoint_every >= 0:
+        if not isinstance(self.checkpoint_every, int | float) or not 0 <= self.checkpoint_every < math.inf:
             raise ValueError(f"checkpoint_every must be at least 0 seconds, got {self.checkpoint_every!r}")
         for name, kind in get_type_hints(type(self)).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
@@ -123,12 +126,24 @@ class Trainer:
         if lacking:
             raise ValueError(f"the engine compiled cannot run on {device}: {lacking}; or choose engine graph")
         check_shapes(model, data)
+        self.check_memory(model, data)
         notice = self.objective.check(model)
-        check_support(model, data, self.pixels)
-        check_optimizer(model, self.optimizer, self.scheduler)
+        check_support(model, data, policy_of(data, self.pixels), chosen=self.pixels != "auto")
+        check_optimizer(model, self.optimizer, self.scheduler, self.total_epochs(len(data.splits["train"])))
         if self.patience and not len(data.splits["validation"]):
             raise ValueError("early stopping (patience) needs validation images, and there are none")
         return notice
+
+    def check_memory(self, model: LatentVariableModel, data: ImageSet) -> None:
+        """Refuse a training that does not fit into the memory that is left; a model on the device "meta" will do.
+
+        Raises:
+            NotEnoughMemory: If it does not; the text says the sum and the limit.
+        """
+        images = len(data.splits["train"])
+        device = choose_device(self.device)
+        codes = getattr(self.objective.elbo(), "num_particles", 1)
+        check_footprint(model, self.optimizer, self.batch_size, images, codes=codes, device=device)
 
     def fit(
         self,
@@ -163,6 +178,7 @@ class Trainer:
             OSError: If a file of the folder cannot be written.
             Interrupted: After Ctrl-C, SIGTERM or SIGHUP, when the checkpoint is written.
         """
+        check_value("folder", folder, str | Path | RunFolder | None)
         notice = self.check(model, data)
         device = choose_device(self.device)
         with ExitStack() as stack:
@@ -192,7 +208,7 @@ class Trainer:
         tensorboard: bool,
     ) -> Loop:
         """The training loop of these settings."""
-        batches = Batches(data, self.pixels, self.batch_size, self.seed, device)
+        batches = Batches(data, policy_of(data, self.pixels), self.batch_size, self.seed, device)
         measures = Measures(model, batches, self.seed)
         epochs = self.total_epochs(len(batches.index))
         learner = Learner(

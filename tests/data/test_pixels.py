@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.data import PIXEL_POLICIES, fix_pixels, pixels, to_unit
+from pyrovae.data import PIXEL_POLICIES, ImageSet, choose_policy, fix_pixels, pixels, policy_of, to_unit
 
 
 @pytest.fixture
@@ -114,3 +114,35 @@ def test_floating_point_images_are_refused(images, policy):
     for function in (pixels, fix_pixels):
         with pytest.raises(ValueError, match=r"images must be uint8 with grey values 0 to 255, got torch\.float32"):
             function(to_unit(images), policy)
+
+
+# -- the policy that suits images --------------------------------------------------------------------------------------
+
+
+def drawings(seed: int) -> torch.Tensor:
+    """White strokes on black, their edges grey."""
+    generator = torch.Generator().manual_seed(seed)
+    strokes = (torch.rand(50, 1, 8, 8, generator=generator) > 0.7).float() * 255
+    return torch.nn.functional.avg_pool2d(strokes, 3, 1, 1).add(strokes).clamp(max=255).to(torch.uint8)
+
+
+def photographs(seed: int, channels: int) -> torch.Tensor:
+    """Smooth middling colours."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(50, channels, 2, 2, generator=generator) * 180 + 40
+    return torch.nn.functional.interpolate(corners, 8, mode="bilinear").to(torch.uint8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_drawings_are_drawn_black_or_white_and_photographs_are_not(seed: int) -> None:
+    assert choose_policy(drawings(seed)) == "dynamic"
+    assert choose_policy(drawings(seed).expand(-1, 3, -1, -1)) == "dynamic"  # grey, kept in three channels
+    assert choose_policy(photographs(seed, 1)) == "none"
+    assert choose_policy(photographs(seed, 3)) == "none"
+    assert choose_policy(photographs(seed, 3), "threshold") == "threshold"
+
+
+def test_the_embedded_digits_are_drawings(digits: ImageSet) -> None:
+    assert policy_of(digits) == "dynamic"
+    with pytest.raises(ValueError, match="pixels must be one of dynamic, fixed"):
+        policy_of(digits, "x")

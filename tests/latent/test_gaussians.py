@@ -186,7 +186,7 @@ def test_what_cannot_be_is_said(few_digits: ImageSet) -> None:
     codes = gaussian_codes(n=10)
     with pytest.raises(ValueError, match="class 7 has no images here; there are classes 0, 1"):
         class_gaussians(codes, [7])
-    with pytest.raises(ValueError, match=r"must be a probability between 0 and 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"mass must be a number between 0 and 1, got 1\.5"):
         ellipse(MEANS[0], COVARIANCES[0], 1.5)
     with pytest.raises(ValueError, match="an ellipse needs two dimensions"):
         ellipse(np.zeros(3), np.eye(3), 0.5)
@@ -198,9 +198,9 @@ def test_what_cannot_be_is_said(few_digits: ImageSet) -> None:
         lda_plane(codes)
     with pytest.raises(ValueError, match="must be pair, pca or lda"):
         find_plane(codes, "tsne")
-    with pytest.raises(ValueError, match="shrink must be a share"):
+    with pytest.raises(ValueError, match=r"shrink must be a number from 0 to 1, got 2\.0"):
         class_gaussians(codes, shrink=2.0)
-    with pytest.raises(ValueError, match="estimate must be"):
+    with pytest.raises(ValueError, match="estimate must be one of aggregate, averaged, got 'means'"):
         class_gaussians(codes, estimate="means")
     with pytest.raises(ValueError, match="none of the codes is of one of the classes"):
         compare_classes(codes.of_class(1), class_gaussians(codes, [0]))

@@ -117,12 +117,16 @@ def test_a_class_has_the_quantiles_of_its_own_prior() -> None:
 @pytest.mark.parametrize("label", [-1, 10])
 def test_classes_that_a_model_does_not_know_are_refused(label: int) -> None:
     model = CVAE((1, 8, 8), 10, 2)
+    message = f"labels of this model are 0 to 9, got {label}|label must be a whole number of at least 0, got -1"
     for draw in (
         lambda: sample_per_class(model, 2, classes=torch.tensor([3, label])),
         lambda: decode(model, torch.zeros(1, 2), torch.tensor([label])),
         lambda: decode_manifold(model, 3, label=label),
     ):
-        with pytest.raises(ValueError, match=f"labels of this model are 0 to 9, got {label}"):
+        with pytest.raises(
+            ValueError,
+            match=message,
+        ):
             draw()
 
 

@@ -78,7 +78,7 @@ def test_what_cannot_be_is_said() -> None:
         traverse(cvae, np.zeros((1, 1, 2)))
     with pytest.raises(ValueError, match="labels of this model are 0 to 9"):
         traverse(cvae, np.zeros((1, 1, 2)), 10)
-    with pytest.raises(ValueError, match="a grid needs rows, columns and a positive step"):
+    with pytest.raises(ValueError, match="step must be a number above 0, got 0"):
         grid_around(np.zeros(2), step=0.0)
     with pytest.raises(ValueError, match="two different dimensions from 0 to 1"):
         grid_around(np.zeros(2), dims=(0, 2))
@@ -86,5 +86,5 @@ def test_what_cannot_be_is_said() -> None:
         axes_through(np.zeros(2), [0.0], dims=[2])
     with pytest.raises(ValueError, match="at least its two ends, got 1"):
         interpolate(np.zeros(2), np.ones(2), 1)
-    with pytest.raises(ValueError, match="path must be linear, spherical or quantile"):
+    with pytest.raises(ValueError, match="path must be one of linear, spherical, quantile, got 'curved'"):
         interpolate(np.zeros(2), np.ones(2), 3, "curved")

@@ -103,13 +103,13 @@ def test_runs_side_by_side(runs: dict[str, str], monkeypatch, capsys) -> None:
         (["--against", "GREY"], "the pixels of one is dynamic and of the other none"),
         (["--pixels", "threshold"], "the run was trained on pixels dynamic, and its figures on pixels threshold"),
         (["--against", "nowhere"], "evaluate it first: python scripts/evaluate.py nowhere"),
-        (["--samples", "0"], "samples must be at least 1, got 0"),
+        (["--samples", "0"], "samples must be a whole number of at least 1, got 0"),
         (["--points", "3"], "points must be an even number, got 3"),
-        (["--images", "0"], "images must be at least 1, got 0"),
-        (["--others", "3"], "others must be at least 4, got 3"),
+        (["--images", "0"], "images must be a whole number of at least 1, got 0"),
+        (["--others", "3"], "others must be a whole number of at least 4, got 3"),
         (["--device", "warp"], "device 'warp' does not exist here"),
         (["--device", "mps"], "needs float64, which Apple's MPS has not"),
-        (["--ais", "-1"], "temperatures must be at least 1, got -1"),
+        (["--ais", "-1"], "ais must be a whole number of at least 0, got -1"),
     ],
 )
 def test_what_is_refused(argv: list[str], message: str, runs: dict[str, str], monkeypatch, capsys) -> None:

@@ -18,7 +18,7 @@ from pyrovae.models import CVAE, VAE
 from pyrovae.networks import ConvEncoder
 from pyrovae.runs.config_file import create_run
 from pyrovae.runs.loading import analysis_device
-from pyrovae.runs.training import parse_training
+from pyrovae.runs.training import build_training, parse_training
 from pyrovae.training import RunFolder, Trainer
 from pyrovae.training.weights import save_weights
 
@@ -156,7 +156,7 @@ def test_the_same_seed_builds_the_same_weights() -> None:
     [
         (["--epcohs", "3"], "there is no option --epcohs; did you mean --epochs?"),
         (["--model.laten_dim", "3"], "VAE has no argument 'laten_dim'; did you mean latent_dim?; it takes: latent_dim"),
-        (["--model", "CVEA"], "there is no model 'CVEA'; did you mean CVAE?; there are: Autoencoder, CVAE, VAE"),
+        (["--model", "CVEA"], "there is no model 'CVEA'; did you mean CVAE?; a model is one of Autoencoder, CVAE, VAE"),
         (["--model.prior", "StandradNormal"], "there is no prior 'StandradNormal'; did you mean StandardNormal?"),
         (
             ["--model.prior", "pyrovae.priors.StandradNormal"],
@@ -169,9 +169,12 @@ def test_the_same_seed_builds_the_same_weights() -> None:
         (["--objective", "TraceElbo"], "there is no objective 'TraceElbo'; did you mean TraceELBO?"),
         (["--objective.betta", "4"], "TraceELBO has no argument 'betta'; did you mean beta?"),
         (["--scheduler", "CosineLR"], "there is no scheduler 'CosineLR'; did you mean"),
-        (["--pixels", "dynamc"], "pixels must be one of dynamic, fixed, threshold, none, got 'dynamc'; did you mean"),
-        (["--epochs", "many"], "epochs must be int or none, got 'many'"),
-        (["--seed", "x"], "seed must be int, got 'x'"),
+        (
+            ["--pixels", "dynamc"],
+            "pixels must be one of auto, dynamic, fixed, threshold, none, got 'dynamc'; did you mean",
+        ),
+        (["--epochs", "many"], "epochs must be a whole number or null, got 'many'"),
+        (["--seed", "x"], "seed must be a whole number, got 'x'"),
         (["--model.encoder.hidden", "256"], "hidden must be a list, got '256': write [256]"),
         (["--model.encoder.hidden", "(256, 128)"], "hidden must be a list, got '(256, 128)': write [256, 128]"),
     ],
@@ -382,3 +385,45 @@ def test_an_analysis_is_on_cuda_or_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -
     assert analysis_device("cuda:1") == "cuda:1"
     with pytest.raises(ValueError, match="the device must be cpu, got 'mps'"):
         analysis_device("mps")
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a/../../b", "/tmp/x", ""])
+def test_a_name_stays_in_its_folder(name: str, capsys) -> None:
+    assert "name must be that of a folder inside of --runs_dir" in refusal(capsys, f"--name={name}")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--model.prior=[]"], "prior must be a class of prior: one of Flow, GaussianMixture"),
+        (["--model.posterior=builtins.dict"], "or your own as module.Class; got 'builtins.dict'"),
+        (["--model.likelihood=null"], "likelihood of VAE must not be null: leave it out for its default"),
+        (["--objective=null"], "objective must be a class of objective: one of FreeBits"),
+        (["--optimizer=null"], "optimizer must be a class of optimizer: one of ASGD"),
+        (["--seed=null"], "seed must be a whole number, got 'null'"),
+        (["--epochs"], "--epochs needs a value behind it"),
+        (["x"], "there is a word too many, 'x'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_messages_are_in_plain_words(argv: list[str], message: str, capsys) -> None:
+    said = refusal(capsys, *argv)
+    assert message in said
+    for word in ("collections.abc", "typing.", "<class", "NoneType", "Literal"):
+        assert word not in said
+
+
+def test_optimisers_that_cannot_do_it_are_not_listed(capsys) -> None:
+    said = refusal(capsys, "--optimizer", "Adm")
+    assert "LBFGS" not in said
+    assert "SparseAdam" not in said
+
+
+def test_a_model_larger_than_memory_is_refused_before_it_is_built(capsys, digits: ImageSet) -> None:
+    for option in ("--model.latent_dim=100000000", "--model.encoder.hidden=[100000000]", "--batch_size=100000000"):
+        arguments = parse_training([option, "--data", "digits"])
+        if "batch_size" in option:
+            build_training(arguments, digits)  # no more than there are images
+            continue
+        with pytest.raises(ValueError, match=r"not enough memory: [\d,]+ weights .* = .*iB, and .*iB are"):
+            build_training(arguments, digits)

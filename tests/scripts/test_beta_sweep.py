@@ -43,9 +43,9 @@ def test_a_log_grid_is_trained_measured_and_drawn(tmp_path: Path, monkeypatch, c
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--low", "0"], "a log grid needs 0 < low < high and 2 points"),
-        (["--points", "x"], "points must be int, got 'x'"),
-        (["--betas", "[-1]"], "must be at least 0, got -1"),
+        (["--low", "0"], "low must be a number above 0, got 0.0"),
+        (["--points", "x"], "points must be a whole number, got 'x'"),
+        (["--betas", "[-1]"], "each of betas must be a number of at least 0, got -1"),
         (["--epochz", "3"], "there is no option --epochz; did you mean --epochs?"),
         (["--betas", "[1]", "--model", "Autoencoder"], "and so no rate: use --model VAE or CVAE"),
     ],
