@@ -20,6 +20,7 @@ from pyrovae.engine.capture import untouched
 from pyrovae.engine.compat import Message, Messenger, handlers_around, is_subsample
 from pyrovae.engine.posterior.double import double_precision
 from pyrovae.engine.posterior.errors import ModelError
+from pyrovae.engine.values import ValueReadError
 
 Program = Callable[..., Any]
 
@@ -94,16 +95,14 @@ class Density:
 
     def log_density(self, u: Tensor) -> Tensor:
         """Log p(latents, data) + log |d latents / du| of an unconstrained vector (size,): (), float64."""
-        place = _Place(u, self.latents)
-        with _quiet(), place, poutine.trace() as capture:
-            self._enumerated_model()(*self.args, **self.kwargs)
+        place, trace = self._run(self._enumerated_model(), u)
         if self._evaluator is None:
-            self._evaluator = TraceEinsumEvaluator(capture.trace, bool(self.enumerated), self.plate_nesting)
-        return self._evaluator.log_prob(capture.trace) + place.log_volume
+            self._evaluator = TraceEinsumEvaluator(trace, bool(self.enumerated), self.plate_nesting)
+        return self._evaluator.log_prob(trace) + place.log_volume
 
     def with_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The same with its gradient: (), (size,)."""
-        with torch.enable_grad():
+        with torch.enable_grad(), double_precision():
             u = u.detach().requires_grad_()
             value = self.log_density(u)
             if not value.requires_grad:
@@ -118,9 +117,17 @@ class Density:
 
     def trace(self, u: Tensor) -> Any:
         """The model's trace at an unconstrained vector; discrete latents are drawn."""
-        with _quiet(), _Place(u, self.latents), poutine.trace() as capture:
-            self.model(*self.args, **self.kwargs)
-        return capture.trace
+        return self._run(self.model, u)[1]
+
+    def _run(self, model: Program, u: Tensor) -> tuple[_Place, Any]:
+        place = _Place(u, self.latents)
+        try:
+            with _quiet(), place, poutine.trace() as capture:
+                model(*self.args, **self.kwargs)
+        except ValueReadError as error:
+            error.place = f", after site {place.last!r}" if place.last else ", before its first site"
+            raise
+        return place, capture.trace
 
     def free(self, values: Mapping[str, Tensor]) -> Tensor:
         """The unconstrained vector of given latents, (size,), float64."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,13 +41,24 @@ def _promoted(value: Any, kept: set[int]) -> Any:
     return value
 
 
+_ACTIVE = threading.local()
+
+
 @contextlib.contextmanager
 def double_precision() -> Iterator[None]:
-    """Inside, programs compute in float64, with data, networks and numbers of any type."""
+    """Inside, programs compute in float64, with data, networks and numbers of any type.
+
+    Inside of itself it does nothing: modes that were entered in between must stay in front of it.
+    """
+    if getattr(_ACTIVE, "yes", False):
+        yield
+        return
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
+    _ACTIVE.yes = True
     try:
         with _Promotion():
             yield
     finally:
+        _ACTIVE.yes = False
         torch.set_default_dtype(before)

@@ -16,6 +16,7 @@ from pyrovae.engine.capture import Capture, capture
 from pyrovae.engine.compat import inductor_compile, tree_flatten, tree_unflatten
 from pyrovae.engine.compilation import CompilerError, _without_cuda_warning, missing_compiler
 from pyrovae.engine.posterior.density import own_parameters
+from pyrovae.engine.posterior.double import double_precision
 from pyrovae.engine.posterior.errors import ModelError
 from pyrovae.engine.values import TracedValues, ValueReadError
 
@@ -77,7 +78,7 @@ def trace_vector(function: Callable[[Tensor], Any], u: Tensor) -> VectorGraph:
     structure: list[Any] = []
 
     def flat(u: Tensor) -> list[Tensor]:
-        with TracedValues():
+        with double_precision(), TracedValues():
             found, tree = tree_flatten(function(u))
         structure[:] = [tree]
         return [torch.as_tensor(value) for value in found]
@@ -114,7 +115,7 @@ def _folded(captured: Capture) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
                 constants.insert(0, value)  # each goes right behind the vector
             else:
                 setattr(module, f"_number_{number}", value)
-                new = graph.get_attr(f"_number_{number}")
+                new = graph.create_node("get_attr", f"_number_{number}")
         node.replace_all_uses_with(new, delete_user_cb=outside.__contains__)
     for node in reversed(list(graph.nodes)):
         if node is not vector and node.op != "output" and not node.users and not _mutates(node):
