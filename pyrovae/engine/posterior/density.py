@@ -265,9 +265,18 @@ def prototype(model: Program, args: tuple, kwargs: dict[str, Any]) -> Any:
 
 
 class _LastSite(Messenger):
+    """Remembers the last site, and begins latents that cannot be drawn somewhere in their support."""
+
     def __init__(self) -> None:
         super().__init__()
         self.name: str | None = None
+
+    def _pyro_sample(self, msg: Message) -> None:
+        distribution = msg["fn"]
+        if not msg["is_observed"] and _kind(distribution) == "ImproperUniform":
+            bijection = biject_to(distribution.support)
+            free = torch.rand(bijection.inverse_shape(distribution.shape()))
+            msg["value"], msg["done"] = bijection(free), True
 
     def _pyro_post_sample(self, msg: Message) -> None:
         self.name = str(msg["name"])

@@ -27,7 +27,7 @@ from pyrovae.engine.posterior.density import (
 )
 from pyrovae.engine.posterior.errors import ModelError
 from pyrovae.engine.posterior.graphs import VectorGraph, compile_vector, one_thread, trace_vector, values_at
-from pyrovae.engine.posterior.predictive import likelihood_values, predictive_values, prior_values
+from pyrovae.engine.posterior.replay import likelihood_values, predictive_values, prior_values
 from pyrovae.engine.posterior.results import Coords, Dims, Labels, assembled, stats_dataset
 from pyrovae.engine.posterior.samplers import (
     HOW_TO_INSTALL,

@@ -129,7 +129,7 @@ def values_of(names: Sequence[str]) -> Pick:
     return lambda trace: {name: trace.nodes[name]["value"] for name in names}
 
 
-def _pointwise(names: Sequence[str]) -> Pick:
+def pointwise(names: Sequence[str]) -> Pick:
     """Takes the log-probability of each observation from a trace; scales of plates are left out."""
 
     def pick(trace: Any) -> dict[str, Tensor]:
@@ -168,7 +168,7 @@ def at_draws(
     parts: list[dict[str, np.ndarray]] = []
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        many = _many(one, vectors[0], engine)
+        many = many_runs(one, vectors[0], engine)
         for batch in vectors.split(_rows(density)):
             parts.append({name: value.cpu().numpy() for name, value in many(batch).items()})
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -191,7 +191,7 @@ def _rows(density: Density) -> int:
     return max(1, BATCH_BYTES // (8 * max(1, *(math.prod(site.shape) for site in sites))))
 
 
-def _many(
+def many_runs(
     one: Callable[[Tensor], dict[str, Tensor]], example: Tensor, engine: str
 ) -> Callable[[Tensor], dict[str, Tensor]]:
     """A function of a batch of vectors: one pass of a graph, or where there is none a run of the program for each."""
@@ -238,7 +238,7 @@ def likelihood_values(density: Density, latents: Mapping[str, np.ndarray]) -> di
             f"log_likelihood does not exist where discrete latents ({', '.join(density.enumerated)}) are summed out: "
             f"the terms of the sum belong to no single observation"
         )
-    return at_draws(density, latents, _pointwise(list(density.observed)), anew=False)
+    return at_draws(density, latents, pointwise(list(density.observed)), anew=False)
 
 
 def prior_values(density: Density, draws: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
