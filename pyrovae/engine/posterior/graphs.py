@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,10 +51,12 @@ class VectorGraph:
         def one(u: Tensor) -> tuple:
             return tuple(self.graph(u, *self.constants))
 
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # some operators that cannot be batched only warn
+            warnings.filterwarnings("ignore", ".*performance drop", UserWarning)
             try:
                 flat = torch.vmap(one, randomness=randomness)(vectors)
-            except (RuntimeError, NotImplementedError):  # an operation that cannot be batched
+            except (RuntimeError, NotImplementedError, UserWarning):
                 rows = [one(u) for u in vectors]
                 flat = tuple(map(torch.stack, zip(*rows, strict=True)))
         return tree_unflatten(list(flat), self.structure)
