@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovae.data import ImageSet, load_images
 from pyrovae.engine import SVI
-from pyrovae.engine.posterior import guide_draws, nuts, predictive
+from pyrovae.engine.posterior import check, guide_draws, nuts, predictive
 from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
 from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
 from pyrovae.shapes import Shapes
@@ -37,6 +37,7 @@ __all__ = [
     "TraceELBO",
     "TraceMeanField",
     "Trainer",
+    "check",
     "guide_draws",
     "load",
     "load_images",

@@ -104,6 +104,7 @@ def trace_vector(function: Callable[[Tensor], Any], u: Tensor) -> VectorGraph:
 def _folded(captured: Capture) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
     """Compute what depends on constants alone; tensors of it become inputs behind the vector, numbers stay inside."""
     module, graph = captured.graph, captured.graph.graph
+    _name_types(graph)
     vector, *placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     known = _constants(module, graph, dict(zip(placeholders, captured.lifted, strict=True)))
     constants: list[Tensor] = []
@@ -130,6 +131,16 @@ def _folded(captured: Capture) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
         node.type = None  # annotations of functions, which Inductor's cache cannot write down
     graph.lint()
     return fx.GraphModule(module, graph), tuple(constants)
+
+
+def _name_types(graph: fx.Graph) -> None:
+    """Give tensors that are made of no other their type: the graph runs where the default is another one."""
+    for node in graph.nodes:
+        schema, value = getattr(node.target, "_schema", None), node.meta.get("val")
+        if schema is None or node.all_input_nodes or not isinstance(value, Tensor):
+            continue
+        if any(argument.name == "dtype" for argument in schema.arguments) and node.kwargs.get("dtype") is None:
+            node.kwargs = {**node.kwargs, "dtype": value.dtype}
 
 
 def _constants(module: fx.GraphModule, graph: fx.Graph, known: dict[fx.Node, Any]) -> dict[fx.Node, Any]:

@@ -127,6 +127,22 @@ def test_everything_is_computed_in_double_precision_whatever_the_data_are(dtype)
     assert torch.get_default_dtype() == torch.float32
 
 
+def test_tensors_that_the_program_makes_are_of_double_precision_in_the_graph_too():
+    """The graph runs where the default type is another than where it was traced."""
+
+    def model():
+        width = pyro.sample("width", dist.HalfNormal(1.0))
+        covariance = 0.3 + width * torch.eye(3) + torch.full((3, 3), 0.1) * torch.ones(3, 3)
+        pyro.sample("data", dist.MultivariateNormal(torch.zeros(3), covariance), obs=torch.linspace(0, 1, 3))
+
+    density = density_of(model, (), {})
+    graph = trace_vector(density.with_gradient, point(1))
+    assert all(constant.dtype == torch.float64 for constant in graph.constants)
+    for seed in range(1, 4):
+        u = point(1, seed)
+        assert torch.allclose(graph(u)[0], density.log_density(u), rtol=1e-13)
+
+
 def test_scales_and_masks_count_as_in_pyro():
     def model():
         with pyro.poutine.scale(scale=3.0):
