@@ -161,9 +161,9 @@ def _smoothed(weights: np.ndarray) -> tuple[float, float]:
     if arviz.__version__.startswith("0."):
         smooth, k = arviz.psislw(weights)
     else:
-        import xarray
+        from arviz_stats.base import array_stats  # type: ignore[import-not-found,unused-ignore]
 
-        smooth, k = (x.values for x in xarray.DataArray(weights, dims="sample").azstats.psislw(dim="sample"))
+        smooth, k = array_stats.psislw(weights)
     middle = np.argsort(weights)[len(weights) // 2]
     shift = weights[middle] - np.asarray(smooth)[middle]
     return float(logsumexp(np.asarray(smooth) + shift) - np.log(len(weights))), float(k)
