@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyrovae.data import ImageSet, load_images
     from pyrovae.engine import SVI
+    from pyrovae.engine.posterior import check, guide_draws, nuts, predictive
     from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
     from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
     from pyrovae.runs import load, run_info
@@ -36,14 +37,19 @@ __all__ = [
     "TraceELBO",
     "TraceMeanField",
     "Trainer",
+    "check",
+    "guide_draws",
     "load",
     "load_images",
+    "nuts",
+    "predictive",
     "run_info",
 ]
 
 _HOMES = {
     **dict.fromkeys(("ImageSet", "load_images"), "pyrovae.data"),
     **dict.fromkeys(("SVI",), "pyrovae.engine"),
+    **dict.fromkeys(("check", "guide_draws", "nuts", "predictive"), "pyrovae.engine.posterior"),
     **dict.fromkeys(("CVAE", "VAE", "Autoencoder", "LatentVariableModel"), "pyrovae.models"),
     **dict.fromkeys(("FreeBits", "ImportanceWeighted", "Renyi", "TraceELBO", "TraceMeanField"), "pyrovae.objectives"),
     **dict.fromkeys(("load", "run_info"), "pyrovae.runs"),

@@ -30,7 +30,7 @@ ROWS = [
 ]
 HOMES = {
     "matplotlib": {"plots"},
-    "arviz": {"inference"},
+    "arviz": {"engine", "inference"},
     "jinja2": {"studies"},
     "jsonargparse": {"factory", "runs", "cli"},
     "torch._inductor": {"engine"},

@@ -1,0 +1,208 @@
+"""From a function of one vector to one graph whose constants are computed once, and to a compiled call."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from pyrovae.engine.capture import Capture, capture
+from pyrovae.engine.compat import inductor_compile, tree_flatten, tree_unflatten
+from pyrovae.engine.compilation import CompilerError, _without_cuda_warning, missing_compiler
+from pyrovae.engine.posterior.density import own_parameters
+from pyrovae.engine.posterior.double import double_precision
+from pyrovae.engine.posterior.errors import ModelError
+from pyrovae.engine.values import TracedValues, ValueReadError
+
+_RANDOM = torch.Tag.nondeterministic_seeded
+
+
+@dataclass(frozen=True)
+class VectorGraph:
+    """A traced function of one vector.
+
+    Attributes:
+        graph: Takes the vector and then `constants`; returns a flat tuple of tensors.
+        constants: Data, and what was computed of it and of parameters.
+        structure: The tree of the results.
+        random: Whether random numbers are drawn in it.
+    """
+
+    graph: fx.GraphModule
+    constants: tuple[Tensor, ...]
+    structure: Any
+    random: bool
+
+    def __call__(self, u: Tensor) -> Any:
+        """The results at one vector."""
+        with torch.no_grad():
+            return tree_unflatten(list(self.graph(u, *self.constants)), self.structure)
+
+    def of_many(self, vectors: Tensor, randomness: str = "error") -> Any:
+        """The results at each of many vectors, (number, size): one more dimension in front."""
+
+        def one(u: Tensor) -> tuple:
+            return tuple(self.graph(u, *self.constants))
+
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # some operators that cannot be batched only warn
+            warnings.filterwarnings("ignore", ".*performance drop", UserWarning)
+            try:
+                flat = torch.vmap(one, randomness=randomness)(vectors)
+            except (RuntimeError, NotImplementedError, UserWarning):
+                rows = [one(u) for u in vectors]
+                flat = tuple(map(torch.stack, zip(*rows, strict=True)))
+        return tree_unflatten(list(flat), self.structure)
+
+
+def values_at(graph: VectorGraph, u: np.ndarray) -> dict[str, np.ndarray]:
+    """Sites at unconstrained vectors (chains, draws, size): (chains, draws, ...)."""
+    flat = graph.of_many(torch.from_numpy(u.reshape(-1, u.shape[-1])))
+    return {name: value.cpu().numpy().reshape(*u.shape[:2], *value.shape[1:]) for name, value in flat.items()}
+
+
+def trace_vector(function: Callable[[Tensor], Any], u: Tensor) -> VectorGraph:
+    """Trace a function of a vector; everything that does not depend on the vector is computed now, once.
+
+    Args:
+        function: Runs a Pyro program; returns a tree of tensors.
+        u: An example, float64 (size,).
+
+    Raises:
+        ModelError: If the program reads values in Python that differ from call to call.
+    """
+    structure: list[Any] = []
+
+    def flat(u: Tensor) -> list[Tensor]:
+        with double_precision(), TracedValues():
+            found, tree = tree_flatten(function(u))
+        structure[:] = [tree]
+        return [torch.as_tensor(value) for value in found]
+
+    try:
+        with own_parameters():
+            captured = capture(flat, [u])
+    except ValueReadError as error:
+        error.where = "the model"
+        raise ModelError(
+            f"{error}: write it with torch.where or masks, or, if no latent decides it, choose engine='pyro'"
+        ) from error
+    if captured.changed:
+        raise ModelError("the model changes a tensor of its own in place, which every draw would repeat: make a copy")
+    graph, constants = _folded(captured)
+    random = any(map(_is_random, graph.graph.nodes))
+    return VectorGraph(graph, constants, structure[0], random)
+
+
+def _folded(captured: Capture) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
+    """Compute what depends on constants alone; tensors of it become inputs behind the vector, numbers stay inside."""
+    module, graph = captured.graph, captured.graph.graph
+    _name_types(graph)
+    vector, *placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    known = _constants(module, graph, dict(zip(placeholders, captured.lifted, strict=True)))
+    constants: list[Tensor] = []
+    for number, node in enumerate(list(known)):
+        outside = {user for user in node.users if user not in known}
+        if not outside or not isinstance(known[node], Tensor):
+            continue
+        value = known[node].detach().clone()
+        with graph.inserting_before(vector.next):
+            if value.ndim:
+                new = graph.placeholder(f"constant_{number}")
+                constants.insert(0, value)  # each goes right behind the vector
+            else:
+                setattr(module, f"_number_{number}", value)
+                new = graph.create_node("get_attr", f"_number_{number}")
+        node.replace_all_uses_with(new, delete_user_cb=outside.__contains__)
+    for node in reversed(list(graph.nodes)):
+        if node is not vector and node.op != "output" and not node.users and not _mutates(node):
+            graph.erase_node(node)
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    for before, node in itertools.pairwise(inputs):
+        before.append(node)
+    for node in graph.nodes:
+        node.type = None  # annotations of functions, which Inductor's cache cannot write down
+    graph.lint()
+    return fx.GraphModule(module, graph), tuple(constants)
+
+
+def _name_types(graph: fx.Graph) -> None:
+    """Give tensors that are made of no other their type: the graph runs where the default is another one."""
+    for node in graph.nodes:
+        schema, value = getattr(node.target, "_schema", None), node.meta.get("val")
+        if schema is None or node.all_input_nodes or not isinstance(value, Tensor):
+            continue
+        if any(argument.name == "dtype" for argument in schema.arguments) and node.kwargs.get("dtype") is None:
+            node.kwargs = {**node.kwargs, "dtype": value.dtype}
+
+
+def _constants(module: fx.GraphModule, graph: fx.Graph, known: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
+    """The nodes that are the same at every call, with their values.
+
+    A graph that changes tensors in place is left as it is: what it changes must be made anew at each call.
+    """
+    pure = not any(map(_mutates, graph.nodes))
+    with torch.no_grad():
+        for node in graph.nodes:
+            if node.op == "get_attr":
+                if pure:
+                    known[node] = getattr(module, str(node.target))
+            elif node.op == "call_function" and pure and not _is_random(node):
+                if any(source not in known for source in node.all_input_nodes):
+                    continue
+                arguments, options = fx.map_arg((node.args, node.kwargs), known.__getitem__)
+                target: Any = node.target
+                known[node] = target(*arguments, **options)
+    return known
+
+
+def _is_random(node: fx.Node) -> bool:
+    return _RANDOM in getattr(node.target, "tags", ())
+
+
+def _mutates(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
+
+
+def compile_vector(graph: VectorGraph, u: Tensor) -> Callable[[Tensor], Sequence[Tensor]]:
+    """Compile with Inductor for one thread: chains run beside each other, and a chain's kernels are small.
+
+    Raises:
+        CompilerError: If there is no compiler, or compilation fails.
+    """
+    lacking = missing_compiler(torch.device("cpu"))
+    if lacking:
+        raise CompilerError(f"the model cannot be compiled: {lacking}; or choose engine='graph'")
+    inputs = [u, *graph.constants]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _without_cuda_warning():
+            call = inductor_compile(graph.graph, inputs, {"fallback_random": True, "cpp.threads": 1})
+    except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise CompilerError(f"Inductor failed to compile the density ({first}); engine='graph' needs none") from error
+    constants = graph.constants
+
+    def compiled(u: Tensor) -> Sequence[Tensor]:
+        with torch.no_grad():
+            return call(u, *constants)
+
+    return compiled
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch uses one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
