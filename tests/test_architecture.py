@@ -112,9 +112,7 @@ def lengths_of_functions(path: Path) -> dict[str, int]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, functions):
             start, end = node.body[0].lineno, node.body[0].end_lineno or 0
-            docstring = (
-                end - start + 1 if ast.get_docstring(node) else 0
-            )
+            docstring = end - start + 1 if ast.get_docstring(node) else 0
             length = (node.end_lineno or 0) - node.lineno + 1 - docstring
             found[f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"] = length
     return found
