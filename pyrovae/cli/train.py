@@ -12,7 +12,7 @@ def main(description: str | None = None) -> None:
     left_open = arguments.pixels == "auto"
     trainer, model = build_training(arguments, data)
     if left_open:
-        print(f"pixels: {trainer.pixels}, as suits these images; --pixels says otherwise", flush=True)
+        print(f"pixels: {trainer.pixels}, chosen from the images (--pixels sets another policy)", flush=True)
     with open_training(arguments, data) as (folder, resume):
         print(f"run: {folder.path}", flush=True)
         try:

@@ -373,7 +373,7 @@ def make_world(root: Path) -> World:
     from pyrovae.factory.build import build_model, instantiate
     from pyrovae.runs.config_file import create_run
     from pyrovae.runs.training import parse_training
-    from pyrovae.training.run_folder import save_weights
+    from pyrovae.training.weights import save_weights
 
     rng = np.random.default_rng(0)
     write_images(root / "images", rng, colour=False)

@@ -62,7 +62,7 @@ def test_masks_and_methods() -> None:
     assert half((3, 5, 4), "right")[:, :, 2:].all()
     assert half((3, 5, 4), "right").sum() == 3 * 5 * 2
     assert half((1, 5, 4), "bottom").sum() + half((1, 5, 4), "top").sum() == 20
-    with pytest.raises(ValueError, match="must be left, right, top or bottom, got 'middle'"):
+    with pytest.raises(ValueError, match="must be one of left, right, top, bottom, got 'middle'"):
         half((1, 4, 4), "middle")
 
 
@@ -120,5 +120,5 @@ def test_what_cannot_be_is_said(few_digits: ImageSet) -> None:
         predictive_check(VAE((1, 8, 8), 2, likelihood=CrossEntropy), split, guide_draws(vae, split))
     with pytest.raises(ValueError, match="draws of the same images"):
         predictive_check(vae, split, guide_draws(vae, split.take([0])))
-    with pytest.raises(ValueError, match="method must be auto, quadrature, nuts or svi"):
+    with pytest.raises(ValueError, match="method must be one of auto, quadrature, nuts, svi"):
         inpaint(vae, split, half((1, 8, 8), "left"), method="magic")

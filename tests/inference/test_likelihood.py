@@ -26,7 +26,7 @@ def test_quadrature_is_exact_and_knows_its_error(gaussian: Known) -> None:
     found = quadrature(model, split, points=200)
     np.testing.assert_allclose(found.log_likelihood, exact, atol=1e-4)
     assert found.error.max() < 1e-4
-    coarse = quadrature(model, split, points=8, tolerance=math.inf)
+    coarse = quadrature(model, split, points=8, tolerance=1e9)
     assert np.abs(coarse.log_likelihood - exact).max() < 3 * coarse.error.max()
     assert coarse.error.max() > 0.01
     refined = quadrature(model, split, points=8)
@@ -192,5 +192,5 @@ def test_what_has_no_likelihood_is_said(few_digits: ImageSet) -> None:
         quadrature(VAE((1, 8, 8), 3), split)
     with pytest.raises(ValueError, match="an even number of points along each side, got 7"):
         quadrature(VAE((1, 8, 8), 2), split, 7)
-    with pytest.raises(ValueError, match="at least one sample and one image, got 0"):
+    with pytest.raises(ValueError, match="samples must be a whole number of at least 1, got 0"):
         importance_weighted(VAE((1, 8, 8), 2), split, 0)

@@ -381,7 +381,7 @@ def test_images_and_classes_must_suit_the_model(few_digits: ImageSet) -> None:
         ({"seed": 10**19}, "seed must be a whole number from 0 to 4294967295, got 10000000000000000000"),
         ({"checkpoint_every": "often"}, "checkpoint_every must be at least 0 seconds, got 'often'"),
         ({"engine": "fast"}, "engine must be one of auto, compiled, graph, pyro, got 'fast'"),
-        ({"pixels": "grey"}, "pixels must be one of dynamic, fixed, threshold, none, got 'grey'"),
+        ({"pixels": "grey"}, "pixels must be one of auto, dynamic, fixed, threshold, none, got 'grey'"),
         ({"precision": "float16"}, "precision must be one of float32, tf32, bfloat16, got 'float16'"),
         ({"objective": "TraceELBO"}, r"objective must be one of pyrovae's, such as TraceELBO\(\), got 'TraceELBO'"),
         ({"objective": TraceELBO}, r"objective must be one of pyrovae's, such as TraceELBO\(\), got <class"),
@@ -408,7 +408,7 @@ def test_settings_out_of_range(few_digits: ImageSet, settings: dict, message: st
         ({"beta": math.nan}, "beta, the weight"),
         ({"reconstruction_weight": -1.0}, "reconstruction_weight must be at least 0"),
         ({"warmup": 1.5}, "warmup must be a share of all steps, from 0 to 1, got 1.5"),
-        ({"particles": 0}, "particles must be at least 1"),
+        ({"particles": 0}, "particles must be a whole number of at least 1"),
     ],
 )
 def test_objectives_out_of_range(arguments: dict, message: str) -> None:
