@@ -1,23 +1,35 @@
-"""Image sets by name or from arrays, their binarisation, and synthetic data with exact answers."""
+"""Sets of images and of values by name or from arrays, how both become x, and synthetic data with exact answers."""
 
+from pyrovae.data.datasets import from_dataset
 from pyrovae.data.fixed import batches, fixed_split
 from pyrovae.data.images import ImageSet, Split, draw_splits
-from pyrovae.data.pixels import PIXEL_POLICIES, PixelPolicy, fix_pixels, pixels, to_unit
+from pyrovae.data.pixels import PIXEL_POLICIES, PixelPolicy, fix_pixels, is_black_and_white, pixels, to_unit
+from pyrovae.data.scaling import SCALING_POLICIES, Scaling, ScalingPolicy
 from pyrovae.data.sources import IMAGE_SETS, load_images
 from pyrovae.data.synthetic import LinearGaussian
+from pyrovae.data.tables import load_array, load_table
+from pyrovae.data.values import from_values
 
 __all__ = [
     "IMAGE_SETS",
     "PIXEL_POLICIES",
+    "SCALING_POLICIES",
     "ImageSet",
     "LinearGaussian",
     "PixelPolicy",
+    "Scaling",
+    "ScalingPolicy",
     "Split",
     "batches",
     "draw_splits",
     "fix_pixels",
     "fixed_split",
+    "from_dataset",
+    "from_values",
+    "is_black_and_white",
+    "load_array",
     "load_images",
+    "load_table",
     "pixels",
     "to_unit",
 ]

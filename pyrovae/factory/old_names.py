@@ -12,8 +12,10 @@ OLD_CLASSES: dict[str, str] = {}
 OLD_ARGUMENTS: dict[str, dict[str, str]] = {"pyrovae.priors.GaussianMixture": {"spread": "init_scale"}}
 """Arguments of each class, by the name that they had."""
 
-OLD_OPTIONS = {"--model.prior.spread": "--model.prior.init_scale"}
-"""The same as options of the command line."""
+OLD_OPTIONS = {"--model.prior.spread": "--model.prior.init_scale"} | {
+    f"--data.{name}": f"--data_{name}" for name in ("label", "scaling", "skip")
+}
+"""The same as options of the command line; and options of `--data`, which is one word and so has none below it."""
 
 
 def renewed(node: Any) -> Any:

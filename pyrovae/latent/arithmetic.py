@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, to_unit
 from pyrovae.latent.codes import Codes, mean_codes
 from pyrovae.latent.morphology import ATTRIBUTES, UNITS, measure
@@ -130,6 +131,8 @@ def find_attribute(
         has = split.attributes[:, list(attribute_names).index(name)].numpy()
         return has, ~has
     if name in ATTRIBUTES:
+        if split.images.shape[-2] == 1:
+            raise NotApplicable(f"{name} is measured on pictures, and these are vectors: give --attribute class:0")
         return extremes(getattr(measure(to_unit(split.images).numpy()), name), share)
     classes = re.fullmatch(r"class:(\d+)(?:-vs:(\d+))?", name)
     if not classes:

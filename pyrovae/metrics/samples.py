@@ -77,7 +77,9 @@ def trained_classifier(
         seed: Seed of weights and order.
         device: Where to train and to classify.
     """
-    classifier = train_classifier(replace(data, images=fix_pixels(data.images, pixels)), seed=seed, device=device)
+    if data.scaling is None:
+        data = replace(data, images=fix_pixels(data.images, pixels))
+    classifier = train_classifier(data, seed=seed, device=device)
     return partial(predict_classes, classifier)
 
 

@@ -18,6 +18,7 @@ from pyrovae.plots.posteriors import (
 )
 from pyrovae.plots.style import class_styles, new_figure, save_figure
 from pyrovae.plots.values import plot_values
+from pyrovae.plots.vectors import plot_columns
 
 __all__ = [
     "Axes",
@@ -26,6 +27,7 @@ __all__ = [
     "new_figure",
     "plot_calibration",
     "plot_codes",
+    "plot_columns",
     "plot_density_ratio",
     "plot_effect",
     "plot_ellipses",

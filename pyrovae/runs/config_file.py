@@ -10,10 +10,11 @@ import torch
 import yaml
 from jsonargparse import Namespace
 
-from pyrovae.data import ImageSet, PixelPolicy
+from pyrovae.data import ImageSet, PixelPolicy, ScalingPolicy
 from pyrovae.factory.old_names import renewed
 from pyrovae.factory.parser import training_parser
 from pyrovae.files import replace_text
+from pyrovae.runs.scaling_file import save_scaling
 from pyrovae.shapes import ImageShape
 from pyrovae.training import RunFolder
 from pyrovae.training.run_folder import free_name
@@ -38,6 +39,9 @@ class RunInfo:
         data_dir: Folder of the image set as the run was told, or None.
         validation: Share or number of training images that were kept for validation.
         image_size: Side in pixels that images were scaled to, or None.
+        label: Column of the labels of a table, or None.
+        scaling: How its values were scaled.
+        skip: Columns that were left out.
     """
 
     data: str
@@ -47,6 +51,9 @@ class RunInfo:
     data_dir: str | None
     validation: float | int
     image_size: int | None
+    label: str | None = None
+    scaling: ScalingPolicy = "standard"
+    skip: tuple[str, ...] = ()
 
 
 def create_run(config: Namespace, data: ImageSet) -> RunFolder:
@@ -56,11 +63,15 @@ def create_run(config: Namespace, data: ImageSet) -> RunFolder:
         ValueError: If a folder of that name is there already.
     """
     model = config.model.class_path.rpartition(".")[2].lower()
-    automatic = f"{re.sub(r'[^0-9A-Za-z]+', '-', data.name).strip('-')}-{model}-{config.model.init_args.latent_dim}d"
+    set_name = data.name if data.scaling is None else Path(data.name.partition(":")[2]).stem
+    automatic = f"{re.sub(r'[^0-9A-Za-z]+', '-', set_name).strip('-')}-{model}-{config.model.init_args.latent_dim}d"
     name = config.name or free_name(Path(config.runs_dir), automatic)
     folder = RunFolder.create(Path(config.runs_dir) / name, overwrite=config.overwrite)
     saved = config.clone()
     saved.name, saved.data, saved.overwrite = name, data.name, False
+    if data.scaling is not None:
+        saved.pixels = "none"  # a policy for grey levels, which values are not
+        save_scaling(folder, data.scaling)
     run = {
         "format": FORMAT,
         "pyrovae": version("pyrovae"),
@@ -128,4 +139,7 @@ def run_info(path: str | Path) -> RunInfo:
         data_dir=raw["data_dir"],
         validation=raw["validation"],
         image_size=raw["image_size"],
+        label=raw.get("data_label"),
+        scaling=raw.get("data_scaling", "standard"),
+        skip=tuple(raw.get("data_skip") or ()),
     )

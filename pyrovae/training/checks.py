@@ -41,7 +41,7 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
 
 
 def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy) -> None:
-    """Refuse pixels that the likelihood gives no probability.
+    """Refuse pixels or values that the likelihood gives no probability.
 
     Raises:
         ValueError: If a pixel is outside of the likelihood's support.
@@ -53,10 +53,22 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
         support = model.likelihood(z, few.labels.to(device)).support
         inside = support.check(to_unit(few.images).to(device))
     if not bool(inside.all()):
+        policy, cure = f"pixels={pixels}", model.likelihood.cure
+        if data.scaling is not None:
+            policy, cure = f"scaling={data.scaling.policy}", _cure_for_values(data)
         raise ValueError(
             f"the likelihood {name_of(model.likelihood)} scores {model.likelihood.pixels or f'values in {support}'}, "
-            f"which those of {data.name} with pixels={pixels} are not: {model.likelihood.cure}"
+            f"which those of {data.name} with {policy} are not: {cure}"
         )
+
+
+def _cure_for_values(data: ImageSet) -> str:
+    """The likelihood for values, by looking at them, as the end of a message."""
+    x = data.images[data.splits["train"][:FEW]]
+    x = x[~x.isnan()]
+    if bool(((x >= 0) & (x == x.round())).all()):
+        return "for counts choose --model.likelihood NegativeBinomial --model.likelihood.levels 1"
+    return "for values choose --model.likelihood Normal --model.likelihood.noise per_pixel"
 
 
 def check_optimizer(

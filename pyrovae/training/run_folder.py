@@ -32,6 +32,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def scaling(self) -> Path:
+        """How the values of a table or an array became x; of a run on values only."""
+        return self.path / "scaling.json"
+
+    @property
     def metrics(self) -> Path:
         """One row for each epoch."""
         return self.path / "metrics.csv"
