@@ -122,6 +122,8 @@ def sample_quality(
         seed: Seed of the draws.
     """
     real = to_unit(split.images).numpy()
+    if np.isnan(real).any():
+        raise NotApplicable("samples are held against whole images, and values of these are missing")
     samples = draw_images(model, len(real), split.labels, seed=seed)
     n = len(real)
     if predict is None:

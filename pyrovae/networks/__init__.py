@@ -17,6 +17,7 @@ from pyrovae.networks.dense import (
     ResidualMLPDecoder,
     ResidualMLPEncoder,
 )
+from pyrovae.networks.seen import Missing, SeenEncoder
 
 __all__ = [
     "Activation",
@@ -30,8 +31,10 @@ __all__ = [
     "GatedMLPEncoder",
     "MLPDecoder",
     "MLPEncoder",
+    "Missing",
     "OnTorus",
     "ResidualMLPDecoder",
     "ResidualMLPEncoder",
+    "SeenEncoder",
     "one_hot_labels",
 ]

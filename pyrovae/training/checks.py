@@ -38,6 +38,11 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
             f"build it with num_classes={data.num_classes}"
         )
     model.prior.check_classes(data.num_classes)
+    if data.has_missing and not model.likelihood.takes_missing:
+        raise ValueError(
+            f"{data.name} has values that are missing, and the model was not built for them: give missing='mask' or "
+            f"'zeros' (--model.missing mask), and the likelihood scores what is seen"
+        )
 
 
 def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy) -> None:

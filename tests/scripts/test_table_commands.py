@@ -143,3 +143,37 @@ def test_counts_are_scored_as_counts(tmp_path: Path, monkeypatch) -> None:
     argv = ("--data", "table:counts.npy", "--data.scaling", "none", *likelihood, *TRAIN)
     run_script("svi_train.py", *argv, monkeypatch=monkeypatch)
     assert open_run("runs/counts-vae-2d").model.likelihood.levels == 1
+
+
+def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path / "mine.csv", missing=0.3)
+    argv = ("--data", "table:mine.csv", "--data.label", "kind", *NORMAL, "--model.missing", "mask", *TRAIN)
+    run_script("svi_train.py", *argv, monkeypatch=monkeypatch)
+    run_script("impute.py", "runs/mine-vae-2d", "--samples", "100", "--draws", "5", monkeypatch=monkeypatch)
+    run_script("latent_space.py", "runs/mine-vae-2d", monkeypatch=monkeypatch)
+    figures = tmp_path / "runs/mine-vae-2d/figures"
+    assert (figures / "imputed.png").stat().st_size > 1000
+    assert (figures / "class_ellipses.png").stat().st_size > 1000
+    before, after = ((p.read_text().splitlines()) for p in (tmp_path / "mine.csv", figures / "imputed.csv"))
+    assert after[0] == "a,b,c,d,e,label"
+    for old, new in zip(before[1:], after[1:], strict=True):
+        for one, other in zip(old.split(",")[:5], new.split(",")[:5], strict=True):
+            assert np.isfinite(float(other))
+            assert not one or float(other) == pytest.approx(float(one), rel=1e-4, abs=1e-3)
+        assert old.split(",")[-1] == new.split(",")[-1]
+    values = (figures / "imputed-values.csv").read_text().splitlines()
+    assert values[0] == "row,column,mean,low 0.9,high 0.9"
+    assert len(values) - 1 == sum(not cell for line in before[1:] for cell in line.split(","))
+    assert all(float(low) < float(high) for *_, low, high in (line.split(",") for line in values[1:]))
+    # A run with holes resumes like any other.
+    run_script("svi_train.py", *argv, "--epochs", "4", "--name", "whole", monkeypatch=monkeypatch)
+    run_script("svi_train.py", "--resume", "runs/mine-vae-2d", "--epochs", "4", monkeypatch=monkeypatch)
+    one, other = (pyrovae.load(f"runs/{name}", which="last").state_dict() for name in ("whole", "mine-vae-2d"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_nothing_to_impute_is_one_line(run: Path, monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit):
+        run_script("impute.py", str(run), monkeypatch=monkeypatch)
+    assert "has no value that is missing: there is nothing to impute" in capsys.readouterr().err
