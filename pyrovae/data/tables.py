@@ -17,7 +17,7 @@ from pyrovae.data.values import encode_labels, from_values
 from pyrovae.hints import nearest
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".npy", ".npz")
-_VALUES, _LABELS = ("x", "X", "values", "images", "data"), ("y", "labels", "label")
+_VALUES, _LABELS, _SEEN = ("x", "X", "values", "images", "data"), ("y", "labels", "label"), "seen"
 
 
 def load_table(
@@ -33,7 +33,8 @@ def load_table(
 
     Args:
         path: A file that ends in one of ``TABLE_SUFFIXES``; the first line of a CSV names its columns. A ``.npz``
-            holds the values as ``x`` and the labels as ``y``, or names the labels in ``label``.
+            holds the values as ``x`` and the labels as ``y``, or names the labels in ``label``; bool ``seen`` says
+            which values are not missing.
         label: The column of labels, whole numbers or words; none for a table without.
         scaling: How columns are scaled; see `pyrovae.data.scaling`.
         skip: Columns that are left out.
@@ -87,7 +88,8 @@ def load_array(
 
     Args:
         path: A ``.npy`` or ``.npz`` file: (N, D) vectors, (N, H, W) or (N, C, H, W) images, or sequences. Images of
-            uint8 are grey levels, which no scaling is for.
+            uint8 are grey levels, which no scaling is for. With bool ``seen`` in a ``.npz``, of the same shape, what
+            is not seen is missing; grey levels are divided by 255 then, so that they are values.
         label: Name of the array of labels in a ``.npz``; ``y`` or ``labels`` if left out and there.
         sequences: Whether it holds sequences, (N, steps) or (N, steps, numbers).
         scaling: How values are scaled.
@@ -122,9 +124,9 @@ def read_frame(file: Path) -> Any:
     try:
         if file.suffix == ".parquet":
             return pandas.read_parquet(file)
-        separator = "\t" if file.suffix == ".tsv" else ","
+        separator = "\t" if file.suffix == ".tsv" else _separator(file)
         _check_ragged(file, separator)
-        return pandas.read_csv(file, sep=separator, skipinitialspace=True, low_memory=False, encoding="utf-8")
+        return pandas.read_csv(file, sep=separator, skipinitialspace=True, low_memory=False, encoding="utf-8-sig")
     except ImportError as error:
         raise ValueError(f"reading {file} needs pyarrow: pip install 'pyrovae[tables]'") from error
     except OSError:
@@ -149,11 +151,13 @@ def read_arrays(file: Path, label: str | None) -> tuple[np.ndarray, np.ndarray |
             wanted = label if label is not None else next((n for n in _LABELS if n in names), None)
             if wanted is not None and wanted not in names:
                 raise _RefusedError(f"{file} has no array {wanted!r}{nearest(wanted, names)}; it has {_listed(names)}")
-            others = [name for name in names if name != wanted]
+            others = [name for name in names if name not in (wanted, _SEEN)]
             chosen = next((n for n in _VALUES if n in others), others[0] if len(others) == 1 else None)
             if chosen is None:
                 raise _RefusedError(f"{file} must hold its values as x, and labels as y, got {_listed(names)}")
-            return _numeric(file, chosen, arrays[chosen]), None if wanted is None else arrays[wanted]
+            values = _numeric(file, chosen, arrays[chosen])
+            seen = arrays[_SEEN] if _SEEN in names else None
+            return _hidden(file, values, seen), None if wanted is None else arrays[wanted]
     except _RefusedError as error:
         raise ValueError(str(error)) from None
     except OSError:
@@ -161,6 +165,19 @@ def read_arrays(file: Path, label: str | None) -> tuple[np.ndarray, np.ndarray |
     except Exception as error:  # zipfile, NumPy and zlib each have their own
         reason = " ".join(str(error).split()).partition(" You ")[0]
         raise ValueError(f"{file} is damaged, or holds Python objects, which are not read: {reason}") from error
+
+
+def _hidden(file: Path, values: np.ndarray, seen: np.ndarray | None) -> np.ndarray:
+    """Values with NaN where a mask says that one is not seen; grey levels become values in [0, 1] then."""
+    if seen is None:
+        return values
+    if seen.dtype != np.bool_ or seen.shape != values.shape:
+        raise _RefusedError(
+            f"{_SEEN} in {file} must be bool of the values' shape {values.shape}, true where one is seen, got "
+            f"{seen.dtype} of shape {seen.shape}"
+        )
+    grey = values.dtype == np.uint8 and values.ndim > 2
+    return np.where(seen, values / 255 if grey else values.astype(np.float64), np.nan)
 
 
 class _RefusedError(ValueError):
@@ -187,6 +204,13 @@ def _pandas(file: Path) -> ModuleType:
     except ImportError as error:
         raise ValueError(f"reading {file} needs pandas: pip install 'pyrovae[tables]'") from error
     return pandas
+
+
+def _separator(file: Path) -> str:
+    """What stands between the columns of a CSV: a comma, or a semicolon where the first line has no comma."""
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        first = stream.readline()
+    return ";" if ";" in first and "," not in first else ","
 
 
 def _check_ragged(file: Path, separator: str) -> None:

@@ -71,7 +71,13 @@ def from_values(
     index = draw_splits(len(x), validation=validation) if splits is None else dict(splits)
     _check_seen(name, x[index["train"]], columns)
     scale = Scaling.of(x[index["train"]], scaling, tuple(columns))
-    return ImageSet(name, scale.apply(x), coded, class_names, index, scaling=scale)
+    images = scale.apply(x)
+    if not bool(scale.scale.isfinite().all()) or bool(images.isinf().any()):
+        raise ValueError(
+            f"values of {name} must fit into float32 when they are scaled ({scaling}), got one of "
+            f"{float(x.nan_to_num(0.0).abs().max()):.1e}: divide the column, or choose another --data_scaling"
+        )
+    return ImageSet(name, images, coded, class_names, index, scaling=scale)
 
 
 def encode_labels(name: str, labels: Any, count: int) -> tuple[Tensor, tuple[str, ...]]:

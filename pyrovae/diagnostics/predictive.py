@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, to_unit
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels
@@ -102,6 +103,8 @@ def predictive_check(
             f"a predictive check needs draws of the same images and a mass between 0 and 1, got draws of "
             f"{posterior.z.shape[2]} for {len(split)} images, and {mass}"
         )
+    if bool(split.images.isnan().any()):
+        raise NotApplicable("a predictive check is of whole images, and values of these are missing")
     codes = thinned(posterior, draws)
     drawn = images_at(model, split.labels, codes, seed)
     expected = expected_images(model, split.labels, codes)

@@ -259,7 +259,8 @@ def attribute_effect(
         codes: Codes of the images to move, best of other images than the vector was made of.
         vector: The attribute vector.
         alphas: How far to go, in units of the vector.
-        measures: What to measure; by default `morphology` of images of one channel, and nothing of coloured ones.
+        measures: What to measure; by default `morphology` of images of one channel, and nothing of coloured ones or
+            vectors.
         classifier: Names the class of pictures; without one, `kept` is NaN.
         labels: Class to decode each image with, (images,), for a conditional model; by default its own.
 
@@ -269,7 +270,8 @@ def attribute_effect(
     if len(codes) < 2:
         raise ValueError(f"an effect with its error needs at least two images, got {len(codes)}")
     labels = codes.labels if labels is None else labels
-    measures = measures or (morphology if model.shapes.image_shape[0] == 1 else _nothing)
+    channels, height, _ = model.shapes.image_shape
+    measures = measures or (morphology if channels == 1 and height > 1 else _nothing)
     pictures = move_along(model, codes, vector.vector, [0.0, *alphas], labels).images
     n, columns = pictures.shape[:2]
     flat = pictures.reshape(n * columns, *pictures.shape[2:])

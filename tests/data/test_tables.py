@@ -37,6 +37,13 @@ def test_a_table_is_found_below_the_data_folder(csv: Path) -> None:
     assert found.name == "table:mine.csv"
 
 
+def test_semicolons_and_a_byte_order_mark(csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text(GOOD.replace(",", ";"), encoding="utf-8-sig")
+    other = load_table(tmp_path / "other.csv", "kind")
+    assert other.columns == ("a", "b")
+    torch.testing.assert_close(other.images, load_table(csv, "kind").images, equal_nan=True)
+
+
 def test_every_format_gives_the_same_values(csv: Path, tmp_path: Path) -> None:
     wanted = load_table(csv, "kind")
     values = wanted.scaling.undo(wanted.images)[:, 0, 0].numpy()
@@ -70,6 +77,21 @@ def test_arrays_of_images_and_sequences(tmp_path: Path) -> None:
     np.save(tmp_path / "steps.npy", rng.normal(size=(20, 9, 2)))
     assert load_images(f"sequences:{tmp_path / 'steps.npy'}").image_shape == (2, 1, 9)
     assert load_images(f"array:{tmp_path / 'steps.npy'}").image_shape == (1, 9, 2)
+
+
+def test_a_mask_beside_images_and_tables(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    grey, seen = rng.integers(0, 256, (20, 6, 6), dtype=np.uint8), rng.random((20, 6, 6)) < 0.7
+    np.savez(tmp_path / "masked.npz", x=grey, seen=seen, y=np.arange(20) % 2)
+    data = load_images(f"array:{tmp_path / 'masked.npz'}", scaling="none")
+    assert data.has_missing
+    assert np.array_equal(~data.images[:, 0].isnan().numpy(), seen)
+    np.testing.assert_allclose(data.images[:, 0].numpy()[seen], grey[seen] / 255, rtol=1e-6)
+    np.savez(tmp_path / "table.npz", x=grey[:, 0], seen=seen[:, 0])
+    assert load_table(tmp_path / "table.npz").has_missing
+    np.savez(tmp_path / "wrong.npz", x=grey, seen=seen[:5])
+    with pytest.raises(ValueError, match=r"seen in .* must be bool of the values' shape \(20, 6, 6\)"):
+        load_images(f"array:{tmp_path / 'wrong.npz'}")
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,8 @@ def test_labels(labels, names, coded) -> None:
     ("values", "settings", "message"),
     [
         (np.array([[1.0, np.inf], [0, 1]] * 4), {}, "got an infinite one in row 1, column '1': write NaN"),
+        (np.linspace(0, 1e300, 16).reshape(8, 2), {}, r"must fit into float32 .* got one of 1.0e\+300"),
+        (np.full((8, 2), 1e39), {"scaling": "none"}, "must fit into float32"),
         (np.full((8, 2), np.nan), {}, r"column '0' of values has no value among the training rows: leave it out"),
         (np.zeros((8, 2, 2)), {}, r"vectors of values must have the shape \(N, D\) .* got \(8, 2, 2\)"),
         (np.zeros((0, 2)), {}, r"hold something, got \(0, 2\)"),

@@ -71,6 +71,7 @@ def test_a_table_leaves_a_run_with_its_scaling(run: Path) -> None:
         ("reconstruct.py", ["--images", "[0,1]"], "reconstructed.png"),
         ("traverse.py", [], "traversal.png"),
         ("latent_space.py", [], "class_ellipses.png"),
+        ("arithmetic.py", ["--attribute", "class:0", "--images", "[0,1]"], "arithmetic-class-0.png"),
         ("marginals.py", ["--images", "[0,1]"], "marginals.png"),
         ("inpaint.py", ["--images", "[0,1]"], "inpainted.png"),
         ("inspect_posterior.py", ["--images", "[0]", "--method", "quadrature"], "posteriors.png"),
