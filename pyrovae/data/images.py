@@ -178,20 +178,7 @@ class ImageSet:
         Raises:
             ValueError: If a size, a type or a range is not as above.
         """
-        try:
-            images = _as_tensor(images)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise WrongTypeError(
-                f"images of {name} must be a tensor or an array, uint8 (N, C, H, W), got {type(images).__name__}: "
-                f"numpy.stack([numpy.asarray(picture) for picture in pictures]) of pictures of one size"
-            ) from error
-        images = images.unsqueeze(1) if images.ndim == 3 else images
-        if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-            raise ValueError(
-                f"images of {name} must have the channels before the pixels, (N, C, H, W), got "
-                f"{tuple(images.shape)}; images.transpose(0, 3, 1, 2) of an array puts them there"
-            )
-        _check_images(name, images)
+        images = _as_images(name, images)
         if labels is None:
             labels, class_names = torch.zeros(len(images), dtype=torch.int64), class_names or UNLABELLED
         labels = _whole_numbers(f"labels of {name}", labels, "number the classes from 0 and pass class_names")
@@ -330,6 +317,24 @@ def _as_tensor(array: Tensor | np.ndarray | Sequence[int]) -> Tensor:
         # copied.
         array = np.ascontiguousarray(array) if array.flags.writeable else array.copy()
     return torch.as_tensor(array)
+
+
+def _as_images(name: str, images: Tensor | np.ndarray) -> Tensor:
+    try:
+        images = _as_tensor(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WrongTypeError(
+            f"images of {name} must be a tensor or an array, uint8 (N, C, H, W), got {type(images).__name__}: "
+            f"numpy.stack([numpy.asarray(picture) for picture in pictures]) of pictures of one size"
+        ) from error
+    images = images.unsqueeze(1) if images.ndim == 3 else images
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        raise ValueError(
+            f"images of {name} must have the channels before the pixels, (N, C, H, W), got "
+            f"{tuple(images.shape)}; images.transpose(0, 3, 1, 2) of an array puts them there"
+        )
+    _check_images(name, images)
+    return images
 
 
 def _whole_numbers(what: str, values: Tensor | np.ndarray | Sequence[int], cure: str) -> Tensor:
