@@ -1,6 +1,7 @@
 """What all tests share: a tiny set of images, and where real MNIST is."""
 
 import os
+import signal
 from pathlib import Path
 
 import pyro
@@ -8,6 +9,11 @@ import pytest
 import torch
 
 from pyrovae.data import ImageSet, load_images
+
+# Ignored under nohup and in a script's background, and then ignored by the commands that tests start.
+for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")

@@ -240,9 +240,16 @@ def names_used(code: CodeType) -> Names:
     imports: set[str] = set()
     computed = not _ANY_ATTRIBUTE.isdisjoint(code.co_names)
     waiting = False  # for the name that a call of getattr is given
+    # An object that stands for another hands the name on which its user's code shows.
+    asked = code.co_varnames[1] if code.co_name == "__getattr__" and code.co_argcount == 2 else None
+    handed_on = False
     identity, before = False, ""
     for instruction in dis.get_instructions(code):
         name = instruction.argval
+        if instruction.opname.startswith("LOAD_"):
+            handed_on = asked is not None and (name[-1] if isinstance(name, tuple) else name) == asked
+        elif instruction.opname.startswith("STORE_") and asked in (name if isinstance(name, tuple) else (name,)):
+            asked = None
         identity |= instruction.opname == "IS_OP" and before != "LOAD_CONST"
         before = instruction.opname
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
@@ -255,7 +262,7 @@ def names_used(code: CodeType) -> Names:
             attributes.update(_strings(name))
             waiting = waiting and not isinstance(name, str)
         elif waiting and instruction.opname.startswith("CALL"):
-            computed, waiting = True, False
+            computed, waiting = computed or not handed_on, False
     attributes.update(code.co_names)
     return Names(
         frozenset(attributes), frozenset(of_globals), frozenset(imports), computed, identity or "id" in of_globals

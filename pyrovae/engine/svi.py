@@ -74,7 +74,7 @@ class SVI:
         ...     pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
         >>> svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), engine="graph")
         >>> losses = [svi.step() for _ in range(200)]
-        >>> round(float(pyro.param("loc")))
+        >>> round(pyro.param("loc").item())
         3
         >>> pyro.clear_param_store()
 

@@ -88,7 +88,7 @@ def test_a_yaml_file_and_the_command_line_after_it(tmp_path: Path) -> None:
         ("[1, 2]\n", "Unexpected config"),
         ("model: null\n", "model must not be null"),
         ("data: null\n", "data must not be null"),
-        ("run: 3\n", "run must be dict or none, got '3'"),
+        ("run: 3\n", "run must be a mapping or null, got '3'"),
     ],
     ids=lambda text: text[:12].encode("unicode_escape").decode(),
 )

@@ -105,6 +105,7 @@ def _folded(captured: Capture) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
     """Compute what depends on constants alone; tensors of it become inputs behind the vector, numbers stay inside."""
     module, graph = captured.graph, captured.graph.graph
     _name_types(graph)
+    _erase_unused(graph)  # first, so that no constant is kept for what is not used
     vector, *placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     known = _constants(module, graph, dict(zip(placeholders, captured.lifted, strict=True)))
     constants: list[Tensor] = []
@@ -121,8 +122,9 @@ def _folded(captured: Capture) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
                 setattr(module, f"_number_{number}", value)
                 new = graph.create_node("get_attr", f"_number_{number}")
         node.replace_all_uses_with(new, delete_user_cb=outside.__contains__)
-    for node in reversed(list(graph.nodes)):
-        if node is not vector and node.op != "output" and not node.users and not _mutates(node):
+    _erase_unused(graph)
+    for node in placeholders:
+        if not node.users:
             graph.erase_node(node)
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for before, node in itertools.pairwise(inputs):
@@ -131,6 +133,12 @@ def _folded(captured: Capture) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
         node.type = None  # annotations of functions, which Inductor's cache cannot write down
     graph.lint()
     return fx.GraphModule(module, graph), tuple(constants)
+
+
+def _erase_unused(graph: fx.Graph) -> None:
+    for node in reversed(list(graph.nodes)):
+        if node.op in ("call_function", "get_attr") and not node.users and not _mutates(node):
+            graph.erase_node(node)
 
 
 def _name_types(graph: fx.Graph) -> None:

@@ -143,6 +143,18 @@ def test_tensors_that_the_program_makes_are_of_double_precision_in_the_graph_too
         assert torch.allclose(graph(u)[0], density.log_density(u), rtol=1e-13)
 
 
+def test_constants_of_what_is_not_asked_for_are_no_inputs():
+    def model():
+        width = pyro.sample("width", dist.HalfNormal(1.0))
+        covariance = width * torch.eye(3) + torch.arange(9.0).reshape(3, 3)
+        pyro.sample("data", dist.Normal(covariance.sum(), 1.0), obs=torch.tensor(1.0))
+
+    density = density_of(model, (), {})
+    graph = trace_vector(density.values, point(1))
+    many = torch.stack([point(1, seed) for seed in range(3)])
+    assert torch.allclose(graph.of_many(many)["width"], many[:, 0].exp())
+
+
 def test_scales_and_masks_count_as_in_pyro():
     def model():
         with pyro.poutine.scale(scale=3.0):
