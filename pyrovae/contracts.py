@@ -54,8 +54,10 @@ class Likelihood(nn.Module, ABC):
             data, another name if it is not.
         pixels: The pixels that it can score, in words, for error messages; by default its support.
         cure: What to do about other pixels, in words.
+        takes_missing: Whether NaN in an image is a missing value, which has no score.
     """
 
+    takes_missing: bool = False
     score: ClassVar[str] = "NLL"
     pixels: ClassVar[str] = ""
     cure: ClassVar[str] = "choose another likelihood (--model.likelihood) or another policy for pixels (--pixels)"
@@ -94,6 +96,16 @@ class Posterior(nn.Module, ABC):
         """
         if not self.has_density:
             raise NotApplicable(otherwise)
+
+
+class Around(nn.Module):
+    """A part around another, which has the names and the words.
+
+    Attributes:
+        module: The other.
+    """
+
+    module: nn.Module
 
 
 class _Wrapped(nn.Module):
@@ -142,7 +154,7 @@ class _PlainPrior(_Wrapped, Prior):
 class _PlainLikelihood(_Wrapped, Likelihood):
     """A plain module as a likelihood."""
 
-    declared = ("score", "pixels", "cure")
+    declared = ("score", "pixels", "cure", "takes_missing")
     cure: ClassVar[str] = "choose another --pixels or another --model.likelihood"
 
 
@@ -174,7 +186,9 @@ def name_of(part: nn.Module) -> str:
 
 def unwrapped(part: nn.Module) -> nn.Module:
     """The user's module."""
-    return part.module if isinstance(part, _Wrapped) else part
+    while isinstance(part, _Wrapped | Around):
+        part = part.module
+    return part
 
 
 def _without_wrapper(wrapper: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:

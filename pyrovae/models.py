@@ -12,7 +12,7 @@ evaluation and latent-space analysis use only a model's `prior`, `likelihood`, `
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pyro
 import torch
@@ -118,6 +118,8 @@ class VAE(LatentVariableModel):
         prior: The distribution of codes, p(z).
         likelihood: The distribution of an image given its code, p(x | z).
         posterior: The guide's distribution of the code given an image, q(z | x).
+        missing: For images in which values are missing, NaN: the likelihood scores what is seen, and the encoder gets
+            zeros in their place, or zeros and a mask.
 
     Raises:
         ValueError: If a size is out of range, a network cannot take images of this size, or parts are incompatible.
@@ -132,9 +134,10 @@ class VAE(LatentVariableModel):
         prior: PriorFactory = priors.StandardNormal,
         likelihood: LikelihoodFactory = likelihoods.Bernoulli,
         posterior: PosteriorFactory = posteriors.DiagonalNormal,
+        missing: networks.Missing | None = None,
     ) -> None:
         shapes = Shapes(image_shape, latent_dim)
-        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posterior))
+        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posterior, missing))
 
 
 class CVAE(LatentVariableModel):
@@ -154,6 +157,8 @@ class CVAE(LatentVariableModel):
         prior: The distribution of codes, p(z | y).
         likelihood: The distribution of an image given its code and label, p(x | z, y).
         posterior: The guide's distribution of the code given an image and its label, q(z | x, y).
+        missing: For images in which values are missing, NaN: the likelihood scores what is seen, and the encoder gets
+            zeros in their place, or zeros and a mask.
 
     Raises:
         ValueError: If a size is out of range, a network cannot take images of this size, or parts are incompatible.
@@ -169,11 +174,12 @@ class CVAE(LatentVariableModel):
         prior: PriorFactory = priors.StandardNormal,
         likelihood: LikelihoodFactory = likelihoods.Bernoulli,
         posterior: PosteriorFactory = posteriors.DiagonalNormal,
+        missing: networks.Missing | None = None,
     ) -> None:
         shapes = Shapes(image_shape, latent_dim, num_classes)
         if num_classes < 2:
             raise ValueError(f"a CVAE needs images of at least two classes, got {num_classes}: use a VAE")
-        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posterior))
+        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posterior, missing))
 
 
 class Autoencoder(LatentVariableModel):
@@ -187,6 +193,8 @@ class Autoencoder(LatentVariableModel):
         encoder: Network from images to features.
         decoder: Network from codes to numbers for each pixel.
         likelihood: The distribution of an image given its code, p(x | z).
+        missing: For images in which values are missing, NaN: the likelihood scores what is seen, and the encoder gets
+            zeros in their place, or zeros and a mask.
 
     Raises:
         ValueError: If a size is out of range, or a network cannot take images of this size.
@@ -199,10 +207,11 @@ class Autoencoder(LatentVariableModel):
         encoder: EncoderFactory = networks.MLPEncoder,
         decoder: DecoderFactory = networks.MLPDecoder,
         likelihood: LikelihoodFactory = likelihoods.Bernoulli,
+        missing: networks.Missing | None = None,
     ) -> None:
         shapes = Shapes(image_shape, latent_dim)
         prior = priors.Unscored(priors.StandardNormal(shapes))
-        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posteriors.Delta))
+        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posteriors.Delta, missing))
 
 
 def _build(
@@ -212,6 +221,7 @@ def _build(
     prior: PriorFactory,
     likelihood: LikelihoodFactory,
     posterior: PosteriorFactory,
+    missing: networks.Missing | None = None,
 ) -> tuple[Prior, Likelihood, Posterior]:
     """The three parts: finished modules unchanged, the others built by their factories.
 
@@ -221,12 +231,28 @@ def _build(
     if isinstance(posterior, nn.Module):
         q = as_posterior(posterior)
     else:
-        q = as_posterior(_part("posterior", posterior, shapes, _part("encoder", encoder, shapes)))
+        q = as_posterior(_part("posterior", posterior, shapes, _encoder(encoder, shapes, missing)))
     p = as_prior(_part("prior", prior, shapes))
     p.attach(q)  # a VampPrior uses the posterior
     _check_parts(shapes, p, q)
     make_decoder = _decoder_factory(shapes, decoder, q.periodic)
-    return p, as_likelihood(_part("likelihood", likelihood, shapes, make_decoder)), q
+    scored = as_likelihood(_part("likelihood", likelihood, shapes, make_decoder))
+    return p, scored if missing is None else likelihoods.score_seen(scored), q
+
+
+def _encoder(encoder: EncoderFactory, shapes: Shapes, missing: networks.Missing | None) -> nn.Module:
+    """The encoder, which for images with missing values is given none of them.
+
+    Raises:
+        ValueError: If there is no such way of telling it.
+    """
+    if missing is None:
+        return _part("encoder", encoder, shapes)
+    if missing not in get_args(networks.Missing):
+        raise ValueError(f"missing must be one of {', '.join(get_args(networks.Missing))}, or None, got {missing!r}")
+    channels, height, width = shapes.image_shape
+    inputs = replace(shapes, image_shape=(2 * channels, height, width)) if missing == "mask" else shapes
+    return networks.SeenEncoder(_part("encoder", encoder, inputs), missing)
 
 
 _SLOTS = {

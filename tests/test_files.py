@@ -222,7 +222,9 @@ def test_damaged_metrics_are_refused_in_one_line(tmp_path) -> None:
 def test_a_folder_that_was_never_finished_is_taken(tmp_path) -> None:
     """Killed between its making and its settings, at each moment in turn."""
     path = tmp_path / "run"
-    for half in ([], [".lock"], [".lock", "figures"], [".lock", "figures", ".config.yaml.999999@x.0.pyrovae-tmp.yaml"]):
+    unfinished = ".config.yaml.999999@x.0.pyrovae-tmp.yaml"
+    made = (".lock", "figures", "scaling.json", unfinished)
+    for half in (*(made[:n] for n in range(len(made) + 1)), (".lock", "figures", unfinished)):
         path.mkdir()
         for name in half:
             (path / name).mkdir() if name == "figures" else (path / name).touch()

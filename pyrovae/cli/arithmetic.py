@@ -4,13 +4,16 @@ import json
 import math
 from typing import Annotated
 
+import torch
 from jsonargparse import Namespace
 
 from pyrovae.checks import Number, Place, Within
 from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.data import ImageSet
 from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
 from pyrovae.latent import attribute_effect, attribute_vector, encode, find_attribute, move_along
+from pyrovae.latent.arithmetic import Measure
 from pyrovae.plots import new_figure, plot_effect, plot_moved, save_figure
 from pyrovae.runs.loading import open_run, picture
 
@@ -37,6 +40,16 @@ def _options(description: str | None) -> Namespace:
     return parser.parse_args()
 
 
+def _columns(data: ImageSet) -> Measure | None:
+    """What is measured of a table: its columns, in their own units; None for images."""
+    scaling = data.scaling
+    if scaling is None or not scaling.columns:
+        return None
+    return lambda images: dict(
+        zip(scaling.columns, scaling.undo(torch.from_numpy(images)).flatten(1).T.numpy(), strict=True)
+    )
+
+
 def main(description: str | None = None) -> None:
     """Find the vector on the training images, move test images along it, measure, draw."""
     options = _options(description)
@@ -50,7 +63,11 @@ def main(description: str | None = None) -> None:
     test = run.split("test")
     few = encode(run.model, test.take(options.images))
     moved = attribute_effect(
-        run.model, encode(run.model, test.take(range(min(options.measured, len(test))))), vector, options.alphas
+        run.model,
+        encode(run.model, test.take(range(min(options.measured, len(test))))),
+        vector,
+        options.alphas,
+        measures=_columns(run.data),
     )
     print(f"{vector}\n{moved}")
 

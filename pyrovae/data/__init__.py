@@ -1,25 +1,46 @@
-"""Image sets by name or from arrays, their binarisation, and synthetic data with exact answers."""
+"""Sets of images and of values by name or from arrays, how both become x, and synthetic data with exact answers."""
 
+from pyrovae.data.datasets import from_dataset
 from pyrovae.data.fixed import batches, fixed_split, policy_of
 from pyrovae.data.images import ImageSet, Split, draw_splits
-from pyrovae.data.pixels import PIXEL_POLICIES, PixelChoice, PixelPolicy, choose_policy, fix_pixels, pixels, to_unit
+from pyrovae.data.pixels import (
+    PIXEL_POLICIES,
+    PixelChoice,
+    PixelPolicy,
+    choose_policy,
+    fix_pixels,
+    is_black_and_white,
+    pixels,
+    to_unit,
+)
+from pyrovae.data.scaling import SCALING_POLICIES, Scaling, ScalingPolicy
 from pyrovae.data.sources import IMAGE_SETS, load_images
 from pyrovae.data.synthetic import LinearGaussian
+from pyrovae.data.tables import load_array, load_table
+from pyrovae.data.values import from_values
 
 __all__ = [
     "IMAGE_SETS",
     "PIXEL_POLICIES",
+    "SCALING_POLICIES",
     "ImageSet",
     "LinearGaussian",
     "PixelChoice",
     "PixelPolicy",
+    "Scaling",
+    "ScalingPolicy",
     "Split",
     "batches",
     "choose_policy",
     "draw_splits",
     "fix_pixels",
     "fixed_split",
+    "from_dataset",
+    "from_values",
+    "is_black_and_white",
+    "load_array",
     "load_images",
+    "load_table",
     "pixels",
     "policy_of",
     "to_unit",

@@ -15,9 +15,14 @@ LOOKED_AT = 1000
 
 
 def fixed_split(split: Split, policy: PixelPolicy, seed: int = 0) -> Split:
-    """The same split with its images binarised once and for all, as evaluation needs it; see `fix_pixels`."""
+    """The same split with its images binarised once and for all, as evaluation needs it; see `fix_pixels`.
+
+    Values that are no grey levels have no policy: they stay as they are.
+    """
     if not isinstance(split, Split):
         raise WrongTypeError(f"split must be a Split, such as data.split('test'), got {type(split).__name__}")
+    if split.images.is_floating_point():
+        return split
     return replace(split, images=fix_pixels(split.images, policy, seed))
 
 
@@ -28,6 +33,6 @@ def policy_of(data: ImageSet, choice: PixelChoice = "auto") -> PixelPolicy:
 
 
 def batches(split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pixels x in [0, 1], (B, C, H, W), and labels y, (B,), of a split on a device, `size` images at a time."""
+    """Pixels in [0, 1] or values x, (B, C, H, W), and labels y, (B,), of a split on a device, `size` at a time."""
     for images, labels in zip(split.images.split(size), split.labels.split(size), strict=True):
         yield to_unit(images.to(device)), labels.to(device)

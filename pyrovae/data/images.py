@@ -17,6 +17,7 @@ images, so that nothing is copied: a batch of the training set is
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.data.scaling import Scaling
 from pyrovae.shapes import ImageShape, WrongTypeError
 
 SPLIT_NAMES = ("train", "validation", "test")
@@ -38,7 +40,7 @@ class Split:
     """The images of one split, with what belongs to them.
 
     Args:
-        images: Grey values 0 to 255, uint8 (N, C, H, W).
+        images: Grey values 0 to 255, uint8 (N, C, H, W), or values as they are, float32, NaN where one is missing.
         labels: Class of each image, int64 (N,).
         attributes: What is true of each image, bool (N, A), for a set that says so.
 
@@ -52,15 +54,18 @@ class Split:
     attributes: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("images", "uint8 with grey values 0 to 255"), ("labels", "int64")):
+        for name, kinds, types in (
+            ("images", "uint8 with grey values 0 to 255, or float32 with values", (torch.uint8, torch.float32)),
+            ("labels", "int64", (torch.int64,)),
+        ):
             value = getattr(self, name)
             if not isinstance(value, Tensor):
                 raise WrongTypeError(
-                    f"{name} of a split must be a tensor, {kind}, got a value of type {type(value).__name__}: "
+                    f"{name} of a split must be a tensor, {kinds}, got a value of type {type(value).__name__}: "
                     f"torch.as_tensor(array) makes one, or ImageSet.from_arrays takes arrays"
                 )
-            if value.dtype != (torch.uint8 if name == "images" else torch.int64):
-                raise ValueError(f"{name} of a split must be {kind}, got {value.dtype}: convert them")
+            if value.dtype not in types:
+                raise ValueError(f"{name} of a split must be {kinds}, got {value.dtype}: convert them")
         if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
                 f"a split needs images of shape (N, C, H, W) and one label for each, (N,), got "
@@ -95,7 +100,7 @@ class ImageSet:
 
     Args:
         name: What the set is called, as in ``load_images(name)``.
-        images: Grey values 0 to 255, uint8 (N, C, H, W).
+        images: Grey values 0 to 255, uint8 (N, C, H, W); float32 for a set with a ``scaling``, see `from_values`.
         labels: Class of each image, int64 (N,), from 0 to ``num_classes`` - 1.
         class_names: One name per class. A set without labels has one class, ``("unlabelled",)``.
         splits: Sorted int64 indices into the images, by "train", "validation" and "test", without overlap.
@@ -103,6 +108,7 @@ class ImageSet:
         attributes: What is true of each image, bool (N, A), for a set that says so.
         attribute_names: One name per column of ``attributes``.
         source: One line that says what was loaded, from where and why, ready to be printed.
+        scaling: How values other than grey levels became the images; None for grey levels.
 
     Raises:
         ValueError: If a size, a type or a range is not as above.
@@ -123,9 +129,13 @@ class ImageSet:
     attributes: Tensor | None = None
     attribute_names: tuple[str, ...] = ()
     source: str = ""
+    scaling: Scaling | None = None
 
     def __post_init__(self) -> None:
-        _check_images(self.name, self.images)
+        if self.scaling is None:
+            _check_images(self.name, self.images)
+        else:
+            _check_values(self.name, self.images)
         _check_labels(self.name, self.labels, len(self.images), len(self.class_names))
         _check_attributes(self.name, self.attributes, len(self.images), len(self.attribute_names))
         _check_splits(self.name, self.splits, len(self.images))
@@ -168,20 +178,7 @@ class ImageSet:
         Raises:
             ValueError: If a size, a type or a range is not as above.
         """
-        try:
-            images = _as_tensor(images)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise WrongTypeError(
-                f"images of {name} must be a tensor or an array, uint8 (N, C, H, W), got {type(images).__name__}: "
-                f"numpy.stack([numpy.asarray(picture) for picture in pictures]) of pictures of one size"
-            ) from error
-        images = images.unsqueeze(1) if images.ndim == 3 else images
-        if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-            raise ValueError(
-                f"images of {name} must have the channels before the pixels, (N, C, H, W), got "
-                f"{tuple(images.shape)}; images.transpose(0, 3, 1, 2) of an array puts them there"
-            )
-        _check_images(name, images)
+        images = _as_images(name, images)
         if labels is None:
             labels, class_names = torch.zeros(len(images), dtype=torch.int64), class_names or UNLABELLED
         labels = _whole_numbers(f"labels of {name}", labels, "number the classes from 0 and pass class_names")
@@ -216,11 +213,24 @@ class ImageSet:
         """Number of classes; 1 for a set without labels."""
         return len(self.class_names)
 
+    @cached_property
+    def has_missing(self) -> bool:
+        """Whether a value is missing."""
+        return self.images.is_floating_point() and bool(self.images.isnan().any())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of a table's columns; none for images and sequences."""
+        return () if self.scaling is None else self.scaling.columns
+
     @property
     def sizes(self) -> str:
         """The sizes in words: "55,000 train, 5,000 validation, 10,000 test images of 1×28×28"."""
         counts = ", ".join(f"{len(index):,} {split}" for split, index in self.splits.items())
-        return f"{counts} images of {'×'.join(map(str, self.image_shape))}"
+        missing = f", {float(self.images.isnan().float().mean()):.1%} of the values missing" if self.has_missing else ""
+        if self.columns:
+            return f"{counts} rows of {len(self.columns)} columns{missing}"
+        return f"{counts} images of {'×'.join(map(str, self.image_shape))}{missing}"
 
     def split(self, name: str) -> Split:
         """Cuts one split out: a view where its images lie side by side, a copy where they do not.
@@ -309,6 +319,24 @@ def _as_tensor(array: Tensor | np.ndarray | Sequence[int]) -> Tensor:
     return torch.as_tensor(array)
 
 
+def _as_images(name: str, images: Tensor | np.ndarray) -> Tensor:
+    try:
+        images = _as_tensor(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WrongTypeError(
+            f"images of {name} must be a tensor or an array, uint8 (N, C, H, W), got {type(images).__name__}: "
+            f"numpy.stack([numpy.asarray(picture) for picture in pictures]) of pictures of one size"
+        ) from error
+    images = images.unsqueeze(1) if images.ndim == 3 else images
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        raise ValueError(
+            f"images of {name} must have the channels before the pixels, (N, C, H, W), got "
+            f"{tuple(images.shape)}; images.transpose(0, 3, 1, 2) of an array puts them there"
+        )
+    _check_images(name, images)
+    return images
+
+
 def _whole_numbers(what: str, values: Tensor | np.ndarray | Sequence[int], cure: str) -> Tensor:
     try:
         tensor = _as_tensor(values)
@@ -324,12 +352,20 @@ def _check_images(name: str, images: Tensor) -> None:
     if images.dtype != torch.uint8:
         raise ValueError(
             f"images of {name} must be uint8 with grey values 0 to 255, got {images.dtype}; "
-            f"for values in [0, 1]: (images * 255).round() converted to uint8"
+            f"for values in [0, 1]: (images * 255).round() converted to uint8; for any other: pyrovae.data.from_values"
         )
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(
             f"images of {name} must have the shape (N, C, H, W) with at least one image and one pixel, "
             f"got {tuple(images.shape)}"
+        )
+
+
+def _check_values(name: str, values: Tensor) -> None:
+    if values.dtype != torch.float32 or values.ndim != 4 or 0 in values.shape:
+        raise ValueError(
+            f"values of {name} must be float32 of shape (N, C, H, W) with at least one row and one value, got "
+            f"{values.dtype} of shape {tuple(values.shape)}; pyrovae.data.from_values makes a set of any array"
         )
 
 

@@ -75,6 +75,18 @@ IDX_SETS = {
 }
 
 
+_PACKAGED = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
+"""Where Debian's package dataset-fashion-mnist puts its files."""
+
+
+def packaged(name: str) -> Path | None:
+    """Returns the folder where a distribution's package puts the files of a set, if it is there and whole."""
+    folder = _PACKAGED.get(name)
+    if folder is None or any(find_idx(folder / path.name) is None for path in IDX_SETS[name].files(Path())):
+        return None
+    return folder
+
+
 def missing_files(name: str, root: Path) -> list[Path]:
     """Returns the files of a set that are not below ``root``, compressed or not; none if it can be loaded."""
     return [path for path in IDX_SETS[name].files(root) if find_idx(path) is None]
@@ -104,13 +116,16 @@ def fetch_idx_set(name: str, root: Path, seconds: float | None = None) -> None:
         raise DownloadError(f"cannot write to {root}: {error}") from error
 
 
-def load_idx_set(name: str, root: Path, validation: float | int = VALIDATION_SHARE) -> ImageSet:
+def load_idx_set(
+    name: str, root: Path, validation: float | int = VALIDATION_SHARE, place: Path | None = None
+) -> ImageSet:
     """Loads a set whose files are below ``root``.
 
     Args:
         name: One of ``IDX_SETS``.
         root: The folder of the image sets, as torchvision lays it out.
         validation: Share or number of the training images kept for validation.
+        place: The folder of the files themselves, where it is another than torchvision's below ``root``.
 
     Returns:
         The images of the training set followed by those of the test set, (N, 1, H, W).
@@ -119,7 +134,8 @@ def load_idx_set(name: str, root: Path, validation: float | int = VALIDATION_SHA
         ValueError: If a file is truncated or corrupt, or the files do not belong together.
     """
     idx_set = IDX_SETS[name]
-    paths = [find_idx(path) or path for path in idx_set.files(root)]
+    paths = [path if place is None else place / path.name for path in idx_set.files(root)]
+    paths = [find_idx(path) or path for path in paths]
     num_train, num_test = _count(*paths[:2]), _count(*paths[2:])
     sizes = [idx_shape(path, 3)[1:] for path in paths[::2]]
     if sizes[0] != sizes[1]:

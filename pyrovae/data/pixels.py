@@ -46,10 +46,10 @@ _CHUNK_PIXELS = 1 << 22
 
 
 def choose_policy(images: Tensor, choice: PixelChoice = "auto") -> PixelPolicy:
-    """The policy that suits images, where none was chosen.
+    """The policy that suits images, where none was chosen; "none" for values that are no grey levels.
 
     Args:
-        images: Grey values 0 to 255, uint8, (N, C, H, W).
+        images: Grey values 0 to 255, uint8, (N, C, H, W), or values, float32.
         choice: What was chosen.
 
     Raises:
@@ -57,6 +57,9 @@ def choose_policy(images: Tensor, choice: PixelChoice = "auto") -> PixelPolicy:
     """
     if choice != "auto":
         _check_policy(choice)
+    if images.is_floating_point():
+        return "none"
+    if choice != "auto":
         return choice
     return "none" if has_colour(images) or extreme_share(images) < DRAWING_SHARE else "dynamic"
 
@@ -72,21 +75,22 @@ def extreme_share(images: Tensor) -> float:
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """Scales grey values to [0, 1].
+    """Scales grey values to [0, 1]; the values of a set that has them, float32, are x already.
 
     Args:
-        images: Grey values 0 to 255, uint8, any shape.
+        images: Grey values 0 to 255, uint8, any shape, or values, float32.
 
     Returns:
-        ``images / 255``, float32, same shape and device.
+        ``images / 255``, or the values themselves: float32, same shape and device.
 
     Raises:
-        ValueError: If ``images`` is not uint8.
+        ValueError: If ``images`` is neither uint8 nor float32.
     """
     if not isinstance(images, Tensor):
         raise WrongTypeError(f"images must be a uint8 tensor of grey values 0 to 255, got {type(images).__name__}")
-    if images.dtype != torch.uint8:
-        raise ValueError(f"images must be uint8 with grey values 0 to 255, got {images.dtype}")
+    if images.dtype == torch.float32:
+        return images
+    _check_grey(images)
     return images.to(torch.float32) / 255
 
 
@@ -108,6 +112,7 @@ def pixels(images: Tensor, policy: PixelPolicy) -> Tensor:
         ValueError: If there is no such policy, or ``images`` is not uint8.
     """
     _check_policy(policy)
+    _check_grey(images)
     x = to_unit(images)
     if policy == "dynamic":
         # rand_like lies in [0, 1), so black stays black and white stays white.
@@ -142,6 +147,7 @@ def fix_pixels(images: Tensor, policy: PixelPolicy, seed: int = 0) -> Tensor:
         raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     if policy == "none":
         return images
+    _check_grey(images)
     generator = torch.Generator().manual_seed(seed)
     fixed = torch.empty_like(images)
     count = max(1, _CHUNK_PIXELS // images[0].numel()) if len(images) else 1
@@ -150,6 +156,16 @@ def fix_pixels(images: Tensor, policy: PixelPolicy, seed: int = 0) -> Tensor:
         level = 0.5 if policy == "threshold" else torch.rand(probability.shape, generator=generator)
         out.copy_((probability > level).to(torch.uint8) * 255)
     return fixed
+
+
+def is_black_and_white(images: Tensor) -> bool:
+    """Whether all pixels x are 0 or 1."""
+    return bool(((images == 0) | (images == (1 if images.is_floating_point() else 255))).all())
+
+
+def _check_grey(images: Tensor) -> None:
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images must be uint8 with grey values 0 to 255, got {images.dtype}")
 
 
 def _check_policy(policy: str) -> None:

@@ -1,5 +1,6 @@
 """Image sets by name: where they are found, and what happens when they are not."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from pyrovae.data.celeba import DEFAULT_ATTRIBUTE, load_celeba
 from pyrovae.data.download import DownloadError, data_folder, why_unreachable
 from pyrovae.data.folder import load_folder
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet, draw_splits
-from pyrovae.data.mnist import IDX_SETS, fetch_idx_set, load_idx_set, missing_files
+from pyrovae.data.mnist import IDX_SETS, fetch_idx_set, load_idx_set, missing_files, packaged
+from pyrovae.data.scaling import ScalingPolicy
+from pyrovae.data.tables import load_array, load_table
 from pyrovae.hints import nearest
 from pyrovae.memory import check_memory
 from pyrovae.shapes import WrongTypeError
 
-IMAGE_SETS = ("auto", "digits", *IDX_SETS, "celeba", "celeba:ATTRIBUTE", "folder:PATH")
+TABLES = ("table:FILE", "array:FILE", "sequences:FILE")
+IMAGE_SETS = ("auto", "digits", *IDX_SETS, "celeba", "celeba:ATTRIBUTE", "folder:PATH", *TABLES)
 
 # What "auto" asks before it fetches MNIST: the first address that torchvision would try.
 _MNIST_ADDRESS = "https://ossci-datasets.s3.amazonaws.com/mnist/train-labels-idx1-ubyte.gz"
@@ -29,6 +33,9 @@ def load_images(
     *,
     validation: float | int = VALIDATION_SHARE,
     image_size: int | None = None,
+    label: str | None = None,
+    scaling: ScalingPolicy = "standard",
+    skip: Sequence[str] = (),
     download: bool = True,
 ) -> ImageSet:
     """Loads an image set by its name. What it did is in ``source``, in one line to be printed.
@@ -39,7 +46,8 @@ def load_images(
 
     Args:
         name: One of ``IMAGE_SETS``; with ``celeba:ATTRIBUTE`` that attribute is the label ("Smiling" if left
-            out), and with ``folder:PATH`` each sub-folder is a class.
+            out), and with ``folder:PATH`` each sub-folder is a class. ``table:FILE`` is a CSV, Parquet or NumPy file
+            with a row each case, ``array:FILE`` an array of images or vectors, ``sequences:FILE`` one of sequences.
         data_dir: The folder of the image sets, as torchvision lays it out (MNIST's files in ``MNIST/raw``
             below it). By default $PYROVAE_DATA or, without it, the platform's cache folder. What is
             downloaded is put there.
@@ -47,10 +55,13 @@ def load_images(
             not for CelebA, which has official ones.
         image_size: Side in pixels to which the square middle of each image is scaled; for ``celeba`` (64 by
             default) and ``folder`` (as they are by default).
+        label: Column of labels of ``table:FILE``, or name of the array of labels in a ``.npz``.
+        scaling: How the values of a table or an array are scaled: standard, unit or none.
+        skip: Columns of ``table:FILE`` that are left out.
         download: Whether a set that is not on disk may be downloaded.
 
     Returns:
-        The image set.
+        The image set, or the set of values; see `pyrovae.data.values`.
 
     Raises:
         FileNotFoundError: If the set is not on disk and could not be downloaded.
@@ -61,6 +72,20 @@ def load_images(
         raise WrongTypeError(f"data must be a name such as mnist, and data_dir a path, got {type(wrong).__name__}")
     root = data_folder(data_dir)
     family, _, variant = name.partition(":")
+    _check_image_size(name, image_size)
+    if family in ("table", "array", "sequences") and variant:
+        return _load_file(family, variant, root, label, scaling, skip, validation)
+    if label is not None or scaling != "standard" or skip:
+        raise ValueError(
+            f"label, scaling and skip (--data_label, --data_scaling, --data_skip) go with {', '.join(TABLES)} only, "
+            f"got {name}"
+        )
+    return _load_images(name, root, validation, image_size, download)
+
+
+def _check_image_size(name: str, image_size: int | None) -> None:
+    """Refuse a size for sets whose images have one, and one of which a single image does not fit into the memory."""
+    family = name.partition(":")[0]
     if image_size is not None and (family not in ("celeba", "folder") or image_size < 1):
         raise ValueError(
             f"image_size must be at least 1 and goes with celeba and folder:PATH only, got {image_size} for {name}"
@@ -69,13 +94,21 @@ def load_images(
         check_memory(
             {f"an image of {image_size} x {image_size} pixels": 3 * image_size**2}, "give a smaller image_size"
         )
+
+
+def _load_images(name: str, root: Path, validation: float | int, image_size: int | None, download: bool) -> ImageSet:
+    """Load a set of grey or colour images; see `load_images`."""
+    family, _, variant = name.partition(":")
     if name == "auto":
         return _load_auto(root, validation, download)
     if name == "digits":
         return _with_source(_load_digits(validation), ", embedded in scikit-learn")
     if name in IDX_SETS:
-        _provide(name, root, download)
-        return _with_source(load_idx_set(name, root, validation), f" from {root / IDX_SETS[name].folder}")
+        place = packaged(name) if missing_files(name, root) else None
+        if place is None:
+            _provide(name, root, download)
+        origin = f" from {place or root / IDX_SETS[name].folder}"
+        return _with_source(load_idx_set(name, root, validation, place), origin)
     if family == "celeba":
         celeba = load_celeba(root, variant or DEFAULT_ATTRIBUTE, image_size or 64, download)
         return _with_source(celeba, f" from {root / 'celeba'}")
@@ -84,6 +117,28 @@ def load_images(
     variants = [known for known in IMAGE_SETS if known.startswith(f"{name.lower()}:")]
     hint = f"; did you mean {variants[0]}?" if variants else nearest(name, IMAGE_SETS)
     raise ValueError(f"data must be one of {', '.join(IMAGE_SETS)}, got {name!r}{hint}")
+
+
+def _load_file(
+    family: str,
+    path: str,
+    root: Path,
+    label: str | None,
+    scaling: ScalingPolicy,
+    skip: Sequence[str],
+    validation: float | int,
+) -> ImageSet:
+    file = Path(path).expanduser()
+    file = root / file if not file.exists() and (root / file).exists() else file
+    if family == "table":
+        found = load_table(file, label, scaling=scaling, skip=skip, validation=validation, name=f"table:{path}")
+    elif skip:
+        raise ValueError(f"skip (--data_skip) goes with columns of table:FILE only, got {family}:{path}")
+    else:
+        sequences = family == "sequences"
+        found = load_array(file, label, sequences=sequences, scaling=scaling, validation=validation)
+    found = replace(found, name=f"{family}:{path}")
+    return _with_source(found, "" if found.scaling is None else f", scaling {found.scaling.policy}")
 
 
 def _load_auto(root: Path, validation: float | int, download: bool) -> ImageSet:

@@ -149,6 +149,48 @@ class LinearGaussian:
         mean = (self._residual(x) @ u * (s / variance)) @ vh
         return mean, (vh.T * (self.scale**2 / variance)) @ vh
 
+    def log_evidence_of_seen(self, x: Tensor) -> Tensor:
+        """Returns log p(x_seen) of each image, exact to rounding, in nats.
+
+        Args:
+            x: Images, (N, C, H, W) or (N, D), NaN where a value is missing.
+
+        Returns:
+            float64 (N,); 0 where nothing is seen.
+        """
+        rows = self._residual(x)
+        covariance = self._covariance()
+        found = []
+        for row in rows:
+            seen = ~row.isnan()
+            zero = torch.zeros(int(seen.sum()), dtype=torch.float64)
+            normal = torch.distributions.MultivariateNormal(zero, covariance[seen][:, seen]) if len(zero) else None
+            found.append(torch.zeros((), dtype=torch.float64) if normal is None else normal.log_prob(row[seen]))
+        return torch.stack(found)
+
+    def completion(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the moments of p(x_missing | x_seen), which is Normal.
+
+        Args:
+            x: Images, (N, C, H, W) or (N, D), NaN where a value is missing.
+
+        Returns:
+            Means and standard deviations, float64 (N, D); what is seen, and 0, where a value is seen.
+        """
+        rows, covariance = self._residual(x), self._covariance()
+        means, scales = rows.clone(), torch.zeros_like(rows)
+        for row, mean, scale in zip(rows, means, scales, strict=True):
+            missing = row.isnan()
+            across = covariance[missing][:, ~missing] @ torch.linalg.inv(covariance[~missing][:, ~missing])
+            mean[missing] = across @ row[~missing]
+            own = covariance[missing][:, missing] - across @ covariance[~missing][:, missing]
+            scale[missing] = own.diagonal().sqrt()
+        return means + self.offset.double(), scales
+
+    def _covariance(self) -> Tensor:
+        weight = self.weight.double()
+        return weight @ weight.T + self.scale**2 * torch.eye(len(weight), dtype=torch.float64)
+
     def _svd(self) -> tuple[Tensor, Tensor, Tensor]:
         u, s, vh = torch.linalg.svd(self.weight.double(), full_matrices=False)
         return u, s, vh

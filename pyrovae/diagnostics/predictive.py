@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyrovae.checks import Count, Probability, Seed, checked
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, to_unit
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.target import CODES_AT_A_TIME, check_draws_pixels
@@ -125,6 +126,8 @@ def _checked(model: LatentVariableModel, split: Split, codes: np.ndarray, mass: 
             f"a predictive check needs draws of the same images and a mass between 0 and 1, got draws of "
             f"{codes.shape[1]} for {len(split)} images, and {mass}"
         )
+    if bool(split.images.isnan().any()):
+        raise NotApplicable("a predictive check is of whole images, and values of these are missing")
     return codes
 
 

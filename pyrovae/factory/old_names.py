@@ -14,8 +14,10 @@ OLD_CLASSES: dict[str, str] = {}
 OLD_ARGUMENTS: dict[str, dict[str, str]] = {"pyrovae.priors.GaussianMixture": {"spread": "init_scale"}}
 """Arguments of each class, by their old name."""
 
-OLD_OPTIONS = {"--model.prior.spread": "--model.prior.init_scale"}
-"""Options of the command line, by their old name."""
+OLD_OPTIONS = {"--model.prior.spread": "--model.prior.init_scale"} | {
+    f"--data.{name}": f"--data_{name}" for name in ("label", "scaling", "skip")
+}
+"""Options of the command line, by their old name; and options of `--data`, which is one word and has none below it."""
 
 
 def renewed(node: Any) -> Any:

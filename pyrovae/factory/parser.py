@@ -7,6 +7,7 @@ from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentParser, Namespace
 
 from pyrovae.checks import check_value
 from pyrovae.data.images import VALIDATION_SHARE
+from pyrovae.data.scaling import ScalingPolicy
 from pyrovae.factory.mistakes import clear, fail
 from pyrovae.models import LatentVariableModel
 from pyrovae.training import Trainer
@@ -68,7 +69,8 @@ def training_parser(description: str | None = None) -> Parser:
         type=str,
         default="auto",
         help="Image set: auto (MNIST where it is at hand, else digits), mnist, fashion-mnist, kmnist, emnist:SPLIT, "
-        "celeba:ATTRIBUTE, digits (8x8, embedded), folder:PATH.",
+        "celeba:ATTRIBUTE, digits (8x8, embedded), folder:PATH; or values: table:FILE (CSV, Parquet, .npy, .npz), "
+        "array:FILE, sequences:FILE (.npy, .npz).",
     )
     parser.add_argument(
         "--data_dir",
@@ -88,6 +90,16 @@ def training_parser(description: str | None = None) -> Parser:
         default=None,
         help="Side in pixels that images of celeba (default 64) or of a folder (default: as they are) are scaled to.",
     )
+    parser.add_argument(
+        "--data_label", type=str | None, default=None, help="Column (or array in a .npz) that holds the labels."
+    )
+    parser.add_argument(
+        "--data_scaling",
+        type=ScalingPolicy,
+        default="standard",
+        help="How values become x: standard (mean 0 and scale 1), unit (0 to 1) or none (counts).",
+    )
+    parser.add_argument("--data_skip", type=list[str], default=[], help="Columns that are left out.")
     add_model_arguments(parser)
     parser.add_class_arguments(Trainer)
     parser.set_defaults({"objective": {"class_path": "pyrovae.TraceELBO"}})

@@ -9,6 +9,7 @@ from pyrovae.inference.draws import PosteriorDraws, guide_draws
 from pyrovae.inference.elbo import ACTIVE_VARIANCE, ElboEstimate, active_units, estimate_elbo
 from pyrovae.inference.grid import GridPosterior, quadrature_posterior
 from pyrovae.inference.importance import importance_weighted
+from pyrovae.inference.imputation import Imputation, impute
 from pyrovae.inference.inpainting import Half, Inpainting, Method, half, inpaint
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.local import LocalPosterior, fit_local
@@ -25,6 +26,7 @@ __all__ = [
     "ElboEstimate",
     "GridPosterior",
     "Half",
+    "Imputation",
     "Inpainting",
     "LikelihoodEstimate",
     "LocalPosterior",
@@ -41,6 +43,7 @@ __all__ = [
     "guide_draws",
     "half",
     "importance_weighted",
+    "impute",
     "inpaint",
     "nuts_posterior",
     "other_codes",

@@ -47,7 +47,8 @@ class Inpainting:
 
     def grid(self) -> np.ndarray:
         """A row per image: whole, observed part on grey, completions, their mean, (images, columns, C, H, W)."""
-        shown = np.where(self.seen, self.x, 0.35)
+        # Vectors are drawn as numbers, of which none is grey.
+        shown = np.where(self.seen, self.x, 0.35 if self.x.shape[-2] > 1 else np.nan)
         return np.concatenate([self.x[:, None], shown[:, None], self.completions, self.mean[:, None]], 1)
 
 

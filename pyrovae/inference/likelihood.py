@@ -59,7 +59,7 @@ class LikelihoodEstimate:
         """Number of images whose Pareto shape exceeds the threshold: the guide fails for them."""
         return None if self.pareto is None else int((self.pareto > self.pareto_threshold).sum())
 
-    def bits_per_dim(self, dimensions: int) -> float:
+    def bits_per_dim(self, dimensions: float) -> float:
         """Minus the mean log-likelihood in bits per pixel and channel."""
         return -self.mean / dimensions / math.log(2)
 

@@ -21,7 +21,7 @@ from torch.distributions import Independent, constraints
 
 from pyrovae.checks import Count, Positive, checked
 from pyrovae.contracts import NotApplicable
-from pyrovae.data import Split, batches, to_unit
+from pyrovae.data import Split, batches, is_black_and_white, to_unit
 from pyrovae.inference.graphs import GraphEngine, graph_of
 from pyrovae.inference.grid import NEGLIGIBLE, adapted, rounding
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
@@ -98,7 +98,7 @@ def quadrature(
     values, errors = np.empty(len(split)), np.empty(len(split))
     with frozen(model) as device:
         box = _box(model, split, device, extent)
-        joint = _Joint(model, bool(((split.images == 0) | (split.images == 255)).all()), engine)
+        joint = _Joint(model, is_black_and_white(split.images), engine)
         for chosen, y in _by_label(model, split, device):
             some = replace(split, images=split.images[chosen], labels=split.labels[chosen])
             total, error = _shared_grid(joint, some, y, box, points, progress)

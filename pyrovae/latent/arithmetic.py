@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.checks import Positive, checked
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, to_unit
 from pyrovae.estimates import Estimates
 from pyrovae.latent.codes import Codes, mean_codes
@@ -139,6 +140,8 @@ def find_attribute(
         has = split.attributes[:, list(attribute_names).index(name)].numpy()
         return has, ~has
     if name in ATTRIBUTES:
+        if split.images.shape[-2] == 1:
+            raise NotApplicable(f"{name} is measured on pictures, and these are vectors: give --attribute class:0")
         return extremes(getattr(measure(to_unit(split.images).numpy()), name), share)
     classes = re.fullmatch(r"class:(\d+)(?:-vs:(\d+))?", name)
     if not classes:
@@ -259,7 +262,8 @@ def attribute_effect(
         codes: Codes of the images to move; preferably not of those that the vector was estimated from.
         vector: The attribute vector.
         alphas: Multiples of the vector.
-        measures: Measured attributes; by default `morphology` for images of one channel, and none for colour images.
+        measures: Measured attributes; by default `morphology` for images of one channel, and none for colour images or
+            vectors.
         classifier: A classifier of images; without one, `kept` is NaN.
         labels: Class to decode each image with, (images,), for a conditional model; by default its own.
 
@@ -271,7 +275,8 @@ def attribute_effect(
     pictures = move_along(model, codes, vector.vector, [0.0, *alphas], labels).images
     n, columns = pictures.shape[:2]
     flat = pictures.reshape(n * columns, *pictures.shape[2:])
-    names, values = _measured(measures or (morphology if flat.shape[1] == 1 else _nothing), flat, n)
+    measures = measures or (morphology if flat.shape[1] == 1 and flat.shape[2] > 1 else _nothing)
+    names, values = _measured(measures, flat, n)
     return AttributeEffect(
         name=vector.name,
         alphas=np.asarray(alphas, dtype=np.float64),

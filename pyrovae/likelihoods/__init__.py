@@ -11,6 +11,7 @@ from pyrovae.likelihoods.base import DecoderFactory
 from pyrovae.likelihoods.binary import Bernoulli, CrossEntropy, GreyBernoulli
 from pyrovae.likelihoods.continuous import Beta, ContinuousBernoulli, Laplace, Normal, StableContinuousBernoulli
 from pyrovae.likelihoods.discrete import Categorical, DiscretizedLogistic, NegativeBinomial, Poisson
+from pyrovae.likelihoods.seen import OfSeen, score_seen
 
 __all__ = [
     "Bernoulli",
@@ -25,6 +26,8 @@ __all__ = [
     "Likelihood",
     "NegativeBinomial",
     "Normal",
+    "OfSeen",
     "Poisson",
     "StableContinuousBernoulli",
+    "score_seen",
 ]

@@ -345,7 +345,8 @@ def _likelihoods(
         estimate = weighted.estimate if k == budget.samples else bound
         yield Row("log p(x) at least", estimate, n, f"importance-weighted, k = {k:,}")
     yield Row("its bias", Estimate(-weighted.mean_bias), n, f"k = {budget.samples:,}, to first order")
-    bits = Estimate(weighted.bits_per_dim(few.images[0].numel()))
+    seen = (few.images == few.images).sum().item() / n  # of each image, without what is missing
+    bits = Estimate(weighted.bits_per_dim(seen))
     yield Row("bits per dimension", bits, n, weighted.method)
     if weighted.pareto is not None:
         how = f"guide's weights of shape above {weighted.pareto_threshold:.2g}, k = {budget.samples:,}"

@@ -79,7 +79,9 @@ def trained_classifier(
         seed: Seed of weights and order.
         device: Where to train and to classify.
     """
-    classifier = train_classifier(replace(data, images=fix_pixels(data.images, pixels)), seed=seed, device=device)
+    if data.scaling is None:
+        data = replace(data, images=fix_pixels(data.images, pixels))
+    classifier = train_classifier(data, seed=seed, device=device)
     return partial(predict_classes, classifier)
 
 
@@ -124,6 +126,8 @@ def sample_quality(
         seed: Seed of the draws.
     """
     real = to_unit(split.images).numpy()
+    if np.isnan(real).any():
+        raise NotApplicable("samples are held against whole images, and values of these are missing")
     samples = draw_images(model, len(real), split.labels, seed=seed)
     n = len(real)
     if predict is None:

@@ -26,6 +26,7 @@ from pyrovae.networks.dense import (
     ResidualMLPDecoder,
     ResidualMLPEncoder,
 )
+from pyrovae.networks.seen import Missing, SeenEncoder
 
 __all__ = [
     "Activation",
@@ -39,9 +40,11 @@ __all__ = [
     "GatedMLPEncoder",
     "MLPDecoder",
     "MLPEncoder",
+    "Missing",
     "OnTorus",
     "ResidualMLPDecoder",
     "ResidualMLPEncoder",
+    "SeenEncoder",
     "checked_labels",
     "described",
     "one_hot_labels",

@@ -20,6 +20,7 @@ from pyrovae.plots.planes import plot_code_facets, plot_codes, plot_panels
 from pyrovae.plots.posteriors import plot_posterior, plot_predictive, posterior_legend
 from pyrovae.plots.style import class_styles, new_facets, new_figure, save_figure
 from pyrovae.plots.values import plot_values
+from pyrovae.plots.vectors import plot_columns
 
 __all__ = [
     "Axes",
@@ -30,6 +31,7 @@ __all__ = [
     "plot_calibration",
     "plot_code_facets",
     "plot_codes",
+    "plot_columns",
     "plot_density_ratio",
     "plot_effect",
     "plot_ellipses",

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from pyrovae.latent import Manifold, Reconstructions, Traversal
+from pyrovae.plots.vectors import cell_size, draw_vectors, is_vectors
 
 
 def plot_image_grid(
@@ -17,15 +18,34 @@ def plot_image_grid(
     column_labels: Sequence[str] | None = None,
     gap: int = 1,
 ) -> Axes:
-    """Draw rows of images as one picture: black on white for one channel, unchanged for three.
+    """Draw rows of images as one picture: black on white for one channel, unchanged for three; vectors as plots.
 
     Args:
-        images: In [0, 1], (rows, columns, C, H, W); values outside are cut off.
+        images: In [0, 1], (rows, columns, C, H, W); values outside are cut off. Vectors and sequences, whose H is 1,
+            may have any values.
         ax: The axes to draw on.
         row_labels: A label left of each row, (rows,).
         column_labels: A label above each column, (columns,).
         gap: Pixels between two images.
     """
+    rows, columns = images.shape[:2]
+    height, width = cell_size(images)
+    if is_vectors(images):
+        draw_vectors(images, ax, gap)
+    else:
+        _draw_images(images, ax, gap)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    if row_labels is not None:
+        ax.set_yticks([gap + height / 2 + i * (height + gap) for i in range(rows)], row_labels)
+    if column_labels is not None:
+        ax.set_xticks([gap + width / 2 + j * (width + gap) for j in range(columns)], column_labels)
+        ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    return ax
+
+
+def _draw_images(images: np.ndarray, ax: Axes, gap: int) -> None:
     rows, columns, channels, height, width = images.shape
     canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.nan)
     for i in range(rows):
@@ -39,15 +59,6 @@ def plot_image_grid(
         pixels = np.ma.masked_invalid(canvas.mean(-1))
         ax.imshow(pixels, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
         ax.set_facecolor("#d8d8d8")
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
-    if row_labels is not None:
-        ax.set_yticks([gap + height / 2 + i * (height + gap) for i in range(rows)], row_labels)
-    if column_labels is not None:
-        ax.set_xticks([gap + width / 2 + j * (width + gap) for j in range(columns)], column_labels)
-        ax.xaxis.tick_top()
-    ax.tick_params(length=0)
-    return ax
 
 
 def plot_reconstructions(pairs: Reconstructions, ax: Axes) -> Axes:
@@ -58,9 +69,10 @@ def plot_reconstructions(pairs: Reconstructions, ax: Axes) -> Axes:
 
 def plot_manifold(manifold: Manifold, ax: Axes) -> Axes:
     """Draw the images over the plane of a two-dimensional code, with round coordinates on the axes, zero among them."""
-    height, width = manifold.images.shape[-2:]
+    height, width = cell_size(manifold.images)
     # Images of MNIST's size have a margin of their own; smaller ones run into each other without a gap.
     gap = 0 if min(height, width) >= 16 else 1
+    gap = 4 if is_vectors(manifold.images) else gap
     plot_image_grid(manifold.images, ax, gap=gap)
     _label_plane(ax, manifold.coordinates, (height, width), gap)
     ax.set(xlabel=f"z[0], at {manifold.spacing}", ylabel=f"z[1], at {manifold.spacing}")
@@ -93,8 +105,9 @@ def plot_traversal(
     plane = traversal.coordinates[:, :, list(dims)]
     if not (np.allclose(plane[:, :, 0], plane[:1, :, 0]) and np.allclose(plane[:, :, 1], plane[:, :1, 1])):
         raise ValueError(f"dims must be two dimensions of a grid of codes, or () for codes that are none, got {dims}")
-    plot_image_grid(traversal.images, ax, gap=1)
-    _label_tiles(ax, plane, traversal.images.shape[-2:], 1)
+    gap = 4 if is_vectors(traversal.images) else 1
+    plot_image_grid(traversal.images, ax, gap=gap)
+    _label_tiles(ax, plane, cell_size(traversal.images), gap)
     ax.set(xlabel=f"z[{dims[0]}]", ylabel=f"z[{dims[1]}]")
     return ax
 
@@ -116,7 +129,7 @@ def plot_interpolation(
         shares = ["image", *shares, "image"]
     plot_image_grid(images, ax, row_labels=row_labels, column_labels=shares)
     if ends is not None:
-        tile = images.shape[-1] + 1
+        tile = cell_size(images)[1] + 1
         for between in (1, images.shape[1] - 1):
             ax.axvline(between * tile, color="black", linewidth=2)
     ax.set_xlabel("share of the way from the first code to the last")

@@ -47,9 +47,8 @@ def plot_posterior(
         _plane(comparison, truth, image, ax, list(dims))
     if picture is not None:
         corner = ax.inset_axes((0.01, 0.76, 0.23, 0.23))
-        corner.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-        corner.set(xticks=[], yticks=[])
-        corner.spines[:].set_color("#bbbbbb")
+        plot_image_grid(picture[None, None], corner, gap=0)
+        corner.spines[:].set(color="#bbbbbb", visible=True)
     spare_axes(ax)
     return ax
 

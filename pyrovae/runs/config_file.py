@@ -15,12 +15,13 @@ import yaml
 from jsonargparse import Namespace
 
 from pyrovae.checks import checked
-from pyrovae.data import ImageSet, PixelPolicy, policy_of
+from pyrovae.data import ImageSet, PixelPolicy, ScalingPolicy, policy_of
 from pyrovae.digests import digest
 from pyrovae.factory.old_names import renewed
 from pyrovae.factory.parser import training_parser
 from pyrovae.factory.yaml_file import parse_yaml
 from pyrovae.files import replace_text
+from pyrovae.runs.scaling_file import scaling_text
 from pyrovae.shapes import ImageShape, is_whole
 from pyrovae.training import RunFolder
 from pyrovae.training.lock import InUseError
@@ -75,6 +76,9 @@ class RunInfo:
         data_dir: Folder of the image set as the run was told, or None.
         validation: Share or number of training images that were kept for validation.
         image_size: Side in pixels that images were scaled to, or None.
+        label: Column of the labels of a table, or None.
+        scaling: How its values were scaled.
+        skip: Columns that were left out.
     """
 
     data: str
@@ -84,6 +88,9 @@ class RunInfo:
     data_dir: str | None
     validation: float | int
     image_size: int | None
+    label: str | None = None
+    scaling: ScalingPolicy = "standard"
+    skip: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -94,7 +101,8 @@ def new_run(config: Namespace, data: ImageSet) -> Iterator[RunFolder]:
         ValueError: If a run of that name is there already.
     """
     model = config.model.class_path.rpartition(".")[2].lower()
-    automatic = f"{re.sub(r'[^0-9A-Za-z]+', '-', data.name).strip('-')}-{model}-{config.model.init_args.latent_dim}d"
+    set_name = data.name if data.scaling is None else Path(data.name.partition(":")[2]).stem
+    automatic = f"{re.sub(r'[^0-9A-Za-z]+', '-', set_name).strip('-')}-{model}-{config.model.init_args.latent_dim}d"
     saved = config.clone()
     saved.data, saved.overwrite = data.name, False
     saved.pixels = policy_of(data, saved.pixels)  # what the images say is a setting of the run
@@ -106,15 +114,18 @@ def new_run(config: Namespace, data: ImageSet) -> Iterator[RunFolder]:
         "class_names": list(data.class_names),
     }
     with ExitStack() as stack:
-        yield _made(config, automatic, saved, run, stack)
+        yield _made(config, automatic, saved, run, scaling_text(data.scaling), stack)
 
 
-def _made(config: Namespace, automatic: str, saved: Namespace, run: dict[str, Any], stack: ExitStack) -> RunFolder:
+def _made(
+    config: Namespace, automatic: str, saved: Namespace, run: dict[str, Any], scaling: str | None, stack: ExitStack
+) -> RunFolder:
     """The folder of a new run: of the name that was asked for, or of the first that is free."""
     parent = Path(config.runs_dir)
     for name in [config.name] if config.name else free_names(parent, automatic):
         saved.name = name
-        making = RunFolder.making(parent / name, _config_text(saved, run), overwrite=config.overwrite)
+        text = _config_text(saved, run)
+        making = RunFolder.making(parent / name, text, scaling=scaling, overwrite=config.overwrite)
         try:
             return stack.enter_context(making)
         except (TakenError, InUseError):
@@ -208,4 +219,7 @@ def run_info(path: str | Path) -> RunInfo:
         data_dir=raw["data_dir"],
         validation=raw["validation"],
         image_size=raw["image_size"],
+        label=raw.get("data_label"),
+        scaling=raw.get("data_scaling", "standard"),
+        skip=tuple(raw.get("data_skip") or ()),
     )

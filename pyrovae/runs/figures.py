@@ -7,6 +7,7 @@ import torch
 
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split
 from pyrovae.latent import Codes, decode_manifold, encode, reconstruct, sample_per_class, sample_prior
+from pyrovae.metrics.samples import draw_images
 from pyrovae.models import LatentVariableModel
 from pyrovae.plots import (
     Figure,
@@ -14,18 +15,22 @@ from pyrovae.plots import (
     new_figure,
     plot_code_facets,
     plot_codes,
+    plot_columns,
     plot_history,
     plot_image_grid,
     plot_manifold,
     plot_reconstructions,
     save_figure,
 )
+from pyrovae.plots.vectors import FEW_COLUMNS
 from pyrovae.training import History
 
 MOST_FACETS = 49
 """Classes up to which the codes of each are drawn alone."""
 MOST_PLANES = 10
 """Classes of a conditional model whose planes are drawn."""
+VECTORS_A_SIDE = 10
+"""Of the plane of a 2-D code, where each is a small plot and not a picture."""
 
 
 def save_run_figures(
@@ -66,9 +71,23 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
         ax.set_title("samples: the mean of p(x | z), z from the prior")
     yield "samples", figure
 
+    yield from _columns(model, data, test)
     if model.shapes.latent_dim == 2:
         yield "codes", _codes(encode(model, test), data)
         yield "manifold", _manifolds(model, data)
+
+
+def _columns(model: LatentVariableModel, data: ImageSet, test: Split) -> Iterator[tuple[str, Figure]]:
+    """Histograms of a table's columns, of the test rows and of as many draws of the model, in the table's own units."""
+    if data.scaling is None or not 0 < len(data.columns) <= FEW_COLUMNS or not model.likelihood.is_density:
+        return
+    draws = torch.from_numpy(draw_images(model, max(len(test), 200)))
+    rows, drawn = (data.scaling.undo(x).flatten(1).numpy() for x in (test.images, draws))
+    across = min(5, len(data.columns))
+    down = -(-len(data.columns) // across)
+    figure, axes = new_figure(2.2 * across, 1.6 * down + 0.4, across, down)
+    plot_columns(rows, drawn, data.columns, axes)
+    yield "columns", figure
 
 
 def _codes(codes: Codes, data: ImageSet) -> Figure:
@@ -86,7 +105,8 @@ def _manifolds(model: LatentVariableModel, data: ImageSet) -> Figure:
     """The plane of a 2-D code decoded; a conditional model has one for each class, of which the first are drawn."""
     if not model.shapes.num_classes:
         figure, (ax,) = new_figure(7, 7.2)
-        plot_manifold(decode_manifold(model), ax).set_title("decoded plane")
+        size = 20 if model.shapes.image_shape[1] > 1 else VECTORS_A_SIDE
+        plot_manifold(decode_manifold(model, size), ax).set_title("decoded plane")
         return figure
     shown = range(min(model.shapes.num_classes, MOST_PLANES))
     columns = min(len(shown), 5)

@@ -17,6 +17,7 @@ from pyrovae.factory.names import OURS
 from pyrovae.factory.parser import add_model_arguments
 from pyrovae.models import LatentVariableModel
 from pyrovae.runs.config_file import read_config, run_info
+from pyrovae.runs.scaling_file import check_scaling
 from pyrovae.runtime import choose_device
 from pyrovae.training import RunFolder
 from pyrovae.training.weights import load_weights
@@ -34,12 +35,21 @@ def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
         ValueError: If the images are no longer those of the run.
     """
     info = run_info(path)
-    data = load_images(info.data, data_dir or info.data_dir, validation=info.validation, image_size=info.image_size)
+    data = load_images(
+        info.data,
+        data_dir or info.data_dir,
+        validation=info.validation,
+        image_size=info.image_size,
+        label=info.label,
+        scaling=info.scaling,
+        skip=info.skip,
+    )
     if (data.image_shape, data.class_names) != (info.image_shape, info.class_names):
         raise ValueError(
             f"{path} was trained on images of {info.image_shape} in {len(info.class_names)} classes, and {info.data} "
             f"now has {data.image_shape} in {data.num_classes}: give the folder of the old ones (--data_dir)"
         )
+    check_scaling(RunFolder(Path(path)), data)
     return data
 
 

@@ -19,6 +19,7 @@ from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.runs.config_file import continue_run, new_run, read_config
 from pyrovae.runs.loading import load
+from pyrovae.runs.scaling_file import check_scaling
 from pyrovae.training import RunFolder, Trainer
 
 CHANGEABLE = {"epochs", "patience", "device", "engine", "data_dir", "checkpoint_every", "tensorboard", "progress"}
@@ -84,9 +85,18 @@ def _check_name(name: str | None) -> None:
 
 def load_training_data(arguments: Namespace) -> ImageSet:
     """Load the images that a training's command line names."""
-    return load_images(
-        arguments.data, arguments.data_dir, validation=arguments.validation, image_size=arguments.image_size
+    data = load_images(
+        arguments.data,
+        arguments.data_dir,
+        validation=arguments.validation,
+        image_size=arguments.image_size,
+        label=arguments.data_label,
+        scaling=arguments.data_scaling,
+        skip=arguments.data_skip,
     )
+    if arguments.resume is not None:
+        check_scaling(RunFolder(Path(arguments.resume)), data)
+    return data
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class Batches:
     def prepare(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels x, (B, C, H, W), and labels y, (B,), of a batch; part of the step's graph."""
         images, labels = (self.images[inputs[0]], self.labels[inputs[0]]) if self.resident else inputs
-        return pixels(images, self.policy), labels
+        x = images if images.is_floating_point() else pixels(images, self.policy)
+        return x, labels
 
     def evaluated(self) -> dict[str, Split]:
         """The validation images and as many training images, on which each epoch is measured."""
@@ -79,7 +80,7 @@ class Batches:
 
 def _drawn_once(data: ImageSet, policy: PixelPolicy) -> ImageSet:
     """Images with the same pixels in every epoch and in every evaluation of a split."""
-    if policy not in ("fixed", "threshold"):
+    if policy not in ("fixed", "threshold") or data.scaling is not None:
         return data
     images = data.images.clone()
     for name, index in data.splits.items():

@@ -44,10 +44,15 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
             f"build it with num_classes={data.num_classes}"
         )
     model.prior.check_classes(data.num_classes)
+    if data.has_missing and not model.likelihood.takes_missing:
+        raise ValueError(
+            f"{data.name} has values that are missing, and the model was not built for them: give missing='mask' or "
+            f"'zeros' (--model.missing mask), and the likelihood scores what is seen"
+        )
 
 
 def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolicy, *, chosen: bool = True) -> None:
-    """Refuse pixels that the likelihood gives no probability.
+    """Refuse pixels or values that the likelihood gives no probability.
 
     Args:
         model: The model.
@@ -67,6 +72,9 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
     if bool(inside.all()):
         return
     scored = f"the likelihood {name_of(model.likelihood)} scores {model.likelihood.pixels or f'values in {support}'}"
+    if data.scaling is not None:
+        policy, cure = f"scaling={data.scaling.policy}", _cure_for_values(data)
+        raise ValueError(f"{scored}, which those of {data.name} with {policy} are not: {cure}")
     if chosen:
         raise ValueError(f"{scored}, which those of {data.name} with pixels={pixels} are not: {model.likelihood.cure}")
     raise ValueError(
@@ -81,6 +89,15 @@ def _seen(images: torch.Tensor) -> str:
     if has_colour(images):
         return "their channels differ"
     return f"{100 * (1 - extreme_share(images)):.0f} % of their pixels are neither nearly black nor nearly white"
+
+
+def _cure_for_values(data: ImageSet) -> str:
+    """The likelihood for values, by looking at them, as the end of a message."""
+    x = data.images[data.splits["train"][:FEW]]
+    x = x[~x.isnan()]
+    if bool(((x >= 0) & (x == x.round())).all()):
+        return "for counts choose --model.likelihood NegativeBinomial --model.likelihood.levels 1"
+    return "for values choose --model.likelihood Normal --model.likelihood.noise per_pixel"
 
 
 def check_optimizer(

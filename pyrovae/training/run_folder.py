@@ -12,6 +12,8 @@ from pathlib import Path
 from pyrovae.files import replace_text, unfinished
 from pyrovae.training import lock
 
+SCALING = "scaling.json"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -30,6 +32,11 @@ class RunFolder:
     def config(self) -> Path:
         """Settings that rebuild the run exactly."""
         return self.path / "config.yaml"
+
+    @property
+    def scaling(self) -> Path:
+        """How the values of a table or an array became x; of a run on values only."""
+        return self.path / SCALING
 
     @property
     def metrics(self) -> Path:
@@ -125,7 +132,9 @@ class RunFolder:
 
     @classmethod
     @contextmanager
-    def making(cls, path: Path, settings: str | None = None, *, overwrite: bool = False) -> Iterator["RunFolder"]:
+    def making(
+        cls, path: Path, settings: str | None = None, *, scaling: str | None = None, overwrite: bool = False
+    ) -> Iterator["RunFolder"]:
         """Make a run folder, and be the only one who writes to it meanwhile.
 
         The settings are what is written last: a folder without them was never finished, and is taken by the next one
@@ -134,6 +143,7 @@ class RunFolder:
         Args:
             path: The folder.
             settings: Text of its config.yaml.
+            scaling: Text of its scaling.json.
             overwrite: Whether a folder that holds a run may be emptied first.
 
         Raises:
@@ -149,6 +159,8 @@ class RunFolder:
             folder._check_free(overwrite)  # now that nobody else can change it
             folder._empty()
             folder.figures.mkdir(exist_ok=True)
+            if scaling is not None:
+                replace_text(folder.scaling, scaling)
             if settings is not None:
                 replace_text(folder.config, settings)
             yield folder
@@ -184,6 +196,8 @@ def is_free(path: Path) -> bool:
     if not path.is_dir():
         return not path.exists()
     left = {lock.NAME, *(file.name for file in unfinished(path))}
+    if (path / lock.NAME).exists():
+        left.add(SCALING)  # which is written before the settings
     rest = [entry for entry in path.iterdir() if entry.name not in left]
     return all(entry.name == "figures" and entry.is_dir() and is_free(entry) for entry in rest)
 

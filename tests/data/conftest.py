@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyrovae.data import mnist
 from pyrovae.data.mnist import IDX_SETS, missing_files
 
 
@@ -49,3 +50,9 @@ def mnist_root():
     if missing_files("mnist", Path(root)):
         pytest.skip(f"PYROVAE_DATA is {root}, and MNIST/raw below it lacks files of MNIST")
     return Path(root)
+
+
+@pytest.fixture(autouse=True)
+def _no_packaged_sets(monkeypatch):
+    """What a distribution may have installed on this machine is not there."""
+    monkeypatch.setattr(mnist, "_PACKAGED", {})

@@ -163,7 +163,7 @@ def test_an_unknown_name_gets_the_nearest_and_the_list(name, nearest):
 
 
 def test_a_name_like_no_other_gets_the_list():
-    with pytest.raises(ValueError, match=r"folder:PATH, got 'xyzzy'$"):
+    with pytest.raises(ValueError, match=r"sequences:FILE, got 'xyzzy'$"):
         load_images("xyzzy")
 
 

@@ -1,0 +1,274 @@
+"""Tables and arrays in files: CSV, Parquet, ``.npy`` and ``.npz`` as sets of values or of grey images.
+
+CSV and Parquet are read by pandas, which is imported when it is needed.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pyrovae.data.images import VALIDATION_SHARE, ImageSet
+from pyrovae.data.scaling import ScalingPolicy
+from pyrovae.data.values import encode_labels, from_values
+from pyrovae.hints import nearest
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".npy", ".npz")
+_VALUES, _LABELS, _SEEN = ("x", "X", "values", "images", "data"), ("y", "labels", "label"), "seen"
+
+
+def load_table(
+    path: str | Path,
+    label: str | None = None,
+    *,
+    scaling: ScalingPolicy = "standard",
+    skip: Sequence[str] = (),
+    validation: float | int = VALIDATION_SHARE,
+    name: str | None = None,
+) -> ImageSet:
+    """Loads a table: a row each case, a column each number, NaN or nothing where one is missing.
+
+    Args:
+        path: A file that ends in one of ``TABLE_SUFFIXES``; the first line of a CSV names its columns. A ``.npz``
+            holds the values as ``x`` and the labels as ``y``, or names the labels in ``label``; bool ``seen`` says
+            which values are not missing.
+        label: The column of labels, whole numbers or words; none for a table without.
+        scaling: How columns are scaled; see `pyrovae.data.scaling`.
+        skip: Columns that are left out.
+        validation: Share or number of the training rows kept for validation.
+        name: What to call the set; by default ``table:PATH``.
+
+    Returns:
+        The set, (N, 1, 1, columns).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, a row is longer or shorter than the first line, a column holds words, or
+            there is no such column.
+    """
+    name = name or f"table:{path}"
+    file = _existing(Path(path).expanduser())
+    if file.suffix in (".npy", ".npz"):
+        values, labels = read_arrays(file, label)
+        if values.ndim != 2:
+            raise ValueError(
+                f"a table must have two dimensions, rows and columns, got {values.shape} in {file}; "
+                f"images and sequences are array:{path} and sequences:{path}"
+            )
+        names = [str(i) for i in range(values.shape[1])]
+        kept = [i for i, column in enumerate(names) if column not in _known(file, skip, names)]
+        return from_values(values[:, kept], labels, scaling=scaling, columns=[names[i] for i in kept],
+                           name=name, validation=validation)  # fmt: skip
+    frame = read_frame(file)
+    columns = list(map(str, frame.columns))
+    if label is not None:
+        _known(file, [label], columns)
+    kept_columns = [column for column in columns if column != label and column not in _known(file, skip, columns)]
+    if not kept_columns:
+        raise ValueError(f"{file} has no column left that holds values: it has {_listed(columns)}")
+    if not len(frame):
+        raise ValueError(f"{file} has a line of names and no rows: there is nothing to train on")
+    values = np.stack([_numbers(file, column, frame[column]) for column in kept_columns], 1)
+    labels = None if label is None else _labels(file, label, frame[label])
+    return from_values(values, labels, scaling=scaling, columns=kept_columns, name=name, validation=validation)
+
+
+def load_array(
+    path: str | Path,
+    label: str | None = None,
+    *,
+    sequences: bool = False,
+    scaling: ScalingPolicy = "standard",
+    validation: float | int = VALIDATION_SHARE,
+) -> ImageSet:
+    """Loads an array of NumPy: grey images as they are, anything else as values.
+
+    Args:
+        path: A ``.npy`` or ``.npz`` file: (N, D) vectors, (N, H, W) or (N, C, H, W) images, or sequences. Images of
+            uint8 are grey levels, which no scaling is for. With bool ``seen`` in a ``.npz``, of the same shape, what
+            is not seen is missing; grey levels are divided by 255 then, so that they are values.
+        label: Name of the array of labels in a ``.npz``; ``y`` or ``labels`` if left out and there.
+        sequences: Whether it holds sequences, (N, steps) or (N, steps, numbers).
+        scaling: How values are scaled.
+        validation: Share or number of the training rows kept for validation.
+
+    Returns:
+        The set.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or its shape is none of those.
+    """
+    file = _existing(Path(path).expanduser())
+    if file.suffix not in (".npy", ".npz"):
+        raise ValueError(f"an array must be in a .npy or .npz file, got {file}; CSV and Parquet are table:{path}")
+    values, labels = read_arrays(file, label)
+    name = f"{'sequences' if sequences else 'array'}:{path}"
+    if values.dtype == np.uint8 and values.ndim in (3, 4) and not sequences:
+        coded, class_names = encode_labels(name, labels, len(values))
+        return ImageSet.from_arrays(values, coded, class_names=class_names, name=name, validation=validation)
+    kind = "sequences" if sequences else "vectors" if values.ndim == 2 else "images"
+    return from_values(values, labels, kind=kind, scaling=scaling, name=name, validation=validation)  # type: ignore[arg-type]
+
+
+def read_frame(file: Path) -> Any:
+    """Reads a CSV or a Parquet file as pandas' DataFrame.
+
+    Raises:
+        ValueError: If it cannot be read, or the rows of a CSV differ in length.
+    """
+    pandas = _pandas(file)
+    try:
+        if file.suffix == ".parquet":
+            return pandas.read_parquet(file)
+        separator = "\t" if file.suffix == ".tsv" else _separator(file)
+        _check_ragged(file, separator)
+        return pandas.read_csv(file, sep=separator, skipinitialspace=True, low_memory=False, encoding="utf-8-sig")
+    except ImportError as error:
+        raise ValueError(f"reading {file} needs pyarrow: pip install 'pyrovae[tables]'") from error
+    except OSError:
+        raise
+    except Exception as error:  # pandas and pyarrow raise many kinds for a damaged file
+        raise ValueError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from error
+
+
+def read_arrays(file: Path, label: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads values and labels, or None, from a ``.npy`` or ``.npz`` file; nothing is unpickled.
+
+    Raises:
+        ValueError: If it is damaged, holds objects, or has no array of such a name.
+    """
+    try:
+        if file.suffix == ".npy":
+            if label is not None:
+                raise _RefusedError(f"{file} holds one array and no labels: put both into a .npz, as x and {label}")
+            return _numeric(file, "", np.load(file, allow_pickle=False)), None
+        with np.load(file, allow_pickle=False) as arrays:
+            names = list(arrays)
+            wanted = label if label is not None else next((n for n in _LABELS if n in names), None)
+            if wanted is not None and wanted not in names:
+                raise _RefusedError(f"{file} has no array {wanted!r}{nearest(wanted, names)}; it has {_listed(names)}")
+            others = [name for name in names if name not in (wanted, _SEEN)]
+            chosen = next((n for n in _VALUES if n in others), others[0] if len(others) == 1 else None)
+            if chosen is None:
+                raise _RefusedError(f"{file} must hold its values as x, and labels as y, got {_listed(names)}")
+            values = _numeric(file, chosen, arrays[chosen])
+            seen = arrays[_SEEN] if _SEEN in names else None
+            return _hidden(file, values, seen), None if wanted is None else arrays[wanted]
+    except _RefusedError as error:
+        raise ValueError(str(error)) from None
+    except OSError:
+        raise
+    except Exception as error:  # zipfile, NumPy and zlib each have their own
+        reason = " ".join(str(error).split()).partition(" You ")[0]
+        raise ValueError(f"{file} is damaged, or holds Python objects, which are not read: {reason}") from error
+
+
+def _hidden(file: Path, values: np.ndarray, seen: np.ndarray | None) -> np.ndarray:
+    """Values with NaN where a mask says that one is not seen; grey levels become values in [0, 1] then."""
+    if seen is None:
+        return values
+    if seen.dtype != np.bool_ or seen.shape != values.shape:
+        raise _RefusedError(
+            f"{_SEEN} in {file} must be bool of the values' shape {values.shape}, true where one is seen, got "
+            f"{seen.dtype} of shape {seen.shape}"
+        )
+    grey = values.dtype == np.uint8 and values.ndim > 2
+    return np.where(seen, values / 255 if grey else values.astype(np.float64), np.nan)
+
+
+class _RefusedError(ValueError):
+    """A mistake that has its line already."""
+
+
+def _numeric(file: Path, name: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "biuf":
+        raise _RefusedError(f"{file} must hold numbers{f' in {name!r}' if name else ''}, got {values.dtype}")
+    return values
+
+
+def _existing(file: Path) -> Path:
+    if file.suffix not in TABLE_SUFFIXES:
+        raise ValueError(f"a table must be a file that ends in {', '.join(TABLE_SUFFIXES)}, got {file}")
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist, or is no file: check the path of the table")
+    return file
+
+
+def _pandas(file: Path) -> ModuleType:
+    try:
+        import pandas  # Imported here, as it takes half a second.
+    except ImportError as error:
+        raise ValueError(f"reading {file} needs pandas: pip install 'pyrovae[tables]'") from error
+    return pandas
+
+
+def _separator(file: Path) -> str:
+    """What stands between the columns of a CSV: a comma, or a semicolon where the first line has no comma."""
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        first = stream.readline()
+    return ";" if ";" in first and "," not in first else ","
+
+
+def _check_ragged(file: Path, separator: str) -> None:
+    """Refuse a row of another length than the first line: pandas fills up short ones without a word."""
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.reader(stream, delimiter=separator, skipinitialspace=True)
+        names = next(rows, None)
+        if not names:
+            raise ValueError("it is empty; the first line must name the columns")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two columns have the same name, {twice!r}: give each its own")
+        for row in rows:
+            if row and len(row) != len(names):
+                raise ValueError(
+                    f"line {rows.line_num} has {len(row)} fields and the first line names {len(names)} columns: "
+                    f"each line must have as many, with nothing between two commas where a value is missing"
+                )
+
+
+def _numbers(file: Path, column: str, values: Any) -> np.ndarray:
+    """A column as float64 with NaN where it is missing.
+
+    Raises:
+        ValueError: If it holds anything else than numbers and truth values.
+    """
+    if values.dtype.kind in "biuf":
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    for row, value in enumerate(values):
+        if value is None or value != value:  # NaN
+            continue
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"column {column!r} of {file} must hold numbers, got {str(value)!r} in row {row + 1}: correct it, name "
+                f"it as the label (--data_label {column}), or leave it out (--data_skip [{column}])"
+            ) from None
+    return values.astype("float64").to_numpy()
+
+
+def _labels(file: Path, column: str, values: Any) -> np.ndarray:
+    """A column of labels, of which none may be missing."""
+    missing = np.flatnonzero(values.isna().to_numpy())
+    if len(missing):
+        raise ValueError(
+            f"the label {column!r} of {file} is missing in {len(missing):,} rows, the first of them row "
+            f"{missing[0] + 1}: leave those rows out, or write a name such as 'none' there"
+        )
+    return values.to_numpy() if values.dtype.kind in "biuf" else values.astype(str).to_numpy(dtype=object)
+
+
+def _known(file: Path, wanted: Sequence[str], columns: Sequence[str]) -> Sequence[str]:
+    for name in wanted:
+        if name not in columns:
+            raise ValueError(f"{file} has no column {name!r}{nearest(name, columns)}; it has {_listed(columns)}")
+    return wanted
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") or "none"

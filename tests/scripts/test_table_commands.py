@@ -1,0 +1,180 @@
+"""From a table to a trained model and its pictures, by the commands."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import pyrovae
+from pyrovae.runs.loading import load_data, open_run
+from pyrovae.runs.scaling_file import read_scaling
+from pyrovae.training import RunFolder
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+TRAIN = ("--engine", "pyro", "--epochs", "2", "--progress", "false", "--runs_dir", "runs")
+NORMAL = ("--model.likelihood", "Normal", "--model.likelihood.noise", "per_pixel")
+
+
+def run_script(name: str, *argv: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *argv])
+    runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+
+
+def write_table(path: Path, rows: int = 90, missing: float = 0.0, shift: float = 0.0) -> Path:
+    """Five columns, two of which go together, and words as labels."""
+    rng = np.random.default_rng(0)
+    code = rng.normal(size=(rows, 2))
+    x = code @ rng.normal(size=(2, 5)) * [1, 10, 100, 1, 1] + [0, 50, -300, 1, 2] + 0.1 * rng.normal(size=(rows, 5))
+    x[:, 0] += shift * np.arange(rows)
+    hidden = rng.random(x.shape) < missing
+    lines = ["a,b,c,d,e,kind"]
+    for row, hide, z in zip(x, hidden, code, strict=True):
+        numbers = ["" if h else f"{value:.6g}" for value, h in zip(row, hide, strict=True)]
+        lines.append(",".join([*numbers, "up" if z[0] > 0 else "down"]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("table")
+    table = write_table(folder / "mine.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_script(
+            "svi_train.py", "--data", f"table:{table}", "--data.label", "kind", *NORMAL, *TRAIN, monkeypatch=patch
+        )
+    return folder / "runs" / "mine-vae-2d"
+
+
+def test_a_table_leaves_a_run_with_its_scaling(run: Path) -> None:
+    folder = RunFolder(run)
+    data, scaling = load_data(run), read_scaling(folder)
+    assert scaling is not None
+    assert scaling.columns == ("a", "b", "c", "d", "e")
+    assert torch.equal(scaling.shift, data.scaling.shift)
+    assert yaml.safe_load(folder.config.read_text())["pixels"] == "none"
+    assert {p.stem for p in folder.figures.glob("*.png")} == {
+        "loss", "reconstructions", "samples", "columns", "codes", "manifold",
+    }  # fmt: skip
+    assert pyrovae.load(run).shapes.image_shape == (1, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("script", "argv", "picture"),
+    [
+        ("generate.py", ["--rows", "2", "--columns", "3"], "generated.png"),
+        ("reconstruct.py", ["--images", "[0,1]"], "reconstructed.png"),
+        ("traverse.py", [], "traversal.png"),
+        ("latent_space.py", [], "class_ellipses.png"),
+        ("arithmetic.py", ["--attribute", "class:0", "--images", "[0,1]"], "arithmetic-class-0.png"),
+        ("marginals.py", ["--images", "[0,1]"], "marginals.png"),
+        ("inpaint.py", ["--images", "[0,1]"], "inpainted.png"),
+        ("inspect_posterior.py", ["--images", "[0]", "--method", "quadrature"], "posteriors.png"),
+    ],
+)
+def test_the_pictures_of_a_table(run: Path, script: str, argv: list[str], picture: str, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_script(script, str(run), *argv, monkeypatch=monkeypatch)
+    assert (run / "figures" / picture).stat().st_size > 1000
+
+
+def test_the_report_of_a_table(run: Path, monkeypatch, capsys) -> None:
+    run_script("evaluate.py", str(run), "--images", "10", "--samples", "50", "--points", "40", monkeypatch=monkeypatch)
+    assert "log p(x) at least" in capsys.readouterr().out
+
+
+def test_a_resumed_run_is_the_one_that_was_never_stopped(run: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = f"table:{run.parents[1] / 'mine.csv'}"
+    argv = ("--data", table, "--data_label", "kind", *NORMAL, *TRAIN)
+    run_script("svi_train.py", *argv, "--epochs", "4", "--name", "whole", monkeypatch=monkeypatch)
+    run_script("svi_train.py", *argv, "--name", "parts", monkeypatch=monkeypatch)
+    run_script("svi_train.py", "--resume", "runs/parts", "--epochs", "4", monkeypatch=monkeypatch)
+    one, other = (pyrovae.load(f"runs/{name}", which="last").state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "--data_label kind"),
+        (["--data.label", "kind"], "for values choose --model.likelihood Normal --model.likelihood.noise per_pixel"),
+        (["--data.label", "sort"], "has no column 'sort'"),
+        (["--data.label", "kind", "--data.scaling", "standart"], "did you mean standard?"),
+        (["--data.label", "kind", *NORMAL, "--model.encoder", "ConvEncoder"], "use an MLP"),
+    ],
+)
+def test_mistakes_get_one_line(argv: list[str], message: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path / "mine.csv")
+    with pytest.raises(SystemExit) as stopped:
+        run_script("svi_train.py", "--data", "table:mine.csv", *argv, *TRAIN, monkeypatch=monkeypatch)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_table_that_has_changed_is_refused(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = ("--data", "table:mine.csv", "--data.label", "kind", *NORMAL, *TRAIN, "--name", "changed")
+    write_table(tmp_path / "mine.csv")
+    run_script("svi_train.py", *argv, monkeypatch=monkeypatch)
+    write_table(tmp_path / "mine.csv", shift=0.01)
+    with pytest.raises(ValueError, match=r"was trained on other values than table:mine\.csv now has: put back"):
+        open_run("runs/changed")
+    with pytest.raises(SystemExit):
+        run_script("svi_train.py", "--resume", "runs/changed", "--epochs", "3", monkeypatch=monkeypatch)
+    assert "was trained on other values" in capsys.readouterr().err
+    (tmp_path / "runs/changed/scaling.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"scaling.json is damaged .* put back the file"):
+        open_run("runs/changed")
+
+
+def test_counts_are_scored_as_counts(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "counts.npy", np.random.default_rng(0).poisson(3, (60, 6)))
+    likelihood = ("--model.likelihood", "NegativeBinomial", "--model.likelihood.levels", "1")
+    argv = ("--data", "table:counts.npy", "--data.scaling", "none", *likelihood, *TRAIN)
+    run_script("svi_train.py", *argv, monkeypatch=monkeypatch)
+    assert open_run("runs/counts-vae-2d").model.likelihood.levels == 1
+
+
+def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path / "mine.csv", missing=0.3)
+    argv = ("--data", "table:mine.csv", "--data.label", "kind", *NORMAL, "--model.missing", "mask", *TRAIN)
+    run_script("svi_train.py", *argv, monkeypatch=monkeypatch)
+    run_script("impute.py", "runs/mine-vae-2d", "--samples", "100", "--draws", "5", monkeypatch=monkeypatch)
+    run_script("latent_space.py", "runs/mine-vae-2d", monkeypatch=monkeypatch)
+    figures = tmp_path / "runs/mine-vae-2d/figures"
+    assert (figures / "imputed.png").stat().st_size > 1000
+    assert (figures / "class_ellipses.png").stat().st_size > 1000
+    before, after = ((p.read_text().splitlines()) for p in (tmp_path / "mine.csv", figures / "imputed.csv"))
+    assert after[0] == "a,b,c,d,e,label"
+    for old, new in zip(before[1:], after[1:], strict=True):
+        for one, other in zip(old.split(",")[:5], new.split(",")[:5], strict=True):
+            assert np.isfinite(float(other))
+            assert not one or float(other) == pytest.approx(float(one), rel=1e-4, abs=1e-3)
+        assert old.split(",")[-1] == new.split(",")[-1]
+    values = (figures / "imputed-values.csv").read_text().splitlines()
+    assert values[0] == "row,column,mean,low 0.9,high 0.9"
+    assert len(values) - 1 == sum(not cell for line in before[1:] for cell in line.split(","))
+    assert all(float(low) < float(high) for *_, low, high in (line.split(",") for line in values[1:]))
+    # A run with holes resumes like any other.
+    run_script("svi_train.py", *argv, "--epochs", "4", "--name", "whole", monkeypatch=monkeypatch)
+    run_script("svi_train.py", "--resume", "runs/mine-vae-2d", "--epochs", "4", monkeypatch=monkeypatch)
+    one, other = (pyrovae.load(f"runs/{name}", which="last").state_dict() for name in ("whole", "mine-vae-2d"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_nothing_to_impute_is_one_line(run: Path, monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit):
+        run_script("impute.py", str(run), monkeypatch=monkeypatch)
+    assert "has no value that is missing: there is nothing to impute" in capsys.readouterr().err
