@@ -9,6 +9,7 @@ raised, whose words know nothing of the argument.
 
 import importlib
 import json
+import math
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from PIL import Image
 import pyrovae
 from pyrovae import inference, latent, metrics
 from pyrovae.data import Split, fix_pixels, fixed_split, to_unit
+from pyrovae.likelihoods import Normal
 
 PACKAGE = Path(pyrovae.__file__).parent
 ROOMS = ("inference", "latent", "diagnostics", "metrics")
@@ -65,6 +67,8 @@ def right_arguments(w: SimpleNamespace) -> dict[str, dict[str, Any]]:
     """Arguments that are right, by the name of the function."""
     looks = {"model": w.vae, "split": w.few, "seed": 0}
     grid = np.zeros((2, 3, 2))
+    holes = pyrovae.VAE((1, 1, 3), latent_dim=2, likelihood=Normal, missing="zeros")
+    rows = Split(torch.tensor([[[[0.1, math.nan, 1.0]]], [[[0.0, 1.0, math.nan]]]]), torch.zeros(2, dtype=torch.int64))
     return {
         "annealed": looks | {"settings": inference.Annealing(2, 2, 1)},
         "bidirectional": {"model": w.vae, "images": 4, "settings": inference.Annealing(2, 2, 1), "seed": 0},
@@ -74,6 +78,7 @@ def right_arguments(w: SimpleNamespace) -> dict[str, dict[str, Any]]:
         "guide_draws": looks | {"draws": 4},
         "half": {"image_shape": (1, 8, 8), "side": "left"},
         "importance_weighted": looks | {"samples": 4, "engine": "graph"},
+        "impute": {"model": holes, "split": rows, "samples": 4, "draws": 2, "mass": 0.5, "seed": 0},
         "inpaint": looks | {"seen": inference.half((1, 8, 8), "left"), "completions": 2, "method": "auto"},
         "nuts_posterior": looks | {"chains": 2, "warmup": 2, "draws": 4},
         "quadrature": {"model": w.vae, "split": w.few, "points": 8, "engine": "graph", "tolerance": 1.0},
@@ -198,7 +203,7 @@ def library_calls(w: SimpleNamespace) -> Iterator[tuple[str, Any, tuple[Any, ...
         trainer.fit: [(None, digits), (w.vae, None), (w.vae, few), (pyrovae.VAE, digits), (w.vae, digits, 3)],
         digits.split: [(None,), (3,), ("x",)],
         digits.split("test").take: [(3,), ("x",), ([-1],), ([1.5],), ([None],)],
-        to_unit: [(None,), (picture,), (few.numpy(),), (few / 255,)],
+        to_unit: [(None,), (picture,), (few.numpy(),)],
         fix_pixels: [(None, "dynamic"), (few, None), (few, "x"), (few.numpy(), "none"), (few, "dynamic", -1)],
         fixed_split: [(None, "dynamic"), (digits, "dynamic"), (w.split, None), (w.split, "dynamic", "x")],
     }

@@ -340,6 +340,9 @@ HIDDEN = Values(("[4]", "[5,3]"), ("[]", "[0]", "[-1]", "[1.5]", "4", "x", "[x]"
 TRAINING: dict[str, Values] = {
     "data": Values((), ("x", "", "null", "[]", "3", "folder:", "folder:{nowhere}", "folder:{file}", "emnist:x", *ODD)),
     "data_dir": Values(("null", "{tmp}"), (), ("x", "", "[]")),
+    "data_label": Values(("null",), ("x", "0", *ODD)),  # of tables alone
+    "data_scaling": Values(("standard",), ("unit", "none", "x", "null", "3", *ODD)),
+    "data_skip": Values(("[]",), ("[a]",)),
     "validation": Values(("0", "0.2", "3"), ("-1", "1.0", "1.5", "1000", "x", "nan", "inf", "null", "[]", HUGE, *ODD)),
     "image_size": Values(("4", "6", "null"), ("0", "-1", "x", "1.5", "[]", HUGE, "1000000", *ODD)),
     "model.latent_dim": Values(
