@@ -89,7 +89,7 @@ def test_what_cannot_be(few_digits: ImageSet) -> None:
         annealed(VAE((1, 8, 8), 2), split.take([]))
     with pytest.raises(ValueError, match="chains must be a whole number from 2"):
         Annealing(chains=1)
-    with pytest.raises(ValueError, match="start must be prior or guide, got 'middle'"):
+    with pytest.raises(ValueError, match="start must be one of prior, guide, got 'middle'"):
         Annealing(start="middle")
 
 
