@@ -15,8 +15,7 @@ class Interrupted(KeyboardInterrupt):
 class InterruptFlag:
     """Notes SIGINT (Ctrl-C), SIGTERM and SIGHUP instead of dying inside of an update.
 
-    Only Ctrl-C after that stops at once. A signal that is ignored when a command starts stays so: SIGHUP under nohup,
-    Ctrl-C for a command that a script has put into the background.
+    Only Ctrl-C after that stops at once. Under nohup, SIGHUP goes on to mean nothing.
     """
 
     def __init__(self) -> None:
@@ -26,8 +25,9 @@ class InterruptFlag:
     def __enter__(self) -> "InterruptFlag":
         # Python delivers signals to the main thread only; elsewhere they are somebody else's business.
         if threading.current_thread() is threading.main_thread():
+            hangs_up = getattr(signal, "SIGHUP", None)
             for number in STOPPING:
-                if signal.getsignal(number) != signal.SIG_IGN:
+                if number != hangs_up or signal.getsignal(number) != signal.SIG_IGN:
                     self._handlers[number] = signal.signal(number, self._note)
         return self
 
