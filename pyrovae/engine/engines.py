@@ -242,6 +242,7 @@ class GraphEngine(Engine):
             TooManyGraphsError: If graphs do not pay.
             DisagreementError: If the graph computes something else than Pyro. Pyro has taken the step.
         """
+        self._copies = []  # of an earlier step, which is not to be undone
         planned = self._plan(args, kwargs)
         if isinstance(planned, Step):
             return planned

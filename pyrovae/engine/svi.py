@@ -178,7 +178,7 @@ class SVI:
             return _as_returned(result)
         restore_rng_state(before, self._training.device)
         engine = self._engine(self.engine)
-        if not unread and isinstance(engine, GraphEngine):
+        if not unread and result.value is None and isinstance(engine, GraphEngine):
             engine.take_back()
             # Pyro takes the step: it says in its own words what is not valid, or finds that it was rounding.
             self._training.healthy.fill_(True)

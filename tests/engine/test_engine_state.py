@@ -1,6 +1,9 @@
 """What lives where: optimizers, schedules, resumed runs, short batches, stale graphs, buffers, two engines at once."""
 
+import contextlib
 import copy
+import math
+import warnings
 
 import pyro
 import pyro.distributions as dist
@@ -385,3 +388,32 @@ def test_gpu_gives_the_numbers_of_pyro(engine, make_pair, images):
         torch.manual_seed(0)
         results[name] = [svi.step(images.cuda()) for _ in range(6)]
     assert results[engine] == pytest.approx(results["pyro"], rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["graph", "compiled"])
+def test_a_step_by_pyro_that_is_not_finite_undoes_no_earlier_step(engine):
+    """What a program counts in a tensor is what Pyro would have counted, when the last step was Pyro's and failed."""
+
+    def train(make):
+        pyro.clear_param_store()
+        count = torch.zeros(())
+
+        def model(x):
+            count.add_(1)
+            pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=x)
+
+        def guide(x):
+            pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
+
+        svi = make(model, guide, pyro.optim.Adam({"lr": 0.1}), pyro.infer.Trace_ELBO())
+        for _ in range(5):
+            svi.step(torch.tensor(1.0))
+        with contextlib.suppress(FloatingPointError), pyro.poutine.scale(scale=1.0), pyro.validation_enabled(False):
+            svi.step(torch.tensor(math.nan))
+        return count.item()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pyro's own, of a loss that is NaN
+        expected = train(pyro.infer.SVI)
+        assert train(lambda *given: SVI(*given, engine=engine, check_every=None)) == expected
+    pyro.clear_param_store()
