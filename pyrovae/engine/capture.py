@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, fx
 
 from pyrovae.engine.compat import (
-    SILENT_WRITES,
     TorchDispatchMode,
     is_view,
+    mutates,
     storage_of,
     trace_graph,
     tree_leaves,
@@ -112,7 +112,7 @@ class _Untouched(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        if func._schema.is_mutable or func in SILENT_WRITES:
+        if mutates(func):
             self._keep(written_arguments(func, args, kwargs))
         result = func(*args, **kwargs)
         inputs = {storage_of(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}

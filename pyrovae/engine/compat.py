@@ -87,6 +87,18 @@ def written_arguments(operator: Any, args: Sequence[Any], kwargs: dict[str, Any]
     return tree_leaves(found)
 
 
+def mutates(operator: Any) -> bool:
+    """Whether an operator writes to an argument, by its schema or in spite of it."""
+    schema = getattr(operator, "_schema", None)
+    return schema is not None and (schema.is_mutable or operator in SILENT_WRITES)
+
+
+def takes(operator: Any, name: str) -> bool:
+    """Whether an operator has an argument of this name."""
+    schema = getattr(operator, "_schema", None)
+    return schema is not None and any(argument.name == name for argument in schema.arguments)
+
+
 def is_view(operator: Any) -> bool:
     """Whether an operator's result shares memory with its first argument."""
     schema = getattr(operator, "_schema", None)

@@ -68,7 +68,7 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
         rewrite_for_cpu(captured.graph.graph)
         captured.graph.recompile()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _without_cuda_warning():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), without_cuda_warning():
             options = _INDUCTOR_OPTIONS | (_CPU_OPTIONS if device.type == "cpu" else {})
             return inductor_compile(captured.graph, inputs, options)
     except Exception as error:
@@ -79,7 +79,7 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
 
 
 @contextlib.contextmanager
-def _without_cuda_warning() -> Iterator[None]:
+def without_cuda_warning() -> Iterator[None]:
     """Leave out the warning that a machine with CUDA's compiler and no GPU gets when C++ is compiled."""
     log = logging.getLogger("torch.utils.cpp_extension")
     level = log.level

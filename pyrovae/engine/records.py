@@ -157,17 +157,21 @@ class Sizes(Record):
                 self._sizes[index] = len(table)
 
 
-class Empty(Record):
-    """Tables that had no entry."""
+class _Names(Record):
+    """Names, each with the table that it is about."""
 
     def __init__(self) -> None:
         self._tables: list[Any] = []
         self._names: list[str] = []
 
     def add(self, table: Any, name: str) -> None:
-        """Note an empty table."""
+        """Note a table and a name."""
         self._tables.append(table)
         self._names.append(name)
+
+
+class Empty(_Names):
+    """Tables that had no entry."""
 
     def unchanged(self) -> bool:
         """Whether all are empty."""
@@ -178,17 +182,8 @@ class Empty(Record):
         return itertools.compress(self._names, self._tables)
 
 
-class Absent(Record):
+class Absent(_Names):
     """Names that a table did not have."""
-
-    def __init__(self) -> None:
-        self._tables: list[Any] = []
-        self._names: list[str] = []
-
-    def add(self, table: Any, name: str) -> None:
-        """Note that a table lacks a name."""
-        self._tables.append(table)
-        self._names.append(name)
 
     def unchanged(self) -> bool:
         """Whether all are still absent."""
@@ -241,7 +236,7 @@ class Copies(Record):
 
     def unchanged(self) -> bool:
         """Whether all contain the same."""
-        return not self._copies or all(_as_copied(value, copy) for value, copy, _ in self._copies)
+        return all(_as_copied(value, copy) for value, copy, _ in self._copies)
 
     def changes(self) -> Iterator[str]:
         """Those that contain something else."""

@@ -59,6 +59,19 @@ def test_written_arguments():
     assert [w is t for w, t in zip(written, (x, y), strict=True)] == [True, True]
 
 
+def test_mutates():
+    assert compat.mutates(torch.ops.aten.add_.Tensor)
+    assert compat.mutates(torch.ops.aten.native_batch_norm.default)
+    assert not compat.mutates(torch.ops.aten.add.Tensor)
+    assert not compat.mutates(len)
+
+
+def test_takes():
+    assert compat.takes(torch.ops.aten.eye.default, "dtype")
+    assert not compat.takes(torch.ops.aten.add.Tensor, "dtype")
+    assert not compat.takes(len, "dtype")
+
+
 def test_is_view():
     assert compat.is_view(torch.ops.aten.view.default)
     assert not compat.is_view(torch.ops.aten.add.Tensor)

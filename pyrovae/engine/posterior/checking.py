@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
-from pyrovae.engine.compat import Message, Messenger
 from pyrovae.engine.posterior.density import Density, Program, density_of
 from pyrovae.engine.posterior.guides import latents_of_guide
 from pyrovae.engine.posterior.replay import at_draws, prior_values
@@ -197,34 +197,6 @@ def loss_trend(losses: Sequence[float]) -> float:
 # ---- calibration by simulation
 
 
-class _Observe(Messenger):
-    """Replaces the data of observed sites."""
-
-    def __init__(self, data: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self._data = data
-
-    def _pyro_sample(self, msg: Message) -> None:
-        name = str(msg["name"])
-        if name in self._data:
-            msg["value"], msg["is_observed"], msg["done"] = self._data[name], True, True
-
-
-def with_data(model: Program, data: Mapping[str, Tensor]) -> Program:
-    """The model with other data at its observed sites.
-
-    Args:
-        model: A Pyro program.
-        data: Values by site.
-    """
-
-    def observing(*args: Any, **kwargs: Any) -> Any:
-        with _Observe(data):
-            return model(*args, **kwargs)
-
-    return observing
-
-
 def _by_nuts(model: Program, args: tuple, seed: int, **kwargs: Any) -> Any:
     return nuts(model, args, kwargs, draws=200, tune=200, chains=1, seed=seed, engine="graph", progress=False)
 
@@ -237,7 +209,7 @@ def _ranks(density: Density, simulations: int, fit: Callable[..., Any], seed: in
             name: torch.from_numpy(np.asarray(values[0, number])).to(density.data[name].dtype)
             for name, values in data.items()
         }
-        program = with_data(density.model, simulated)
+        program = poutine.condition(density.model, data=simulated)
         posterior = group(fit(program, density.args, seed=seed + number, **density.kwargs), "posterior")
         for name in density.drawn:
             if name in posterior:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, fx
 
 from pyrovae.engine.capture import Capture, capture
-from pyrovae.engine.compat import inductor_compile, tree_flatten, tree_unflatten
-from pyrovae.engine.compilation import CompilerError, _without_cuda_warning, missing_compiler
+from pyrovae.engine.compat import inductor_compile, mutates, takes, tree_flatten, tree_unflatten
+from pyrovae.engine.compilation import CompilerError, missing_compiler, without_cuda_warning
 from pyrovae.engine.posterior.density import own_parameters
 from pyrovae.engine.posterior.double import double_precision
 from pyrovae.engine.posterior.errors import ModelError
@@ -137,17 +137,17 @@ def _folded(captured: Capture) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
 
 def _erase_unused(graph: fx.Graph) -> None:
     for node in reversed(list(graph.nodes)):
-        if node.op in ("call_function", "get_attr") and not node.users and not _mutates(node):
+        if node.op in ("call_function", "get_attr") and not node.users and not mutates(node.target):
             graph.erase_node(node)
 
 
 def _name_types(graph: fx.Graph) -> None:
     """Give tensors that are made of no other their type: the graph runs where the default is another one."""
     for node in graph.nodes:
-        schema, value = getattr(node.target, "_schema", None), node.meta.get("val")
-        if schema is None or node.all_input_nodes or not isinstance(value, Tensor):
+        value = node.meta.get("val")
+        if node.all_input_nodes or not isinstance(value, Tensor) or not takes(node.target, "dtype"):
             continue
-        if any(argument.name == "dtype" for argument in schema.arguments) and node.kwargs.get("dtype") is None:
+        if node.kwargs.get("dtype") is None:
             node.kwargs = {**node.kwargs, "dtype": value.dtype}
 
 
@@ -156,7 +156,7 @@ def _constants(module: fx.GraphModule, graph: fx.Graph, known: dict[fx.Node, Any
 
     A graph that changes tensors in place is left as it is: what it changes must be made anew at each call.
     """
-    pure = not any(map(_mutates, graph.nodes))
+    pure = not any(mutates(node.target) for node in graph.nodes)
     with torch.no_grad():
         for node in graph.nodes:
             if node.op == "get_attr":
@@ -175,11 +175,6 @@ def _is_random(node: fx.Node) -> bool:
     return _RANDOM in getattr(node.target, "tags", ())
 
 
-def _mutates(node: fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
-
-
 def compile_vector(graph: VectorGraph, u: Tensor) -> Callable[[Tensor], Sequence[Tensor]]:
     """Compile with Inductor for one thread: chains run beside each other, and a chain's kernels are small.
 
@@ -191,7 +186,7 @@ def compile_vector(graph: VectorGraph, u: Tensor) -> Callable[[Tensor], Sequence
         raise CompilerError(f"the model cannot be compiled: {lacking}; or choose engine='graph'")
     inputs = [u, *graph.constants]
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _without_cuda_warning():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), without_cuda_warning():
             call = inductor_compile(graph.graph, inputs, {"fallback_random": True, "cpp.threads": 1})
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae.engine.posterior.density import Density, Program, density_of, own_parameters
 from pyrovae.engine.posterior.double import double_precision
 from pyrovae.engine.posterior.errors import ModelError
-from pyrovae.engine.posterior.replay import at_draws, many_runs, pointwise, values_of
+from pyrovae.engine.posterior.replay import at_draws, likelihood_values, many_runs, predictive_values, values_of
 from pyrovae.engine.posterior.results import Coords, Dims, Labels, assembled
 
 BATCH = 500
@@ -67,11 +67,9 @@ def guide_draws(
     )
     groups = {"posterior": labels.dataset({**latents, **rest}, independent_draws=1, sampler="guide", seed=seed)}
     if posterior_predictive:
-        names = values_of(list(density.observed))
-        groups["posterior_predictive"] = labels.dataset(at_draws(density, latents, names, anew=True, seed=seed))
+        groups["posterior_predictive"] = labels.dataset(predictive_values(density, latents, seed))
     if log_likelihood:
-        terms = at_draws(density, latents, pointwise(list(density.observed)), anew=False)
-        groups["log_likelihood"] = labels.dataset(terms)
+        groups["log_likelihood"] = labels.dataset(likelihood_values(density, latents))
     if density.data:
         groups["observed_data"] = labels.dataset({n: v.cpu().numpy() for n, v in density.data.items()}, ())
     return assembled(groups)

@@ -68,9 +68,7 @@ def draw_latents(density: Density, program: Callable[..., Any]) -> dict[str, Ten
     Raises:
         ModelError: If it lacks one.
     """
-    state = torch.get_rng_state()
     with torch.no_grad(), untouched(), own_parameters():
-        torch.set_rng_state(state)
         trace = poutine.trace(poutine.block(program, hide_types=["param"])).get_trace(*density.args, **density.kwargs)
     missing = [name for name in density.latents if name not in trace.nodes]
     if missing:

@@ -8,7 +8,7 @@ import torch
 from posterior_models import needs_nutpie
 
 from pyrovae.engine.posterior import check
-from pyrovae.engine.posterior.checking import loss_trend, with_data
+from pyrovae.engine.posterior.checking import loss_trend
 
 DATA = torch.tensor([1.0, 2.0, 0.5, 1.7])
 PRECISION = 1 / 4 + 4 / 1.5**2
@@ -96,7 +96,7 @@ def test_calibration_of_nuts_runs():
 
 
 def test_other_data_replace_those_of_the_observed_sites():
-    trace = pyro.poutine.trace(with_data(model, {"y": torch.zeros(4)})).get_trace()
+    trace = pyro.poutine.trace(pyro.poutine.condition(model, data={"y": torch.zeros(4)})).get_trace()
     assert trace.nodes["y"]["is_observed"]
     assert torch.equal(trace.nodes["y"]["value"], torch.zeros(4))
 
