@@ -382,7 +382,7 @@ class Graphs:
                 if all(t.is_cuda for t in (*tensors, *captured.lifted)):
                     call = Replay(call, captured, tensors)
                     stale.append(Placement(captured.lifted).changed)
-        settings = settings_around()  # after the compiler, which imports modules that register classes
+        settings = settings_around()  # after tracer and compiler, whose imports register classes
         stale.append(lambda: settings_around() != settings)
         return Plan(
             captured, call, results[0], entry.watch, stale, values.met, values.moved, values.sites, values.weighted,

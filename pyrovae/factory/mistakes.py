@@ -41,15 +41,25 @@ def check_arguments(defaults: Namespace, words: list[str]) -> None:
             fail(f"{cls.__name__} has no argument {argument!r}{nearest(argument, names)}; it takes: {listed}")
 
 
-def check_nulls(node: object) -> None:
-    """Find a null that a class does not take for an argument, which jsonargparse lets pass.
+def check_nulls(config: Namespace, defaults: Namespace) -> None:
+    """Find a null where there must be a value: jsonargparse lets it pass for every type.
 
     Args:
-        node: A configuration: classes by their class_path, with their init_args.
+        config: All settings; classes are by their class_path, with their init_args.
+        defaults: What they are if nothing is said.
 
     Raises:
         ValueError: If there is one.
     """
+    _check_arguments_for_nulls(config)
+    for name, value in vars(config).items():
+        default = defaults.get(name)
+        if value is None and default is not None:
+            raise ValueError(f"{name} must not be null: leave it out for its default, {str(default)[:60]!r}")
+
+
+def _check_arguments_for_nulls(node: object) -> None:
+    """The same of the arguments of classes, by what their signatures say."""
     if isinstance(node, Namespace):
         node = vars(node)
     if not isinstance(node, dict):
@@ -65,7 +75,7 @@ def check_nulls(node: object) -> None:
             if value is None and parameter is not None and _refuses_null(parameter):
                 raise ValueError(f"{argument} of {name} must not be null: leave it out for its default")
     for value in node.values():
-        check_nulls(value)
+        _check_arguments_for_nulls(value)
 
 
 def _refuses_null(parameter: inspect.Parameter) -> bool:

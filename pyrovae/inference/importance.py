@@ -62,7 +62,7 @@ def importance_weighted(
         ValueError: If no such likelihood exists, or there are no images or samples.
     """
     check_has_likelihood(model)
-    if samples < 1 or not len(split):
+    if not len(split):
         raise ValueError(f"an estimate needs at least one sample and one image, got {samples} and {len(split)}")
     stops = sorted({k for k in sweep if k <= samples} | {samples})
     weigh = graph_of(_log_weights(model), engine)

@@ -111,8 +111,6 @@ def fit_local(
     Raises:
         ValueError: If there is no posterior, its family takes no parameters, or an argument is out of range.
     """
-    if steps < 4 or particles < 1 or not lr > 0:
-        raise ValueError(f"local SVI needs at least 4 steps, 1 particle and lr above 0, got {steps}, {particles}, {lr}")
     with frozen(model, seed) as device:
         target = Target.of(model, split, device, seen)
         fed = fed_by_encoder(model.posterior, target.filled(), target.y).clone()

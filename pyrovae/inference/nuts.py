@@ -66,7 +66,6 @@ def nuts_posterior(
     Raises:
         ValueError: If there is no posterior, or an argument is out of its range.
     """
-    _check_settings(chains, warmup, draws, together, target_accept)
     size = 16 * chains * (draws + warmup) * len(split) * model.shapes.latent_dim
     check_memory({f"{chains} chains of {draws:,} draws": size}, "choose fewer draws")
     parts, diverging = [], []
@@ -85,14 +84,6 @@ def nuts_posterior(
             diverged[:, divergences] = True
             diverging.append(diverged)
     return PosteriorDraws("NUTS", np.concatenate(parts, 2), False, np.concatenate(diverging, 2))
-
-
-def _check_settings(chains: int, warmup: int, draws: int, together: int, target_accept: float) -> None:
-    if chains < 2 or warmup < 1 or draws < 4 or together < 1 or not 0 < target_accept < 1:
-        raise ValueError(
-            f"NUTS needs at least 2 chains, a warm-up, 4 draws, 1 image together and target_accept between 0 and 1, "
-            f"got {chains}, {warmup}, {draws}, {together} and {target_accept}"
-        )
 
 
 def _sample(

@@ -104,10 +104,6 @@ def class_gaussians(
     Raises:
         ValueError: If a class has no images, a covariance is singular, or an argument is out of range.
     """
-    if estimate not in ("aggregate", "averaged"):
-        raise ValueError(f"estimate must be 'aggregate' or 'averaged', got {estimate!r}")
-    if not 0 <= shrink <= 1:
-        raise ValueError(f"shrink must be a share from 0 to 1, got {shrink}")
     there = np.unique(codes.labels)
     chosen = there if classes is None else np.asarray(classes)
     for label in np.setdiff1d(chosen, there):

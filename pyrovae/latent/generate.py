@@ -38,7 +38,6 @@ def sample_prior(model: LatentVariableModel, rows: Count = 10, columns: Count = 
     Raises:
         ValueError: If rows or columns are below 1, or the model is conditional.
     """
-    _check_grid(rows, columns)
     check_labels(model, None)
     images = _draw(model, rows * columns, None, seed)
     return PriorSamples(images.unflatten(0, (rows, columns)).numpy(), None)

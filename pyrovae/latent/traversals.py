@@ -153,12 +153,7 @@ def interpolate(start: np.ndarray, end: np.ndarray, steps: Count = 9, path: Path
     t = np.linspace(0, 1, steps)[:, None]
     if path == "linear":
         return (1 - t) * a + t * b
-    if path == "quantile":
-        codes = _quantile_line(a, b, t)
-    elif path == "spherical":
-        codes = _spherical_line(a, b, t)
-    else:
-        raise ValueError(f"path must be linear, spherical or quantile, got {path!r}")
+    codes = _quantile_line(a, b, t) if path == "quantile" else _spherical_line(a, b, t)
     codes[0], codes[-1] = a, b
     return codes
 

@@ -43,11 +43,7 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
     check_arguments(parser.get_defaults(), arguments)
     config = parser.parse_args(arguments)
     _check_name(config.name)
-    check_nulls(config)
-    defaults = vars(parser.get_defaults())
-    for name, value in vars(config).items():
-        if value is None and defaults.get(name) is not None:  # the parser lets it through for every type
-            raise ValueError(f"{name} must not be null: leave it out for its default, {str(defaults[name])[:60]!r}")
+    check_nulls(config, parser.get_defaults())
     return config if config.resume is None else _resumed(parser, config.resume, arguments)
 
 

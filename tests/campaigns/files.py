@@ -7,10 +7,8 @@ A case is well if everything is refused in one line, or what comes out is equal,
 The truth is known from the run before it was damaged, and read by other means than those under test.
 """
 
-import argparse
 import contextlib
 import io
-import json
 import random
 import shutil
 import sys
@@ -18,8 +16,6 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
@@ -37,14 +33,6 @@ SETTINGS += ["--batch_size", "700", "--checkpoint_every", "0", "--progress", "fa
 EPOCHS = 3
 SLOWEST = 60.0
 """Seconds that a case may take."""
-
-
-@dataclass
-class Report:
-    """The count of each outcome, and what went wrong in words."""
-
-    outcomes: Counter = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
 
 
 def command(name: str, *argv: str) -> tuple[int, str, str]:
@@ -259,9 +247,9 @@ def check_rows(run: Path, _: dict) -> str:
     return "read" if all(isinstance(value, float) for row in rows for value in row.values()) else "SILENT"
 
 
-def main(seed: int, cases: int, say: bool = False) -> Report:
+def main(seed: int, cases: int, say: bool = False) -> oracle.Report:
     """Run so many cases, drawn from a seed, and count their outcomes."""
-    draw, report = random.Random(f"files {seed}"), Report()
+    draw, report = random.Random(f"files {seed}"), oracle.Report()
     with tempfile.TemporaryDirectory() as folder:
         truth = Truth(Path(folder))
         for case in range(cases):
@@ -290,11 +278,4 @@ def main(seed: int, cases: int, say: bool = False) -> Report:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=500)
-    options = parser.parse_args()
-    found = main(options.seed, options.cases, say=True)
-    print(json.dumps({"seed": options.seed, "cases": options.cases, "outcomes": found.outcomes}, indent=1))
-    print("\n".join(found.failures) or "nothing went wrong")
-    raise SystemExit(bool(found.failures))
+    oracle.run_from_command_line(main, 500)

@@ -8,10 +8,8 @@ SIGKILL, SIGTERM, SIGHUP, Ctrl-C and Ctrl-C many times. Most trainings are forks
 everything, so that a case takes a second; those that are killed in their imports are processes of their own.
 """
 
-import argparse
 import contextlib
 import io
-import json
 import multiprocessing
 import os
 import random
@@ -20,8 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -45,14 +41,6 @@ SOFT = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
 # A server that has imported everything and done nothing else, of which each training is a fork.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["pyrovae.cli.train", "pyrovae.runs.figures", "sklearn.datasets"])
-
-
-@dataclass
-class Report:
-    """The count of each outcome, and what went wrong in words."""
-
-    outcomes: Counter = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
 
 
 class Training:
@@ -121,7 +109,9 @@ def wait_for(moment: str, training: Training, folder: Path, draw: random.Random,
             return
 
 
-def one_case(folder: Path, kind: str, draw: random.Random, truth: dict, length: float, report: Report) -> list[str]:
+def one_case(
+    folder: Path, kind: str, draw: random.Random, truth: dict, length: float, report: oracle.Report
+) -> list[str]:
     """Kill a training up to three times, go on each time, and say what was wrong in the end."""
     run, trouble = folder / "runs" / "a", []
     begin, resume = [*SMALL, *KINDS[kind], "--name", "a"], ["--resume", "runs/a"]
@@ -152,10 +142,10 @@ def one_case(folder: Path, kind: str, draw: random.Random, truth: dict, length: 
     return trouble
 
 
-def main(seed: int, cases: int, say: bool = False) -> Report:
+def main(seed: int, cases: int, say: bool = False) -> oracle.Report:
     """Run so many cases, drawn from a seed, and count what was done and what went wrong."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    draw, report = random.Random(f"kills {seed}"), Report()
+    draw, report = random.Random(f"kills {seed}"), oracle.Report()
     truths: dict[str, tuple[dict, float]] = {}
     with tempfile.TemporaryDirectory() as place:
         for case in range(cases):
@@ -177,11 +167,4 @@ def main(seed: int, cases: int, say: bool = False) -> Report:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=100)
-    options = parser.parse_args()
-    found = main(options.seed, options.cases, say=True)
-    print(json.dumps({"seed": options.seed, "cases": options.cases, "outcomes": found.outcomes}, indent=1))
-    print("\n".join(found.failures) or "nothing went wrong")
-    raise SystemExit(bool(found.failures))
+    oracle.run_from_command_line(main, 100)

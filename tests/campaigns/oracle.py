@@ -1,11 +1,36 @@
 """What a campaign knows without the code under test: bits of weights and numbers, read by other means."""
 
+import argparse
 import json
 import re
 import struct
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 LEFTOVER = re.compile(r"pyrovae-tmp|\.tmp")
+
+
+@dataclass
+class Report:
+    """The count of each outcome, and what went wrong in words."""
+
+    outcomes: Counter = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+
+def run_from_command_line(campaign: Callable[..., Report], cases: int) -> NoReturn:
+    """Run a campaign with the seed and the number of cases that the command line says; status 1 if anything failed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", type=int, default=cases)
+    options = parser.parse_args()
+    found = campaign(options.seed, options.cases, say=True)
+    print(json.dumps({"seed": options.seed, "cases": options.cases, "outcomes": found.outcomes}, indent=1))
+    print("\n".join(found.failures) or "nothing went wrong")
+    raise SystemExit(bool(found.failures))
 
 
 def tensors_of(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:

@@ -95,7 +95,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, how: signal.Sign
     [
         (["--data", "mnits"], "did you mean mnist?"),
         (["--data", "folder:nowhere"], "nowhere"),
-        (["--data", "fashion-mnist", "--data-dir", "here"], "fashion-mnist not found"),
+        (["--data", "kmnist", "--data-dir", "here"], "kmnist not found"),
         (["--device", "cuda:9"], "device 'cuda:9' does not exist here"),
         (["--data", "digits", "--pixels", "none"], "Bernoulli scores pixels that are 0 or 1"),
         (["--resume", "runs/none"], "runs/none does not exist"),
