@@ -254,15 +254,32 @@ def stored_parameters() -> dict[str, Tensor]:
     return _PYRO_PARAM_STORE._params
 
 
+class _Table:
+    """One of the tables of Pyro's parameter store, which `clear` and `scope` replace; read where it is now."""
+
+    def __init__(self, name: str) -> None:
+        self._store, self._name = vars(_PYRO_PARAM_STORE), name
+
+    def __getitem__(self, key: str) -> Any:
+        return self._store[self._name][key]
+
+
+_STORED, _CONSTRAINTS = _Table("_params"), _Table("_constraints")
+
+
 def parameter_slots(names: Iterable[str]) -> list[tuple[Any, str, str]]:
-    """Where Pyro's parameter store keeps these parameters: the dictionary, the key, and a name for messages."""
-    store = vars(_PYRO_PARAM_STORE)
-    slots: list[tuple[Any, str, str]] = [(store, "_params", "Pyro's parameter store")]
+    """Where Pyro's parameter store keeps these parameters: the table, the key, and a name for messages."""
+    slots: list[tuple[Any, str, str]] = []
     for name in names:
-        if name in store["_params"]:
-            slots.append((store["_params"], name, f"the parameter {name!r}"))
-            slots.append((store["_constraints"], name, f"the constraint of parameter {name!r}"))
+        if name in stored_parameters():
+            slots.append((_STORED, name, f"the parameter {name!r}"))
+            slots.append((_CONSTRAINTS, name, f"the constraint of parameter {name!r}"))
     return slots
+
+
+def whole_store_slot() -> tuple[Any, str, str]:
+    """Where Pyro's parameter store keeps its table of parameters: for programs that look at the table itself."""
+    return vars(_PYRO_PARAM_STORE), "_params", "Pyro's parameter store"
 
 
 def mark_parameters() -> None:

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 from pyro.infer.autoguide import AutoGuide
+from pyro.poutine.guide import GuideMessenger
 from torch import Tensor, nn
 from torch.distributions import Transform
 
-from pyrovae.engine.compat import stored_parameters
+from pyrovae.engine.compat import stored_parameters, whole_store_slot
 from pyrovae.engine.observation import (
     Observation,
     is_installed,
@@ -57,7 +58,7 @@ LARGEST_REACH = 200_000
 
 _RANDOM = ("random.Random", "numpy.random", "torch._C.Generator")
 # What Pyro's and torch's own classes write at every run and never read at the next: (class, start of the name).
-_REWRITTEN = ((AutoGuide, "plates"), (Transform, "_cached"), (Transform, "_inv"))
+_REWRITTEN = ((AutoGuide, "plates"), (GuideMessenger, "trace"), (Transform, "_cached"), (Transform, "_inv"))
 _CONTENTS = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _ASKS_THE_STORE = frozenset({"get_param_store", "_PYRO_PARAM_STORE", "ParamStoreDict"})
@@ -117,9 +118,9 @@ class Watch:
         self._drain()
         self._add_unreached_functions()
         self._add_globals()
-        store = stored_parameters()
         if not self._observation.names.isdisjoint(_ASKS_THE_STORE):
-            self._reach(store, "Pyro's parameter store")
+            self._reach(stored_parameters(), "Pyro's parameter store")
+            slots = [whole_store_slot(), *slots]
         for holder, key, path in slots:
             self._items.add(holder, key, holder[key], path)
         self._drain()

@@ -5,6 +5,7 @@ import re
 import sys
 from itertools import pairwise
 from pathlib import Path
+from pydoc import locate
 from typing import NoReturn
 
 from jsonargparse import Namespace
@@ -41,8 +42,8 @@ def check_arguments(defaults: Namespace, words: list[str]) -> None:
             fail(f"{cls.__name__} has no argument {argument!r}{nearest(argument, names)}; it takes: {listed}")
 
 
-def check_nulls(config: Namespace, defaults: Namespace) -> None:
-    """Find a null where there must be a value: jsonargparse lets it pass for every type.
+def check_values(config: Namespace, defaults: Namespace) -> None:
+    """Find what jsonargparse lets pass: a null where there must be a value, and a class that is only a base of others.
 
     Args:
         config: All settings; classes are by their class_path, with their init_args.
@@ -51,31 +52,38 @@ def check_nulls(config: Namespace, defaults: Namespace) -> None:
     Raises:
         ValueError: If there is one.
     """
-    _check_arguments_for_nulls(config)
+    _check_classes(config)
     for name, value in vars(config).items():
         default = defaults.get(name)
         if value is None and default is not None:
             raise ValueError(f"{name} must not be null: leave it out for its default, {str(default)[:60]!r}")
 
 
-def _check_arguments_for_nulls(node: object) -> None:
-    """The same of the arguments of classes, by what their signatures say."""
+def _check_classes(node: object) -> None:
+    """The same of classes and their arguments, by what their signatures say."""
     if isinstance(node, Namespace):
         node = vars(node)
     if not isinstance(node, dict):
         return
-    arguments = node.get("init_args")
-    arguments = vars(arguments) if isinstance(arguments, Namespace) else arguments
-    if isinstance(node.get("class_path"), str) and isinstance(arguments, dict):
-        name = node["class_path"].rpartition(".")[2]
-        cls = next((cls for kind in BASES for cls in part_classes(kind) if cls.__name__ == name), None)
-        known = inspect.signature(cls).parameters if cls is not None else {}
+    cls = locate(node["class_path"]) if isinstance(node.get("class_path"), str) else None
+    if isinstance(cls, type):
+        _check_concrete(cls)
+        arguments = node.get("init_args") or {}
+        arguments = vars(arguments) if isinstance(arguments, Namespace) else arguments
+        name, known = cls.__name__, inspect.signature(cls).parameters
         for argument, value in arguments.items():
             parameter = known.get(argument)
             if value is None and parameter is not None and _refuses_null(parameter):
                 raise ValueError(f"{argument} of {name} must not be null: leave it out for its default")
     for value in node.values():
-        _check_arguments_for_nulls(value)
+        _check_classes(value)
+
+
+def _check_concrete(cls: type) -> None:
+    """Refuse a class that only is the base of others."""
+    slot = next((slot for slot, base in BASES.items() if issubclass(cls, base)), None)
+    if slot is not None and (inspect.isabstract(cls) or cls is BASES[slot]):
+        raise ValueError(f"{cls.__name__} is only the base of others: choose {_choices(slot)}")
 
 
 def _refuses_null(parameter: inspect.Parameter) -> bool:
@@ -144,17 +152,19 @@ def _no_such_part(slot: str, message: str) -> str:
     """A part that is none: the nearest name, and all that there are."""
     named = re.search(r"Expected a dot import path string: (\S+)", message)
     named = named or re.search(r"module '[\w.]+' has no attribute '(\w+)'", message)
-    own = "or your own as module.Class"
-    if slot == "activation":
-        listed = f"any module of torch.nn, {own}"
-    else:
-        listed = f"one of {', '.join(part_names(slot))}, {own}"
+    listed = _choices(slot)
     if named:
         return f"there is no {slot} {named[1]!r}{nearest(named[1], part_names(slot))}; a {slot} is {listed}"
     given = re.search(r"class_path='([^']+)'", _given(message))
     why = re.search(r"No module named '[^']+'", message)
     what = given[1] if given else _given(message)
     return f"{slot} must be a class of {slot}: {listed}; got {what!r}{f' ({why[0]})' if why else ''}"
+
+
+def _choices(slot: str) -> str:
+    """The classes of a slot, in words."""
+    ours = "any module of torch.nn" if slot == "activation" else f"one of {', '.join(part_names(slot))}"
+    return f"{ours}, or your own as module.Class"
 
 
 def _without_jargon(message: str, slot: str) -> str:

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.data import ImageSet, fixed_split, load_images, policy_of
 from pyrovae.factory.build import build_model, build_trainer, instantiate, sketch_model
-from pyrovae.factory.mistakes import check_arguments, check_nulls
+from pyrovae.factory.mistakes import check_arguments, check_values
 from pyrovae.factory.names import explain
 from pyrovae.factory.old_names import renewed_words
 from pyrovae.factory.parser import training_parser, underscored
@@ -43,7 +43,7 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
     check_arguments(parser.get_defaults(), arguments)
     config = parser.parse_args(arguments)
     _check_name(config.name)
-    check_nulls(config, parser.get_defaults())
+    check_values(config, parser.get_defaults())
     return config if config.resume is None else _resumed(parser, config.resume, arguments)
 
 

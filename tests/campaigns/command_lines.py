@@ -180,7 +180,8 @@ def _yaml(rng: random.Random) -> Case:
     """The same settings in a file, or a file that is none."""
     if rng.random() < 0.2:
         text = rng.choice(FILES)
-        harmless = text in ("", "null", "epochs:", "model: {init_args: {latent_dim: 2}}")
+        overruled = f"epochs: {HUGE}"  # by the command line
+        harmless = text in ("", "null", "epochs:", "model: {init_args: {latent_dim: 2}}", overruled)
         words = ["--config={config}", *_training_words({})]
         return Case("train", tuple(words), "either" if harmless else "refused", f"file {text[:30]!r}", text)
     options, expected, mutated = _training_options(rng)
@@ -190,8 +191,9 @@ def _yaml(rng: random.Random) -> Case:
     for name, value in options.items():
         _put(tree, name, value)
     lines = "\n".join(_dump(tree, 0))
-    if options.get(mutated) == "" or options.get(mutated, "").endswith(("null", "~")):
-        expected = "either"  # in a file nothing is null, which many settings may be
+    value = options.get(mutated, "x")
+    if value == "" or value.endswith(("null", "~")) or value != value.strip():
+        expected = "either"  # in a file nothing is null, which many settings may be, and blanks at an end are nothing
     rest = [word for word in _training_words(options) if word.partition("=")[0].removeprefix("--") not in options]
     return Case("train", ("--config={config}", *rest), expected, f"file, {mutated}={options.get(mutated)}", lines)
 

@@ -61,6 +61,12 @@ def choice(*good: str, none: bool = False) -> Values:
     )
 
 
+def slot(*good: str) -> Values:
+    """A class by its name; settings of a class that say nothing leave the default."""
+    values = choice(*good)
+    return Values(values.good, tuple(word for word in values.bad if word != "{}"), (*values.open, "{}"))
+
+
 def numbers(*good: str, bad: Sequence[str] = (), none: bool = False, element: str = "1.5") -> Values:
     """Lists of numbers; `element` is one that cannot be in them."""
     bad = ("x", "[x]", "3", "{}", "[[1]]", f"[{element}]", "[nan]", "[null]", "[1, x]", "[", "]", *_NO_LIST, *bad)
@@ -134,6 +140,7 @@ COMMANDS: dict[str, Command] = {
         EVERY,
         (),
         {"images": some_images(TEST_IMAGES), "split": SPLIT, "data_dir": DATA_DIR, "output": OUTPUT},
+        exclusive=(("images", "split"),),
     ),
     "marginals": Command(
         ("--images", "[0]"),
@@ -146,6 +153,7 @@ COMMANDS: dict[str, Command] = {
             "data_dir": DATA_DIR,
             "output": OUTPUT,
         },
+        exclusive=(("images", "split"),),
     ),
     "traverse": Command(
         ("--rows", "2", "--columns", "2", "--around", "image:0"),
@@ -279,6 +287,7 @@ COMMANDS: dict[str, Command] = {
             "data_dir": DATA_DIR,
             "device": DEVICE,
         },
+        only={"pixels": ("vae", "cvae", "five", "one", "autoencoder")},  # the others see pixels as they are
     ),
     "inspect_posterior": Command(
         ("--images", "[0]", "--draws", "5", "--warmup", "5"),
@@ -297,6 +306,7 @@ COMMANDS: dict[str, Command] = {
             "device": DEVICE,
             "output": Values(("{tmp}/a.png", "{tmp}/new/a.svg", "null"), OUTPUT.bad),
         },
+        exclusive=(("images", "split"),),
     ),
     "inpaint": Command(
         (
@@ -316,6 +326,7 @@ COMMANDS: dict[str, Command] = {
             "device": DEVICE,
             "output": OUTPUT,
         },
+        exclusive=(("images", "split"),),
     ),
     "side_by_side": Command(
         (),
@@ -348,14 +359,15 @@ TRAINING: dict[str, Values] = {
     "model.latent_dim": Values(
         ("1", "2", "3"), ("0", "-1", "1.5", "x", "[]", "null", HUGE, "100000000", "true", "1000000000000", *ODD)
     ),
-    "model": choice("VAE", "CVAE", "Autoencoder"),
+    "model": slot("VAE", "CVAE", "Autoencoder"),
     "model.encoder.hidden": HIDDEN,
     "model.decoder.hidden": HIDDEN,
-    "model.encoder.activation": choice("Tanh", "ReLU"),
+    "model.encoder.activation": slot("Tanh", "ReLU"),
     "model.prior": Values(
         ("StandardNormal", "Laplace", "GaussianMixture", "VampPrior"),
         (
             "x",
+            "Prior",
             "",
             "3",
             "[]",
@@ -385,9 +397,10 @@ TRAINING: dict[str, Values] = {
     ),
     "optimizer.lr": number(0.001, 0.01, bad=("-1", "null")),
     "scheduler": Values(
-        ("null", "LinearLR"), ("x", "3", "[]", "{}", "Adam", "LambdaLR", "SequentialLR", "MultiplicativeLR", *ODD)
+        ("null", "LinearLR"),
+        ("x", "3", "[]", "{}", "Adam", "LRScheduler", "LambdaLR", "SequentialLR", "MultiplicativeLR", *ODD),
     ),
-    "objective": choice("TraceELBO", "TraceMeanField", "ImportanceWeighted", "Renyi"),
+    "objective": slot("TraceELBO", "TraceMeanField", "ImportanceWeighted", "Renyi"),
     "objective.beta": number(0, 0.5, 4, bad=("-1", "null")),
     "objective.warmup": number(0, 0.5, 1, bad=("-0.1", "1.1", "null")),
     "objective.schedule": choice("linear", "sigmoid", "cyclical"),
@@ -401,7 +414,7 @@ TRAINING: dict[str, Values] = {
     "engine": choice("pyro", "auto"),
     "precision": choice("float32"),
     "checkpoint_every": number(0, 1.5, 60, bad=("-1",)),
-    "name": Values(("a", "Ä", "b c"), ("{file}", "a/b/../../..", ".", "..", "", "[]"), ("日本", "3", "null", "a/b")),
+    "name": Values(("a", "Ä", "b c"), ("{file}", "a/b/../../..", ".", "..", ""), ("日本", "3", "null", "a/b", "[]")),
     "runs_dir": Values(("{tmp}/runs", "{tmp}/Ä"), ("{file}",)),
     "overwrite": truth(),
     "resume": Values(("null",), RUN[:3], ("",)),

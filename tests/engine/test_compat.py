@@ -203,12 +203,20 @@ def test_step_hooks():
 
 
 def test_the_parameter_store():
-    value = pyro.param("a", torch.ones(2))
-    assert compat.stored_parameters()["a"] is value.unconstrained()
+    value = pyro.param("a", torch.ones(2)).unconstrained()
+    assert compat.stored_parameters()["a"] is value
     slots = compat.parameter_slots(["a", "missing"])
-    assert [holder[key] for holder, key, _ in slots][1] is value.unconstrained()
+    (parameter, constraint) = slots
+    assert parameter[0]["a"] is value
+    assert constraint[0]["a"] is pyro.get_param_store()._constraints["a"]
+    store, key, _ = compat.whole_store_slot()
+    before = store[key]
+    with pyro.get_param_store().scope(pyro.get_param_store().get_state()):
+        assert parameter[0]["a"] is value  # another table, with the same tensor
+        assert store[key] is not before
     pyro.clear_param_store()
-    assert slots[0][0][slots[0][1]] == {}  # the store has another dictionary now, and the slot says so
+    with pytest.raises(KeyError):
+        parameter[0]["a"]
 
 
 def test_mark_parameters():
