@@ -190,6 +190,60 @@ def inductor_compile(graph: fx.GraphModule, inputs: Sequence[Tensor], options: d
         _registered_by_inductor[0] += abc.get_cache_token() - before  # type: ignore[operator]
 
 
+@functools.cache
+def slow_float32_products() -> bool:
+    """Whether torch multiplies float32 matrices at half of the processor's speed, and oneDNN does not.
+
+    torch leaves these products to MKL, which uses AVX2 at most on processors that are not Intel's.
+    """
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        return False
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    processors = Path("/proc/cpuinfo")
+    return processors.exists() and "AuthenticAMD" in processors.read_text(encoding="utf-8", errors="replace")
+
+
+@functools.cache
+def onednn_product() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """The product of two float32 matrices plus a bias, by oneDNN: an operator that Inductor compiles.
+
+    Inductor has such a kernel for weights that are constants alone; here both matrices may change.
+    """
+    from torch._inductor.ir import FixedLayout, TensorBox
+    from torch._inductor.lowering import permute, register_lowering
+    from torch._inductor.mkldnn_ir import LinearUnary, _create_output_node
+
+    library = torch.library.Library("pyrovae", "FRAGMENT")
+    library.define("product(Tensor a, Tensor b, Tensor? bias) -> Tensor")
+
+    def compute(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise.default(a, b.t(), bias, "none", [], "")
+
+    library.impl("product", compute, "CPU")
+    library.impl("product", lambda a, b, bias: a.new_empty(a.shape[0], b.shape[1]), "Meta")
+    _libraries.append(library)  # it lives as long as somebody holds it
+    operator = torch.ops.pyrovae.product.default
+
+    @register_lowering(operator, type_promotion_kind=None)
+    def lower(a: Any, b: Any, bias: Any) -> Any:
+        left = LinearUnary.require_contiguous(LinearUnary.realize_input(a))
+        right = LinearUnary.realize_input(permute(b, [1, 0]))
+        inputs: list[Any] = [left, right]
+        constants: list[Any] = ["none", [-1], ""]
+        if bias is None:
+            constants.insert(0, None)
+        else:
+            inputs.append(LinearUnary.require_contiguous(LinearUnary.realize_input(bias)))
+        layout = FixedLayout(torch.device("cpu"), left.get_dtype(), [left.get_size()[0], right.get_size()[0]])
+        kernel = LinearUnary(layout=layout, inputs=inputs, constant_args=constants)
+        return TensorBox.create(_create_output_node(kernel))
+
+    return operator
+
+
+_libraries: list[Any] = []
+
 _registered_by_inductor = [0]
 """Registrations with abstract classes by Inductor's own imports, which change nothing that a program does."""
 

@@ -8,11 +8,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, fx
 
+from pyrovae.engine.compat import onednn_product, slow_float32_products
+
 aten = torch.ops.aten
 
 # Elements of a tensor from which the gamma functions are rewritten: a second or three more of compilation for each of
 # them, against 25 ns an element and step.
 WORTHWHILE = 2**15
+# Floating-point operations of a product of matrices from which oneDNN's is the faster one, where MKL's is slow.
+LARGE_PRODUCT = 2**22
 # Euler's gamma function is shifted by four, where three terms of Stirling's series are exact to float32.
 _SHIFT = math.exp(4.5) / math.sqrt(2 * math.pi)
 _SINE = (1.0, -1.6449340668, 0.8117424253, -0.1907518241, 0.0261478478, -0.0023460810)  # of sin(pi f) / (pi f)
@@ -148,6 +152,23 @@ def _one_channel(x: Tensor) -> bool:
     return channels_last is not None and x.is_contiguous() and x.is_contiguous(memory_format=channels_last)
 
 
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """torch.mm, by oneDNN where torch's own is slow."""
+    return onednn_product()(a, b, None) if _is_slow(a, b) else torch.mm(a, b)
+
+
+def product_plus(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """torch.addmm, by oneDNN where torch's own is slow."""
+    if (beta, alpha) == (1, 1) and bias.dim() == 1 and len(bias) == b.shape[1] and _is_slow(a, b):
+        return onednn_product()(a, b, bias)
+    return torch.addmm(bias, a, b, beta=beta, alpha=alpha)
+
+
+def _is_slow(a: Tensor, b: Tensor) -> bool:
+    large = 2 * a.shape[0] * b.numel() >= LARGE_PRODUCT
+    return large and a.dtype == b.dtype == torch.float32 and slow_float32_products()
+
+
 def _where_it_pays(elementary: Callable[[Tensor], Tensor], native: Callable[[Tensor], Tensor]) -> Callable:
     def choose(x: Tensor) -> Tensor:
         return (elementary if x.numel() >= WORTHWHILE else native)(x)
@@ -164,6 +185,8 @@ _REWRITTEN: dict[object, Callable[..., Tensor]] = {
     aten.lgamma.default: _where_it_pays(log_gamma, torch.lgamma),
     aten.digamma.default: _where_it_pays(digamma, torch.digamma),
     aten.bernoulli.default: bernoulli,
+    aten.mm.default: product,
+    aten.addmm.default: product_plus,
     aten.cat.default: joined,
     aten.stack.default: stacked,
 }

@@ -195,6 +195,24 @@ def test_settings_around():
     assert compat.settings_around() == before
 
 
+def test_onednn_product():
+    product = compat.onednn_product()
+    a, b, bias = torch.randn(20, 30), torch.randn(30, 40), torch.randn(40)
+    torch.testing.assert_close(product(a, b, None), a @ b)
+    torch.testing.assert_close(product(a.t().contiguous().t(), b.t().contiguous().t(), bias), a @ b + bias)
+    assert product(a.to("meta"), b.to("meta"), None).shape == (20, 40)
+
+
+def test_slow_products_are_those_of_mkl_on_another_makers_processor(monkeypatch, tmp_path):
+    for capability, maker, slow in (("AVX512", "AuthenticAMD", True), ("AVX512", "GenuineIntel", False),
+                                    ("AVX2", "AuthenticAMD", False)):  # fmt: skip
+        (tmp_path / "cpuinfo").write_text(f"vendor_id : {maker}\n")
+        monkeypatch.setattr(compat, "Path", lambda _: tmp_path / "cpuinfo")
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        expected = slow and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+        assert compat.slow_float32_products.__wrapped__() == expected
+
+
 def test_step_hooks():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     assert not compat.step_hooks(optimizer)

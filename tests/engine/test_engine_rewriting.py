@@ -7,7 +7,7 @@ import scipy.special
 import torch
 from torch.testing import assert_close
 
-from pyrovae.engine import compile_function
+from pyrovae.engine import compile_function, rewriting
 from pyrovae.engine.rewriting import WORTHWHILE, digamma, joined, log_gamma, stacked
 
 REWRITTEN = pytest.mark.parametrize(
@@ -85,3 +85,32 @@ def test_compiled_functions_and_gradients():
     assert_close(found, value, rtol=5e-6, atol=5e-6)
     assert_close(slopes, slope, rtol=5e-6, atol=5e-6)
     assert not torch.equal(found, value)  # it was rewritten
+
+
+def _layers(x, w, v, bias):
+    """Two products forward, one of them with a bias, and those of their gradients, as views of all kinds."""
+    h = torch.addmm(bias, x, w.t())
+    y = h @ v
+    return y, y @ v.t(), h.t() @ y, y.t() @ h, torch.addmm(bias, x, w.t(), alpha=2), torch.addmm(h, x, w.t())
+
+
+@pytest.mark.parametrize("size", [200, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_by_onednn(size, dtype, monkeypatch):
+    monkeypatch.setattr(rewriting, "slow_float32_products", lambda: True)
+    taken = []
+    product = rewriting.onednn_product()
+    monkeypatch.setattr(rewriting, "onednn_product", lambda: lambda *given: taken.append(given) or product(*given))
+    x, w, v, bias = (torch.randn(*s, dtype=dtype) for s in ((size, 150), (130, 150), (130, 170), (130,)))
+    found = compile_function(_layers)(x, w, v, bias)
+    assert bool(taken) == (size == 200 and dtype == torch.float32)
+    for ours, torchs in zip(found, _layers(x, w, v, bias), strict=True):
+        assert_close(ours, torchs, rtol=0, atol=float(1e-6 * torchs.abs().max()))
+
+
+def test_products_by_onednn_spread_what_is_not_finite(monkeypatch):
+    monkeypatch.setattr(rewriting, "slow_float32_products", lambda: True)
+    x, w = torch.randn(200, 150), torch.randn(150, 170)
+    x[3, 5], w[7, 11] = math.nan, math.inf
+    (found,) = compile_function(lambda a, b: (a @ b,))(x, w)
+    assert_close(found, x @ w, rtol=1e-4, atol=1e-3, equal_nan=True)
