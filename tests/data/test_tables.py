@@ -111,7 +111,7 @@ def test_a_mask_beside_images_and_tables(tmp_path: Path) -> None:
         ("a,a\n1,2\n", {}, "two columns have the same name, 'a'"),
         ("a,b\n", {}, "has a line of names and no rows"),
         ("", {}, "it is empty; the first line must name the columns"),
-        ("a,b\n1,\x00\n", {}, "cannot be read as a table|must hold numbers"),
+        ("a,b\n1,\x00\n", {}, "cannot be read as a table|must hold numbers|has no value"),
     ],
 )
 def test_bad_tables_get_one_line(text, settings, message, tmp_path: Path) -> None:
