@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -60,7 +61,8 @@ def posterior_legend(ax: Axes) -> None:
         for colour, label in ((_TRUE, "true p(z|x)"), (_GUIDE, "guide q(z|x)"), (_BEST, "best q of the family"))
     ]
     held = " and ".join(f"{100 * mass:g}" for mass in MASSES)
-    title = f"regions that hold {held} %; dots are draws"
+    draws = any(isinstance(drawn, PathCollection) for axes in ax.figure.axes for drawn in axes.collections)
+    title = f"regions that hold {held} %{'; dots are draws' if draws else ''}"
     ax.figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, title=title)
 
 

@@ -46,6 +46,7 @@ def test_truth_and_guide_lie_over_each_other(dims: int, lines: int) -> None:
     low, high = ax.get_xlim()
     assert low < 2.6 < 3.4 < high
     assert figure.legends[0].get_texts()[0].get_text() == "true p(z|x)"
+    assert figure.legends[0].get_title().get_text() == "regions that hold 50 and 90 %"
     if dims == 2:  # the guide's ellipse of 90 % is the truth's contour of 90 %
         outer = ax.lines[1].get_xydata() - 3
         np.testing.assert_allclose(np.hypot(*outer.T), 0.2 * np.sqrt(-2 * np.log(0.1)), rtol=1e-6)
@@ -56,8 +57,10 @@ def test_truth_and_guide_lie_over_each_other(dims: int, lines: int) -> None:
 
 def test_draws_are_a_cloud_in_the_chosen_plane() -> None:
     z = np.random.default_rng(0).normal(size=(4, 25, 2, 3))
-    _, (ax,) = new_figure()
+    figure, (ax,) = new_figure()
     plot_posterior(comparison(3), PosteriorDraws("NUTS", z, False), 0, ax, dims=(2, 0))
+    posterior_legend(ax)
+    assert figure.legends[0].get_title().get_text() == "regions that hold 50 and 90 %; dots are draws"
     np.testing.assert_allclose(ax.collections[0].get_offsets(), z.reshape(100, 2, 3)[:, 0, [2, 0]])
     assert ax.get_xlabel() == "z[2]"
 
