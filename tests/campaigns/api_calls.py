@@ -81,6 +81,7 @@ def right_arguments(w: SimpleNamespace) -> dict[str, dict[str, Any]]:
         "impute": {"model": holes, "split": rows, "samples": 4, "draws": 2, "mass": 0.5, "seed": 0},
         "inpaint": looks | {"seen": inference.half((1, 8, 8), "left"), "completions": 2, "method": "auto"},
         "nuts_posterior": looks | {"chains": 2, "warmup": 2, "draws": 4},
+        "predict_labels": {"model": pyrovae.SemiSupervisedVAE((1, 8, 8), 10, 2), "split": w.few},
         "quadrature": {"model": w.vae, "split": w.few, "points": 8, "engine": "graph", "tolerance": 1.0},
         "quadrature_posterior": {"model": w.vae, "split": w.few, "points": 8, "tolerance": 1.0},
         "agreement": {"first": w.gaussians, "second": w.gaussians},
