@@ -2,9 +2,10 @@
 
 50 latent dimensions, softplus networks (one hidden layer of 500 units in each; --hidden 500 500 for two), pixels drawn
 anew, 50,000 training images of which 100 keep their label, ten of each class and others for each seed, 10,000 for
-validation without labels, Adam 3e-4, weight decay 1 / 50,000 (the prior N(0, I) of all weights), alpha 0.1, batches of
-128 of which 32 have labels. The last weights are measured: no label beyond the hundred chooses anything. After every
-stage the figures go to benchmarks/results/few_labels.json; a run that was stopped goes on from its folder.
+validation without labels, weights N(0, 0.001^2) at first, Adam 3e-4, weight decay 1 / 50,000 (the prior N(0, I) of all
+weights), alpha 0.1, batches of 128 of which 32 have labels. The last weights are measured: no label beyond the hundred
+chooses anything. After every stage the figures go to benchmarks/results/few_labels.json; a run that was stopped goes on
+from its folder.
 
 python benchmarks/few_labels.py --seed 1 --epochs 10 20 50 100
 python benchmarks/few_labels.py --speed 5
@@ -43,17 +44,22 @@ def few_labels(seed: int) -> ImageSet:
     return keep_labels(load_images("mnist", validation=10_000), LABELS, seed)
 
 
-def build(data: ImageSet, hidden: tuple[int, ...], seed: int) -> pyrovae.SemiSupervisedVAE:
-    """The model with its initial weights."""
+def build(data: ImageSet, options: argparse.Namespace, seed: int) -> pyrovae.SemiSupervisedVAE:
+    """The model with its initial weights: N(0, init^2), or torch's own with 0."""
+    hidden, init = tuple(options.hidden), options.init
     with seeded(seed):
-        return pyrovae.SemiSupervisedVAE(
+        model = pyrovae.SemiSupervisedVAE(
             data.image_shape,
             data.num_classes,
             50,
             encoder=lambda shapes: MLPEncoder(shapes, hidden, nn.Softplus),
             decoder=lambda shapes, channels: MLPDecoder(shapes, channels, hidden, nn.Softplus),
             classifier=lambda shapes: MLPEncoder(shapes, hidden, nn.Softplus),
+            alpha=options.alpha,
         )
+        for weight in model.parameters() if init else ():
+            nn.init.normal_(weight, std=init)
+    return model
 
 
 def trainer(options: argparse.Namespace, epochs: int) -> pyrovae.Trainer:
@@ -85,15 +91,24 @@ def train(options: argparse.Namespace) -> None:
     """Train stage by stage, measure and keep after each."""
     data = few_labels(options.seed)
     test = fixed_split(data.split("test"), "dynamic")
-    name = {"seed": options.seed, "hidden": options.hidden, "lr": options.lr}
+    name = {
+        "seed": options.seed,
+        "hidden": options.hidden,
+        "lr": options.lr,
+        "init": options.init,
+        "alpha": options.alpha,
+    }
     layers = "-".join(map(str, options.hidden))
-    folder = pyrovae.RunFolder(Path(options.runs_dir) / f"few-labels-{layers}-lr{options.lr:g}-seed{options.seed}")
+    folder = pyrovae.RunFolder(
+        Path(options.runs_dir)
+        / f"few-labels-{layers}-lr{options.lr:g}-init{options.init:g}-alpha{options.alpha:g}-seed{options.seed}"
+    )
     folder.path.mkdir(parents=True, exist_ok=True)
     for epochs in options.epochs:
         results = read()
         if any(row.items() >= (name | {"epochs": epochs}).items() for row in results["runs"]):
             continue
-        model = build(data, tuple(options.hidden), options.seed)
+        model = build(data, options, options.seed)
         history = trainer(options, epochs).fit(model, data, folder, resume=folder.can_resume, progress=False)
         row = name | {"epochs": epochs, "labels": LABELS, "pixels": "train dynamic, test drawn once (seed 0)"}
         row |= measure(model.cpu(), test) | {"training_seconds": round(history.rows[-1]["seconds"], 1)}
@@ -119,7 +134,7 @@ def contenders(options: argparse.Namespace, data: ImageSet) -> dict[str, Any]:
         return beta, *batches.prepare(*inputs)
 
     for name in ("pyro.infer.SVI", *options.engines):
-        model = build(data, tuple(options.hidden), 0)
+        model = build(data, options, 0)
         programs = objective.programs(model, batches.order.few)
         if name == "pyro.infer.SVI":
 
@@ -171,6 +186,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int, nargs="+", default=[10, 20, 50, 100], help="the ends of the stages")
     parser.add_argument("--hidden", type=int, nargs="+", default=[500])
+    parser.add_argument("--init", type=float, default=1e-3, help="scale of the initial weights; 0 for torch's own")
+    parser.add_argument("--alpha", type=float, default=0.1)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--engine", default="auto", help="auto, compiled, graph or pyro")
     parser.add_argument("--runs_dir", default="runs", help="folder of the run folders")

@@ -382,7 +382,7 @@ def _check_labels(name: str, labels: Tensor, count: int, num_classes: int) -> No
             f"got {labels.dtype} of shape {tuple(labels.shape)}"
         )
     low, high = int(labels.min()), int(labels.max())
-    if low < HIDDEN or high >= num_classes:
+    if low < HIDDEN or high >= num_classes or high < 0:
         raise ValueError(
             f"labels of {name} must lie in 0 to {num_classes - 1}, for {num_classes} class names, "
             f"got {low} to {high}; number the classes from 0 and name each ({HIDDEN} is a class that is not known)"
