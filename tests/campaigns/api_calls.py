@@ -192,7 +192,7 @@ def library_calls(w: SimpleNamespace) -> Iterator[tuple[str, Any, tuple[Any, ...
         pyrovae.load_images: [(None,), (3,), (["a"],), ("x",), ("digits", 3), ("digits", object())],
         pyrovae.ImageSet.from_arrays: [
             *[(None,), (picture,), ("x",), (np.zeros((4, 8, 8)),), (np.zeros(3, np.uint8),), ([[1]],)],
-            *[(few, labels) for labels in ("xy", [1.5, 0], [-1, 0], [0], object())],
+            *[(few, labels) for labels in ("xy", [1.5, 0], [-2, 0], [0], object())],
         ],
         pyrovae.VAE: [(None,), ("x",), ((8, 8),), *[(shape, dim) for dim in (None, "2", 2.0, -1, True)]],
         pyrovae.CVAE: [(shape, classes) for classes in (None, 1, "x", 2.5, -1)],
