@@ -26,6 +26,7 @@ from pyrovae.inference.importance import importance_weighted
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.objectives import Objective
 from pyrovae.runtime import seeded
+from pyrovae.training.order import order_of
 
 RESULTS = Path(__file__).parent / "results" / "burda.json"
 PUBLISHED = {("VAE", 1): 86.76, ("VAE", 5): 86.47, ("VAE", 50): 86.35, ("IWAE", 5): 85.54, ("IWAE", 50): 84.78}
@@ -109,7 +110,7 @@ def main() -> None:
             continue
         model = build(data, options.seed)
         trainer = settings(options.objective, options.k, stage, options)
-        epochs = trainer.total_epochs(len(data.splits["train"]))
+        epochs = trainer.total_epochs(order_of(data, trainer.batch_size).per_epoch)
         history = trainer.fit(model, data, folder, resume=folder.checkpoint.exists(), progress=False)
         row = name | {"stage": stage, "epochs": epochs, "steps": epochs * len(data.splits["train"]) // 20}
         row |= measure(model, test, options) | {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
     from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
     from pyrovae.runs import load, run_info
+    from pyrovae.semi_supervised import SemiSupervisedVAE
     from pyrovae.shapes import Shapes
     from pyrovae.training import History, RunFolder, Trainer
 
@@ -33,6 +34,7 @@ __all__ = [
     "LatentVariableModel",
     "Renyi",
     "RunFolder",
+    "SemiSupervisedVAE",
     "Shapes",
     "TraceELBO",
     "TraceMeanField",
@@ -53,6 +55,7 @@ _HOMES = {
     **dict.fromkeys(("CVAE", "VAE", "Autoencoder", "LatentVariableModel"), "pyrovae.models"),
     **dict.fromkeys(("FreeBits", "ImportanceWeighted", "Renyi", "TraceELBO", "TraceMeanField"), "pyrovae.objectives"),
     **dict.fromkeys(("load", "run_info"), "pyrovae.runs"),
+    **dict.fromkeys(("SemiSupervisedVAE",), "pyrovae.semi_supervised"),
     **dict.fromkeys(("Shapes",), "pyrovae.shapes"),
     **dict.fromkeys(("History", "RunFolder", "Trainer"), "pyrovae.training"),
 }

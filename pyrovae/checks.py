@@ -21,11 +21,12 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 import numpy as np
 from torch import Tensor, nn
 
-from pyrovae.data import ImageSet, Split
+from pyrovae.data import HIDDEN, ImageSet, Split
 from pyrovae.hints import nearest
 from pyrovae.models import LatentVariableModel
 from pyrovae.networks import described
 from pyrovae.runtime import MAX_SEED
+from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.shapes import WrongTypeError
 
 P = ParamSpec("P")
@@ -145,7 +146,8 @@ def check_fits(model: LatentVariableModel, split: Split) -> None:
     if not len(split):
         return  # each function says in its own words what it lacks
     low, high = int(split.labels.min()), int(split.labels.max())
-    if low < 0 or (shapes.num_classes and high >= shapes.num_classes):
+    least = HIDDEN if isinstance(model, SemiSupervisedVAE) else 0
+    if low < least or (shapes.num_classes and high >= shapes.num_classes):
         known = f"the classes 0 to {shapes.num_classes - 1}" if shapes.num_classes else "classes numbered from 0"
         raise ValueError(
             f"this model knows {known}, got an image of class {low if low < 0 else high}: look at the images of the "

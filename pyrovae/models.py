@@ -240,23 +240,26 @@ def _build(
     return p, scored if missing is None else likelihoods.score_seen(scored), q
 
 
-def _encoder(encoder: EncoderFactory, shapes: Shapes, missing: networks.Missing | None) -> nn.Module:
+def _encoder(
+    encoder: EncoderFactory, shapes: Shapes, missing: networks.Missing | None, slot: str = "encoder"
+) -> nn.Module:
     """The encoder, which for images with missing values is given none of them.
 
     Raises:
         ValueError: If there is no such way of telling it.
     """
     if missing is None:
-        return _part("encoder", encoder, shapes)
+        return _part(slot, encoder, shapes)
     if missing not in get_args(networks.Missing):
         raise ValueError(f"missing must be one of {', '.join(get_args(networks.Missing))}, or None, got {missing!r}")
     channels, height, width = shapes.image_shape
     inputs = replace(shapes, image_shape=(2 * channels, height, width)) if missing == "mask" else shapes
-    return networks.SeenEncoder(_part("encoder", encoder, inputs), missing)
+    return networks.SeenEncoder(_part(slot, encoder, inputs), missing)
 
 
 _SLOTS = {
     "encoder": ("networks.MLPEncoder", "shapes", "x, y"),
+    "classifier": ("networks.MLPEncoder", "shapes", "x, y"),
     "decoder": ("networks.MLPDecoder", "shapes, channels", "z, y"),
     "prior": ("priors.StandardNormal", "shapes", "y"),
     "likelihood": ("likelihoods.Bernoulli", "shapes, make_decoder", "z, y"),

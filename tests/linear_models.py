@@ -26,7 +26,7 @@ class LinearDecoder(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         mean = z @ self.weight.T + self.offset
-        return (mean if y is None else mean + self.shift * y[:, None]).unflatten(-1, SHAPE)
+        return (mean if y is None else mean + self.shift * y[..., None]).unflatten(-1, SHAPE)
 
 
 class ExactPosterior(nn.Module):

@@ -14,6 +14,7 @@ ROWS = [
     {"contracts"},
     {"priors", "likelihoods", "posteriors"},
     {"models"},
+    {"semi_supervised"},
     {"checks"},
     {"objectives"},
     {"inference"},

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -55,10 +56,10 @@ def main(description: str | None = None) -> None:
     options = _options(description)
     run = open_run(options.run, options.data_dir)
 
-    has, lacks = find_attribute(
-        options.attribute, run.data.split("train"), run.data.attribute_names, share=options.share
-    )
-    train = encode(run.model, run.split("train"))
+    images = run.split("train")
+    grey = replace(run.data.split("train"), labels=images.labels)
+    has, lacks = find_attribute(options.attribute, grey, run.data.attribute_names, share=options.share)
+    train = encode(run.model, images)
     vector = attribute_vector(train, has, lacks, name=options.attribute, within_classes=options.within_classes)
     test = run.split("test")
     few = encode(run.model, test.take(options.images))

@@ -8,9 +8,10 @@ from pyrovae.checks import Count
 from pyrovae.cli.options import add_shared
 from pyrovae.factory.parser import Parser
 from pyrovae.files import replace_text
-from pyrovae.inference.classes import classify
+from pyrovae.inference.classes import classify, predict_labels
 from pyrovae.plots import new_figure, plot_reliability, save_figure
 from pyrovae.runs.loading import open_run, picture
+from pyrovae.semi_supervised import SemiSupervisedVAE
 
 
 def main(description: str | None = None) -> None:
@@ -23,15 +24,20 @@ def main(description: str | None = None) -> None:
     options = parser.parse_args()
     run = open_run(options.run, options.data_dir, options.device)
 
-    split = run.split(options.split)
+    split = run.true_labels(options.split)
     few = split.take(range(min(options.images, len(split))))
     codes = options.samples * len(few) * max(1, run.model.shapes.num_classes)
     with tqdm(total=codes, unit="code", unit_scale=True, disable=None) as bar:
         settings = {"engine": options.engine, "seed": options.seed, "progress": bar.update}
         found = classify(run.model, few, options.samples, **settings)
+    by_guide = predict_labels(run.model, few) if isinstance(run.model, SemiSupervisedVAE) else None
     figure, (ax,) = new_figure(4.8, 4.8)
     plot_reliability(found.reliability(), ax).set_title(f"{len(few):,} {options.split} images (counts at the points)")
     output = picture(options.run, options.output, "reliability")
     save_figure(figure, output)
-    replace_text(output.with_suffix(".json"), json.dumps(found.to_dict() | {"seed": options.seed}, indent=1) + "\n")
+    numbers = found.to_dict() | {"seed": options.seed}
+    if by_guide is not None:
+        numbers["guide"] = by_guide.to_dict()
+        print(by_guide)
+    replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
     print(f"{found}\n{output}\n{output.with_suffix('.json')}")

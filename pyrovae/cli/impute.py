@@ -14,6 +14,7 @@ from pyrovae.checks import Count, Probability
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.data import ImageSet, Split
 from pyrovae.files import replace_file, replace_text
+from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.inference.imputation import Imputation, impute
 from pyrovae.plots import new_figure, plot_image_grid, save_figure
 from pyrovae.runs.loading import open_run, picture
@@ -38,7 +39,7 @@ def main(description: str | None = None) -> None:
     data = run.data
     if not data.has_missing:
         raise ValueError(f"{data.name} has no value that is missing: there is nothing to impute")
-    rows = Split(data.images, data.labels)
+    rows = with_predicted_labels(run.model, Split(data.images, data.labels))
     with tqdm(total=len(rows), unit="row", disable=None) as bar:
         found = impute(
             run.model,

@@ -24,8 +24,8 @@ def main(description: str | None = None) -> None:
                 progress=arguments.progress,
                 tensorboard=arguments.tensorboard,
             )
-            model, test = finish_run(folder, trainer, data)
-            if test is not None:
+            model, tests = finish_run(folder, trainer, data)
+            for test in tests:
                 print(f"test: {test}", flush=True)
             from pyrovae.runs.figures import save_run_figures  # matplotlib takes a second that --help has no need of
 

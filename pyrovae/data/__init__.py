@@ -1,8 +1,9 @@
 """Sets of images and of values by name or from arrays, how both become x, and synthetic data with exact answers."""
 
 from pyrovae.data.datasets import from_dataset
-from pyrovae.data.fixed import batches, fixed_split, policy_of
-from pyrovae.data.images import ImageSet, Split, draw_splits
+from pyrovae.data.few_labels import keep_labels
+from pyrovae.data.fixed import batches, batches_of_any, fixed_split, policy_of
+from pyrovae.data.images import HIDDEN, ImageSet, Split, draw_splits
 from pyrovae.data.pixels import (
     PIXEL_POLICIES,
     PixelChoice,
@@ -20,6 +21,7 @@ from pyrovae.data.tables import load_array, load_table
 from pyrovae.data.values import from_values
 
 __all__ = [
+    "HIDDEN",
     "IMAGE_SETS",
     "PIXEL_POLICIES",
     "SCALING_POLICIES",
@@ -31,6 +33,7 @@ __all__ = [
     "ScalingPolicy",
     "Split",
     "batches",
+    "batches_of_any",
     "choose_policy",
     "draw_splits",
     "fix_pixels",
@@ -38,6 +41,7 @@ __all__ = [
     "from_dataset",
     "from_values",
     "is_black_and_white",
+    "keep_labels",
     "load_array",
     "load_images",
     "load_table",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyrovae.data.images import ImageSet, Split
+from pyrovae.data.images import HIDDEN, ImageSet, Split
 from pyrovae.data.pixels import PixelChoice, PixelPolicy, choose_policy, fix_pixels, to_unit
 from pyrovae.shapes import WrongTypeError
 
@@ -33,6 +33,29 @@ def policy_of(data: ImageSet, choice: PixelChoice = "auto") -> PixelPolicy:
 
 
 def batches(split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pixels in [0, 1] or values x, (B, C, H, W), and labels y, (B,), of a split on a device, `size` at a time."""
+    """Pixels in [0, 1] or values x, (B, C, H, W), and labels y, (B,), of a split on a device, `size` at a time.
+
+    Raises:
+        ValueError: If some of the labels are hidden.
+    """
+    hidden = int((split.labels == HIDDEN).sum())
+    if hidden:
+        raise ValueError(
+            f"the labels of {hidden:,} of {len(split):,} images are hidden: fill them with "
+            f"pyrovae.inference.with_predicted_labels(model, split)"
+        )
     for images, labels in zip(split.images.split(size), split.labels.split(size), strict=True):
         yield to_unit(images.to(device)), labels.to(device)
+
+
+def batches_of_any(split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The same of a split whose labels may all be hidden; they are None then.
+
+    Raises:
+        ValueError: If some of the labels are hidden and others are not.
+    """
+    if not len(split) or not bool((split.labels == HIDDEN).all()):
+        yield from batches(split, size, device)
+        return
+    for images in split.images.split(size):
+        yield to_unit(images.to(device)), None

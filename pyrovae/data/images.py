@@ -33,6 +33,8 @@ VALIDATION_SHARE = 1 / 12
 TEST_SHARE = 1 / 6
 SPLIT_SEED = 0
 UNLABELLED = ("unlabelled",)
+HIDDEN = -1
+"""The label of an image whose class is not known, as in scikit-learn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,7 @@ class Split:
 
     Args:
         images: Grey values 0 to 255, uint8 (N, C, H, W), or values as they are, float32, NaN where one is missing.
-        labels: Class of each image, int64 (N,).
+        labels: Class of each image, int64 (N,); -1 if it is not known.
         attributes: What is true of each image, bool (N, A), for a set that says so.
 
     Raises:
@@ -93,6 +95,10 @@ class Split:
         attributes = None if self.attributes is None else self.attributes[index]
         return Split(self.images[index], self.labels[index], attributes)
 
+    def without_labels(self) -> "Split":
+        """The same images, whose classes are not known."""
+        return Split(self.images, torch.full_like(self.labels, HIDDEN), self.attributes)
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -101,7 +107,7 @@ class ImageSet:
     Args:
         name: What the set is called, as in ``load_images(name)``.
         images: Grey values 0 to 255, uint8 (N, C, H, W); float32 for a set with a ``scaling``, see `from_values`.
-        labels: Class of each image, int64 (N,), from 0 to ``num_classes`` - 1.
+        labels: Class of each image, int64 (N,), from 0 to ``num_classes`` - 1, or -1 if it is not known.
         class_names: One name per class. A set without labels has one class, ``("unlabelled",)``.
         splits: Sorted int64 indices into the images, by "train", "validation" and "test", without overlap.
             One that is left out is empty; train may not be.
@@ -376,10 +382,10 @@ def _check_labels(name: str, labels: Tensor, count: int, num_classes: int) -> No
             f"got {labels.dtype} of shape {tuple(labels.shape)}"
         )
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= num_classes:
+    if low < HIDDEN or high >= num_classes or high < 0:
         raise ValueError(
             f"labels of {name} must lie in 0 to {num_classes - 1}, for {num_classes} class names, "
-            f"got {low} to {high}; number the classes from 0 and name each"
+            f"got {low} to {high}; number the classes from 0 and name each ({HIDDEN} is a class that is not known)"
         )
 
 

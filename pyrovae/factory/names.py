@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from pyrovae import likelihoods, networks, posteriors, priors
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, Weighting
+from pyrovae.semi_supervised import SemiSupervisedVAE  # noqa: F401 - a model that is found by its base
 
 BASES: dict[str, type] = {
     "model": LatentVariableModel,
@@ -18,6 +19,7 @@ BASES: dict[str, type] = {
     "likelihood": likelihoods.Likelihood,
     "posterior": posteriors.Posterior,
     "encoder": networks.Encoder,
+    "classifier": networks.Encoder,
     "decoder": networks.Decoder,
     "activation": torch.nn.Module,
     "objective": Objective,

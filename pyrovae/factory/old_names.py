@@ -15,7 +15,7 @@ OLD_ARGUMENTS: dict[str, dict[str, str]] = {"pyrovae.priors.GaussianMixture": {"
 """Arguments of each class, by their old name."""
 
 OLD_OPTIONS = {"--model.prior.spread": "--model.prior.init_scale"} | {
-    f"--data.{name}": f"--data_{name}" for name in ("label", "scaling", "skip")
+    f"--data.{name}": f"--data_{name}" for name in ("label", "labels", "scaling", "skip")
 }
 """Options of the command line, by their old name; and options of `--data`, which is one word and has none below it."""
 

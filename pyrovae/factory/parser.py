@@ -99,6 +99,12 @@ def training_parser(description: str | None = None) -> Parser:
         default="standard",
         help="How values become x: standard (mean 0 and scale 1), unit (0 to 1) or none (counts).",
     )
+    parser.add_argument(
+        "--data_labels",
+        type=int | None,
+        default=None,
+        help="How many training images keep their label, drawn by the seed, as many of each class; by default all.",
+    )
     parser.add_argument("--data_skip", type=list[str], default=[], help="Columns that are left out.")
     add_model_arguments(parser)
     parser.add_class_arguments(Trainer)
@@ -122,7 +128,7 @@ def add_model_arguments(parser: ArgumentParser) -> None:
         instantiate=False,
         fail_untyped=False,
         default={"class_path": "pyrovae.models.VAE"},
-        help="VAE, CVAE, Autoencoder or a class of your own; see --model.help VAE.",
+        help="VAE, CVAE, SemiSupervisedVAE, Autoencoder or a class of your own; see --model.help VAE.",
     )
 
 

@@ -4,7 +4,14 @@ Nothing here changes a model.
 """
 
 from pyrovae.inference.annealing import Annealing, BidirectionalBounds, annealed, bidirectional
-from pyrovae.inference.classes import ClassPosterior, Reliability, classify
+from pyrovae.inference.classes import (
+    ClassPosterior,
+    LabelPredictions,
+    Reliability,
+    classify,
+    predict_labels,
+    with_predicted_labels,
+)
 from pyrovae.inference.draws import PosteriorDraws, guide_draws
 from pyrovae.inference.elbo import ACTIVE_VARIANCE, ElboEstimate, active_units, estimate_elbo
 from pyrovae.inference.grid import GridPosterior, quadrature_posterior
@@ -28,6 +35,7 @@ __all__ = [
     "Half",
     "Imputation",
     "Inpainting",
+    "LabelPredictions",
     "LikelihoodEstimate",
     "LocalPosterior",
     "Method",
@@ -48,6 +56,8 @@ __all__ = [
     "nuts_posterior",
     "other_codes",
     "pareto_shape",
+    "predict_labels",
     "quadrature",
     "quadrature_posterior",
+    "with_predicted_labels",
 ]

@@ -1,7 +1,8 @@
-"""Classification by Bayes' rule with a conditional model: p(y | x) from p(x | y)."""
+"""Classification: p(y | x) from p(x | y) by Bayes' rule, or q(y | x) by a guide that has one."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +12,13 @@ import torch
 
 from pyrovae.checks import Count, Seed, checked
 from pyrovae.contracts import NotApplicable
-from pyrovae.data import Split
+from pyrovae.data import HIDDEN, Split, batches_of_any
 from pyrovae.estimates import Estimate
 from pyrovae.inference.graphs import GraphEngine
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.models import LatentVariableModel
+from pyrovae.runtime import frozen
+from pyrovae.semi_supervised import SemiSupervisedVAE
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,39 +43,34 @@ class Reliability:
         return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.counts))
 
 
-@dataclass(frozen=True, eq=False)
-class ClassPosterior:
-    """p(y | x) of images.
+class _Classified(ABC):
+    """Probabilities of classes, and the true ones.
 
     Attributes:
-        log_likelihood: log p(x | y), or a bound that estimates it, (images, classes), in nats.
-        prior: p(y), (classes,).
         labels: True classes, (images,).
-        samples: Codes for each image and class.
     """
 
-    log_likelihood: np.ndarray
-    prior: np.ndarray
     labels: np.ndarray
-    samples: int
 
     @property
+    @abstractmethod
     def log_probabilities(self) -> np.ndarray:
-        """Log p(y | x), (images, classes)."""
-        from scipy.special import log_softmax
-
-        with np.errstate(divide="ignore"):
-            return log_softmax(self.log_likelihood + np.log(self.prior), axis=1)
+        """Log-probability of each class, (images, classes)."""
 
     @property
     def probabilities(self) -> np.ndarray:
-        """p(y | x), (images, classes)."""
+        """Probability of each class, (images, classes)."""
         return np.exp(self.log_probabilities)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable class, (images,)."""
+        return self.log_probabilities.argmax(1)
 
     @property
     def correct(self) -> np.ndarray:
         """Whether the most probable class is the true one, (images,)."""
-        return self.log_probabilities.argmax(1) == self.labels
+        return self.predicted == self.labels
 
     @property
     def accuracy(self) -> Estimate:
@@ -81,7 +79,7 @@ class ClassPosterior:
 
     @property
     def log_score(self) -> Estimate:
-        """Mean of -log p(right class | x), nats: a proper score, smallest for calibrated probabilities."""
+        """Mean of minus the log-probability of the right class, nats: a proper score, smallest if calibrated."""
         return Estimate.mean_of(-self.log_probabilities[np.arange(len(self.labels)), self.labels], "nats")
 
     def reliability(self, bins: int = 10) -> Reliability:
@@ -104,7 +102,6 @@ class ClassPosterior:
         curve = self.reliability()
         return {
             "images": len(self.labels),
-            "samples": self.samples,
             "accuracy": self.accuracy.value,
             "accuracy_error": self.accuracy.sampling,
             "log_score": self.log_score.value,
@@ -115,12 +112,110 @@ class ClassPosterior:
             "counts": curve.counts.tolist(),
         }
 
+
+@dataclass(frozen=True, eq=False)
+class ClassPosterior(_Classified):
+    """p(y | x) of images.
+
+    Attributes:
+        log_likelihood: log p(x | y), or a bound that estimates it, (images, classes), in nats.
+        prior: p(y), (classes,).
+        labels: True classes, (images,).
+        samples: Codes for each image and class.
+    """
+
+    log_likelihood: np.ndarray
+    prior: np.ndarray
+    labels: np.ndarray
+    samples: int
+
+    @property
+    def log_probabilities(self) -> np.ndarray:
+        """Log p(y | x), (images, classes)."""
+        from scipy.special import log_softmax
+
+        with np.errstate(divide="ignore"):
+            return log_softmax(self.log_likelihood + np.log(self.prior), axis=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers under their names, for JSON."""
+        return {"samples": self.samples, **super().to_dict()}
+
     def __str__(self) -> str:
         bound = "ELBO" if self.samples == 1 else f"importance-weighted, k = {self.samples:,}"
         return (
             f"p(y | x) names the class of {self.accuracy.percent} of {len(self.labels):,} images correctly; "
             f"-log p(right class) {self.log_score}, calibration error {self.reliability().expected_error:.3f} ({bound})"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPredictions(_Classified):
+    """q(y | x) of images, by the guide of a model that infers labels.
+
+    Attributes:
+        logs: log q(y | x), (images, classes).
+        labels: True classes, (images,).
+    """
+
+    logs: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def log_probabilities(self) -> np.ndarray:
+        """Log q(y | x), (images, classes)."""
+        return self.logs
+
+    @property
+    def error(self) -> Estimate:
+        """Share of wrong predictions."""
+        return Estimate(1 - self.accuracy.value, self.accuracy.sampling)
+
+    def __str__(self) -> str:
+        return (
+            f"q(y | x) names the wrong class of {self.error.percent} of {len(self.labels):,} images; "
+            f"-log q(right class) {self.log_score}, calibration error {self.reliability().expected_error:.3f}"
+        )
+
+
+@checked
+def predict_labels(model: LatentVariableModel, split: Split) -> LabelPredictions:
+    """q(y | x) of images, by the guide.
+
+    Args:
+        model: A model that infers labels.
+        split: Images, uint8 (N, C, H, W), and labels, (N,), which are not read; binarise it first with `fixed_split`.
+
+    Raises:
+        NotApplicable: If the model has no q(y | x).
+        ValueError: If there are no images.
+    """
+    if not isinstance(model, SemiSupervisedVAE):
+        raise NotApplicable(
+            f"a {type(model).__name__} has no q(y | x), by which a guide names classes: train a SemiSupervisedVAE"
+        )
+    if not len(split):
+        raise ValueError("there are no images to classify: the split is empty")
+    with frozen(model) as device:
+        logs = [model.classifier(x).logits.cpu() for x, _ in batches_of_any(split.without_labels(), 1000, device)]
+    return LabelPredictions(torch.cat(logs).double().log_softmax(1).numpy(), split.labels.numpy())
+
+
+def with_predicted_labels(model: LatentVariableModel, split: Split) -> Split:
+    """The same images, with the most probable class by q(y | x) where a label is hidden.
+
+    Args:
+        model: A model that infers labels.
+        split: Images with the pixels that it was trained on.
+
+    Raises:
+        NotApplicable: If the model has no q(y | x).
+    """
+    hidden = split.labels == HIDDEN
+    if not bool(hidden.any()):
+        return split
+    predicted = torch.from_numpy(predict_labels(model, split).predicted)
+    return replace(split, labels=torch.where(hidden, predicted, split.labels))
 
 
 @checked
@@ -145,7 +240,7 @@ def classify(
         model: A conditional model whose likelihood is a density.
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
         samples: Codes for each image and class.
-        prior: p(y) of each class; uniform by default.
+        prior: p(y) of each class; by default that of the model, or uniform.
         engine: "compiled", or "graph", which needs no compiler.
         seed: Seed of the codes.
         progress: Called with the number of codes done since the last call.
@@ -153,17 +248,20 @@ def classify(
     Raises:
         ValueError: If the model is not conditional, has no p(x), or the prior does not fit.
     """
-    shares = _shares(model.shapes.num_classes, prior)
+    own = model.class_probabilities.cpu().double().numpy() if isinstance(model, SemiSupervisedVAE) else None
+    shares = _shares(model.shapes.num_classes, own if prior is None and own is not None else prior)
     classes = len(shares)
     if len(split) and int(split.labels.max()) >= classes:
         raise ValueError(f"this model knows the classes 0 to {classes - 1}, got class {int(split.labels.max())}")
     settings: dict[str, Any] = {"sweep": (), "engine": engine, "seed": seed, "progress": progress}
     relabelled = (replace(split, labels=torch.full_like(split.labels, label)) for label in range(classes))
     columns = [importance_weighted(model, each, samples, **settings).log_likelihood for each in relabelled]
-    return ClassPosterior(np.stack(columns, 1), shares, split.labels.numpy(), samples)
+    scored = np.stack(columns, 1)
+    # The programs of a model that infers labels score the label too.
+    return ClassPosterior(scored if own is None else scored - np.log(own), shares, split.labels.numpy(), samples)
 
 
-def _shares(classes: int, prior: Sequence[float] | None) -> np.ndarray:
+def _shares(classes: int, prior: Sequence[float] | np.ndarray | None) -> np.ndarray:
     """p(y), (classes,), uniform by default.
 
     Raises:

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyrovae.checks import Count, Seed, checked
-from pyrovae.data import Split, batches
+from pyrovae.data import Split, batches_of_any
 from pyrovae.estimates import Estimate
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import LatentSite, kl_per_dimension, latent_sites
 from pyrovae.runtime import frozen
+from pyrovae.semi_supervised import SemiSupervisedVAE
 
 CODED_TWICE = 100
 """Minimum number of images that are coded twice. With 100 the Monte Carlo error is known to about 10 %."""
@@ -108,6 +109,8 @@ def estimate_elbo(
 
     The KL term is exact if Pyro has its closed form; otherwise the same codes estimate it. A tenth of the images (at
     least 100) are coded a second time: half of the mean squared difference is the variance due to the code's draw.
+    If the labels of a SemiSupervisedVAE are hidden, the bound is that of log p(x) and sums over the classes; with
+    labels it is that of log p(x, y).
 
     Args:
         model: Any object with Pyro programs `model(x, y)` and `guide(x, y)` whose rightmost plate is that of images.
@@ -167,16 +170,28 @@ def _batches_of_terms(
         Minus the bound, reconstruction and KL of every image, float64 (B, 3); KL per dimension summed over the batch,
         or None; posterior means, (B, dimensions).
     """
-    for x, y in batches(split, batch_size, device):
-        latents, reconstruction = _trace(model, x, y)
-        kl, per_dim, mean = _divergence(latents, len(x))
+    if isinstance(model, SemiSupervisedVAE):  # all classes of an image are decoded together
+        batch_size = max(1, batch_size // model.shapes.num_classes)
+    for x, y in batches_of_any(split, batch_size, device):
+        latents, reconstruction, weights = _trace(model, x, y)
+        kl, per_dim, mean = _divergence(latents, weights, len(x))
         terms = torch.stack([reconstruction + kl, reconstruction, kl], 1)
         yield terms, per_dim, mean
 
 
-def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[tuple[LatentSite, Tensor]], Tensor]:
-    """Run guide and model once: latent sites with their log q - log p, and minus the observed log-density, (B,)."""
-    guide_trace = poutine.trace(model.guide).get_trace(x, y)
+def _trace(
+    model: LatentVariableModel, x: Tensor, y: Tensor | None
+) -> tuple[list[tuple[LatentSite, Tensor]], Tensor, Tensor | None]:
+    """Run guide and model once.
+
+    Returns:
+        Latent sites with their log q - log p; minus the observed log-density, (B,); and the guide's probabilities of
+        labels that are enumerated, (classes, B), or None.
+    """
+    guide = model.guide
+    if y is None and isinstance(model, SemiSupervisedVAE):
+        guide = poutine.enum(guide, first_available_dim=-2)
+    guide_trace = poutine.trace(guide).get_trace(x, y)
     model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)
     guide_trace.compute_log_prob()
     model_trace.compute_log_prob()
@@ -184,20 +199,32 @@ def _trace(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[list[tuple
         (site, guide_trace.nodes[site.name]["log_prob"] - model_trace.nodes[site.name]["log_prob"])
         for site in latent_sites(guide_trace, model_trace)
     ]
-    observed = [_of_images(model_trace.nodes[name]["log_prob"], len(x)) for name in model_trace.observation_nodes]
-    return latents, -torch.stack(observed).sum(0)
+    weights = next((guide_trace.nodes[s.name]["log_prob"].exp() for s, _ in latents if s.enumerated), None)
+    logs = [_expected(model_trace.nodes[name]["log_prob"], weights) for name in model_trace.observation_nodes]
+    return latents, -torch.stack([_of_images(each, len(x)) for each in logs]).sum(0), weights
 
 
-def _divergence(latents: list[tuple[LatentSite, Tensor]], images: int) -> tuple[Tensor, Tensor | None, Tensor]:
+def _expected(values: Tensor, weights: Tensor | None) -> Tensor:
+    """The guide's mean over labels that are enumerated of numbers, (classes, B) or (classes, B, dimensions)."""
+    if weights is None:
+        return values
+    return ((weights if values.ndim == weights.ndim else weights.unsqueeze(-1)) * values).sum(0)
+
+
+def _divergence(
+    latents: list[tuple[LatentSite, Tensor]], weights: Tensor | None, images: int
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """KL of each image, (B,); KL per dimension summed over the batch, or None; posterior means, (B, dimensions)."""
     per_image, per_dim, means = [], [], []
     for site, log_ratio in latents:
         each = kl_per_dimension(site.q, site.p) if site.in_order else None
         if each is not None:
+            each = _expected(each, weights)
             per_dim.append(each.cpu().double().flatten(0, -2).sum(0))
-        per_image.append(_of_images(log_ratio if each is None else each.sum(-1), images))
-        means.append(_mean(site.q, site.value).flatten(1).cpu())
-    known = bool(per_dim) and len(per_dim) == len(latents)
+        per_image.append(_of_images(_expected(log_ratio, weights) if each is None else each.sum(-1), images))
+        if not site.enumerated:
+            means.append(_expected(_mean(site.q, site.value), weights).flatten(1).cpu())
+    known = bool(per_dim) and len(per_dim) == len(means)
     return torch.stack(per_image).sum(0), torch.cat(per_dim) if known else None, torch.cat(means, 1)
 
 

@@ -17,7 +17,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.checks import Count, Seed, checked
-from pyrovae.data import Split, batches
+from pyrovae.data import Split, batches_of_any
 from pyrovae.estimates import PerImage
 from pyrovae.inference.graphs import GraphEngine, graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
@@ -47,7 +47,8 @@ def importance_weighted(
     """Estimate log p(x) ≥ E log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i from the posterior.
 
     Each weight uses log q of the drawn code itself; with the analytic KL in its place the result would be no bound.
-    The bound lies below log p(x) by about var(w) / (2 k mean(w)²). This bias is reported.
+    The bound lies below log p(x) by about var(w) / (2 k mean(w)²). This bias is reported. If the labels of a
+    SemiSupervisedVAE are hidden, the guide draws them too; with labels the bound is that of log p(x, y).
 
     Args:
         model: A model whose likelihood and posterior are densities.
@@ -69,7 +70,7 @@ def importance_weighted(
     parts: list[_Weights] = []
     with frozen(model, seed) as device:
         size, draws = map(min, _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK, (len(split), samples))
-        for x, y in batches(split, size, device):
+        for x, y in batches_of_any(split, size, device):
             weights = _Weights(len(x), samples, stops, device)
             _fill(weights, weigh, x, y, size, draws, progress)
             parts.append(weights)
@@ -80,7 +81,7 @@ def _fill(
     weights: _Weights,
     weigh: Callable[..., Tensor],
     x: Tensor,
-    y: Tensor,
+    y: Tensor | None,
     size: int,
     draws: int,
     progress: Callable[[int], object],
@@ -88,9 +89,9 @@ def _fill(
     """Draw all weights of a batch. Every call has the same shape, so one graph serves all; surplus weights are cut."""
     like = torch.empty(draws, device=x.device)
     filled = torch.arange(size, device=x.device).clamp(max=len(x) - 1)
-    x, y = x[filled], y[filled]
+    x, y = x[filled], None if y is None else y[filled]
     while weights.done < weights.samples:
-        logs = weigh(x, y, like)[: weights.samples - weights.done, : weights.images]
+        logs = weigh(x, *(() if y is None else (y,)), like)[: weights.samples - weights.done, : weights.images]
         weights.add(logs)
         progress(logs.numel())
 
@@ -112,11 +113,13 @@ def _estimate(parts: Sequence[_Weights], samples: int, stops: Sequence[int]) -> 
     )
 
 
-def _log_weights(model: LatentVariableModel) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A function of images, labels and a tensor `like`: log weights, (len(like), images)."""
+def _log_weights(model: LatentVariableModel) -> Callable[..., Tensor]:
+    """A function of images, labels if there are any, and a tensor `like`: log weights, (len(like), images)."""
 
-    def log_weights(x: Tensor, y: Tensor, like: Tensor) -> Tensor:
+    def log_weights(x: Tensor, *labels_and_like: Tensor) -> Tensor:
         """Log weights from the programs' traces, for any latent sites."""
+        *labels, like = labels_and_like
+        y = labels[0] if labels else None
         with pyro.plate("_draws", len(like), dim=-2):
             guide = poutine.trace(model.guide).get_trace(x, y)
             joint = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x, y)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pyrovae.data import ImageSet, Split, to_unit
+from pyrovae.data import HIDDEN, ImageSet, Split, to_unit
 from pyrovae.estimates import Estimate
 from pyrovae.runtime import frozen, seeded
 from pyrovae.shapes import ImageShape
@@ -117,6 +117,12 @@ def train_classifier(
     if data.num_classes < 2:
         raise ValueError(f"a classifier needs images of at least two classes, {data.name} has {data.num_classes}")
     train = data.split("train")
+    hidden = int((train.labels == HIDDEN).sum())
+    if hidden:
+        raise ValueError(
+            f"a classifier is trained on the labels of all training images, and those of {hidden:,} of {data.name} are "
+            f"hidden: do without it"
+        )
     images, labels = train.images.to(device), train.labels.to(device)
     with seeded(seed, device):
         model = Classifier(data.image_shape, data.num_classes).to(device)

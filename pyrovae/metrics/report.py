@@ -17,6 +17,7 @@ from pyrovae.data import Split
 from pyrovae.diagnostics.information import split_kl
 from pyrovae.estimates import Estimate, crossing
 from pyrovae.inference.annealing import PILOTS, Annealing, annealed, bidirectional
+from pyrovae.inference.classes import predict_labels
 from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
 from pyrovae.inference.graphs import GraphEngine
 from pyrovae.inference.importance import importance_weighted
@@ -28,6 +29,7 @@ from pyrovae.metrics.classifier import Predictions
 from pyrovae.metrics.codes import code_accuracy
 from pyrovae.metrics.samples import sample_quality
 from pyrovae.models import LatentVariableModel
+from pyrovae.semi_supervised import SemiSupervisedVAE
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,10 @@ def evaluate(
         ValueError: If the images do not fit the model, or there are none.
     """
     few, some = _evenly_spaced(split, budget.images), _evenly_spaced(split, budget.others)
-    bound = list(_bound(model, estimate_elbo(model, split, seed=seed)))
+    whole = split
+    if isinstance(model, SemiSupervisedVAE):  # the bounds are those of log p(x), the label summed over
+        few, whole = few.without_labels(), split.without_labels()
+    bound = list(_bound(model, estimate_elbo(model, whole, seed=seed)))
     sections: dict[str, Callable[[], Iterable[Row]]] = {
         "log p(x)": lambda: _likelihoods(model, few, budget, seed, progress),
         "annealed log p(x)": lambda: _annealed(model, few, budget, seed, progress),
@@ -257,6 +262,8 @@ def evaluate(
         "quality of samples": lambda: _samples(model, some, predict, seed),
         "accuracy of codes": lambda: _accuracy(model, train, some, seed),
     }
+    if isinstance(model, SemiSupervisedVAE) and policy.split == "test":  # labels of other splits may have been hidden
+        sections["predicted labels"] = lambda: _labels(model, split)
     rows, missing = _collect(sections)
     return Report(policy, seed, (*bound, *rows), missing)
 
@@ -352,7 +359,7 @@ def _likelihoods(
         how = f"guide's weights of shape above {weighted.pareto_threshold:.2g}, k = {budget.samples:,}"
         yield Row("images that it fails", Estimate(float(weighted.failed or 0)), n, how)
         yield Row("Pareto shape", Estimate(float(np.median(weighted.pareto))), n, "median over images")
-    if model.shapes.latent_dim == 2 and not other_codes(model):
+    if model.shapes.latent_dim == 2 and not other_codes(model) and not isinstance(model, SemiSupervisedVAE):
         exact = quadrature(model, few, budget.points, engine=budget.engine)
         how = f"{exact.method}; the error is at most {exact.error.max():.1g}"
         yield Row("log p(x)", replace(exact.estimate, monte_carlo=float(exact.error.mean())), n, how)
@@ -368,6 +375,8 @@ def _annealed(
     settings = budget.annealing
     if settings is None:
         return
+    if isinstance(model, SemiSupervisedVAE):
+        raise NotApplicable("annealing is for a given label, and this model's log p(x) sums over labels")
     each = settings.temperatures * (PILOTS + settings.chains)
     bar = progress("annealing, transitions", each * len(few))
     found = annealed(model, few, settings, seed=seed, progress=bar)
@@ -419,6 +428,14 @@ def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed
     for name, found in ((f"{accuracy.k} nearest codes", accuracy.neighbours), ("linear in codes", accuracy.linear)):
         for labels, share in found.items():
             yield Row(name, share, len(some), f"share classified correctly, {labels:,} labels, 5 draws")
+
+
+def _labels(model: LatentVariableModel, split: Split) -> Iterable[Row]:
+    found = predict_labels(model, split)
+    yield Row("error of q(y | x)", found.error, len(split), "share of wrong labels")
+    yield Row("-log q(label | x)", found.log_score, len(split), "nats")
+    calibration = Estimate(found.reliability().expected_error)
+    yield Row("its calibration error", calibration, len(split), "distance of accuracy and confidence, 10 bins")
 
 
 def _evenly_spaced(split: Split, count: int) -> Split:

@@ -76,12 +76,13 @@ def described(value: object) -> str:
 
 
 def _beside(values: Tensor, y: Tensor | None, num_classes: int) -> Tensor:
-    """`values`, (..., B, D), with the one-hot label appended, (..., B, D + num_classes)."""
+    """`values`, (..., B, D), with the one-hot label appended, (..., B, D + num_classes); both may have more axes."""
     if not num_classes:
         return values
     labels = one_hot_labels(y, num_classes).to(values.dtype)
     check_one_each(labels, values.shape[-2])
-    return torch.cat([values, labels.expand(*values.shape[:-1], num_classes)], -1)
+    shape = torch.broadcast_shapes(values.shape[:-1], labels.shape[:-1])
+    return torch.cat([values.expand(*shape, -1), labels.expand(*shape, -1)], -1)
 
 
 def check_one_each(labels: Tensor, count: int) -> None:

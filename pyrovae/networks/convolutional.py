@@ -25,9 +25,10 @@ def _label_planes(x: Tensor, y: Tensor | None, num_classes: int) -> Tensor:
     if not num_classes:
         return x
     labels = one_hot_labels(y, num_classes).to(x.dtype)
-    check_one_each(labels, len(x))
-    planes = labels[:, :, None, None]
-    return torch.cat([x, planes.expand(-1, -1, *x.shape[-2:])], 1)
+    check_one_each(labels, x.shape[-4])
+    shape = torch.broadcast_shapes(x.shape[:-3], labels.shape[:-1])
+    planes = labels[..., None, None].expand(*shape, num_classes, *x.shape[-2:])
+    return torch.cat([x.expand(*shape, -1, -1, -1), planes], -3)
 
 
 def _halved(image_shape: ImageShape, layers: int) -> list[tuple[int, int]]:
@@ -51,8 +52,9 @@ class _ConvEncoder(Encoder):
         self.out_features = out_features
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images, (B, C, H, W), to features, (B, out_features)."""
-        return self.layers(_label_planes(_checked(x, self.image_shape, self), y, self.num_classes))
+        """Images, (B, C, H, W), to features, (B, out_features), or (..., B, out_features) for labels (..., B)."""
+        inputs = _label_planes(_checked(x, self.image_shape, self), y, self.num_classes)
+        return self.layers(inputs.flatten(0, -4)).unflatten(0, inputs.shape[:-3])
 
 
 class _ConvDecoder(Decoder):

@@ -5,8 +5,19 @@ from itertools import pairwise
 from math import prod
 
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
-from pyrovae.networks.base import Activation, Decoder, Encoder, _beside, _checked, _positive, checked_code
+from pyrovae.networks.base import (
+    Activation,
+    Decoder,
+    Encoder,
+    _beside,
+    _checked,
+    _positive,
+    checked_code,
+    checked_labels,
+    rows_of_labels,
+)
 from pyrovae.shapes import Shapes
 
 
@@ -28,8 +39,20 @@ class _DenseEncoder(Encoder):
         self.out_features = out_features
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images, (B, C, H, W), to features, (B, out_features)."""
-        return self.layers(_beside(_checked(x, self.image_shape, self).flatten(-3), y, self.num_classes))
+        """Images, (B, C, H, W), to features, (B, out_features), or (..., B, out_features) for labels (..., B)."""
+        pixels = _checked(x, self.image_shape, self).flatten(-3)
+        if self.num_classes and isinstance(y, Tensor) and y.ndim >= pixels.ndim:
+            return self._of_every_label(pixels, y)
+        return self.layers(_beside(pixels, y, self.num_classes))
+
+    def _of_every_label(self, pixels: Tensor, y: Tensor) -> Tensor:
+        """Features of images that have several labels each: the first layer's products with pixels are made once."""
+        layers, count = self.layers, pixels.shape[-1]
+        if not (isinstance(layers, nn.Sequential) and isinstance(layers[0], nn.Linear)):
+            return layers(_beside(pixels, y, self.num_classes))
+        weight, bias = layers[0].weight, layers[0].bias
+        labels = rows_of_labels(weight[:, count:].T, checked_labels(y, self.num_classes))
+        return layers[1:](linear(pixels, weight[:, :count], bias) + labels)
 
 
 class _DenseDecoder(Decoder):

@@ -6,15 +6,18 @@ changed, so evaluation reports the ELBO with weights 1.
 
 from pyrovae.objectives.estimators import Estimator
 from pyrovae.objectives.objectives import FreeBits, ImportanceWeighted, Objective, Renyi, TraceELBO, TraceMeanField
+from pyrovae.objectives.programs import FewLabels, Programs, weigh_enumerated
 from pyrovae.objectives.sites import LatentSite, kl_per_dimension, latent_sites, latent_sites_of
 from pyrovae.objectives.weighting import SiteWeights, Weighting
 
 __all__ = [
     "Estimator",
+    "FewLabels",
     "FreeBits",
     "ImportanceWeighted",
     "LatentSite",
     "Objective",
+    "Programs",
     "Renyi",
     "SiteWeights",
     "TraceELBO",
@@ -23,4 +26,5 @@ __all__ = [
     "kl_per_dimension",
     "latent_sites",
     "latent_sites_of",
+    "weigh_enumerated",
 ]

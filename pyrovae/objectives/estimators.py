@@ -12,10 +12,11 @@ from pyro.infer.elbo import ELBO
 from pyro.infer.util import torch_item
 from torch import Tensor
 
-from pyrovae.contracts import name_of
+from pyrovae.contracts import NotApplicable, name_of
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives.importance import PathwiseELBO, PerImageRenyiELBO
 from pyrovae.objectives.sites import LatentSite, family_name, has_kl, kl_per_dimension, latent_sites_of
+from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.shapes import MOST, WrongTypeError, is_whole
 
 Gradient = Literal["standard", "stl", "dreg"]
@@ -77,6 +78,7 @@ class MeanField(Estimator):
 
     def check(self, model: LatentVariableModel) -> str | None:
         """Names the pairs of distributions without a closed form."""
+        _check_labels("TraceMeanField", model)
         sites = latent_sites_of(model)
         _check_order("TraceMeanField", sites)
         missing = [f"{family_name(s.q)} to {family_name(s.p)}" for s in sites if not has_kl(s.q, s.p)]
@@ -206,11 +208,25 @@ class _FreeBitsELBO(TraceMeanField_ELBO):
 
 
 def _check_densities(objective: str, model: LatentVariableModel) -> None:
-    """Refuse a bound by densities of codes for a model whose posterior is a point."""
+    """Refuse a bound by densities of codes for a model whose posterior is a point, or that sums over labels."""
+    _check_labels(objective, model)
     model.posterior.need_density(
         f"the objective {objective} needs a posterior with a density, and "
         f"{name_of(model.posterior)} is a point: use TraceELBO, or a VAE"
     )
+
+
+def _check_labels(objective: str, model: LatentVariableModel) -> None:
+    """Refuse other bounds than the ELBO for a model that sums over labels.
+
+    Raises:
+        NotApplicable: If it does.
+    """
+    if isinstance(model, SemiSupervisedVAE):
+        raise NotApplicable(
+            f"the objective {objective} has no sum over the classes of images without labels, which "
+            f"{type(model).__name__} needs: use TraceELBO"
+        )
 
 
 def _check_order(objective: str, sites: list[LatentSite]) -> None:

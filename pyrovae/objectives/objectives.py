@@ -16,7 +16,9 @@ from pyrovae.objectives.estimators import (
     SeveralCodes,
     Traces,
 )
+from pyrovae.objectives.programs import EnumeratedELBO, FewLabels, MixedPrograms, Programs
 from pyrovae.objectives.weighting import Program, Schedule, Weighting
+from pyrovae.semi_supervised import SemiSupervisedVAE
 
 
 class Objective:
@@ -66,6 +68,18 @@ class Objective:
             program(x, y)
 
         return unweighted_program
+
+    def programs(self, model: LatentVariableModel, few: FewLabels | None = None) -> Programs:
+        """What an engine trains of a model.
+
+        Args:
+            model: The model.
+            few: How a batch is made of images with labels and without; None if all of them have one or none needs one.
+        """
+        weighted = self.weighted(model.model), self.weighted(model.guide)
+        if not isinstance(model, SemiSupervisedVAE):
+            return Programs(*weighted, self.elbo())
+        return MixedPrograms.of(model, weighted, EnumeratedELBO(self.elbo().num_particles), few)
 
     def check(self, model: LatentVariableModel) -> str | None:
         """A note on this objective with this model, in one line, or None. Called before training.

@@ -52,6 +52,7 @@ class LatentSite:
         value: The guide's draw.
         in_order: Whether all codes that the model draws before it are also drawn before it in the guide. Only then is
             p independent of later draws, and KL(q || p) the expectation of log q - log p.
+        enumerated: Whether its value is all that there are and not a draw.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LatentSite:
     p: Distribution
     value: Tensor
     in_order: bool
+    enumerated: bool = False
 
 
 def latent_sites(guide_trace: Any, model_trace: Any) -> list[LatentSite]:
@@ -72,6 +74,7 @@ def latent_sites(guide_trace: Any, model_trace: Any) -> list[LatentSite]:
             model_trace.nodes[name]["fn"],
             guide_trace.nodes[name]["value"],
             set(before[: before.index(name)]) <= set(names[:i]),
+            guide_trace.nodes[name]["infer"].get("_enumerate_dim") is not None,
         )
         for i, name in enumerate(names)
     ]

@@ -79,6 +79,8 @@ class RunInfo:
         label: Column of the labels of a table, or None.
         scaling: How its values were scaled.
         skip: Columns that were left out.
+        labels: How many training images kept their label, or None if all did.
+        seed: Seed of the training, by which these were drawn.
     """
 
     data: str
@@ -91,6 +93,8 @@ class RunInfo:
     label: str | None = None
     scaling: ScalingPolicy = "standard"
     skip: tuple[str, ...] = ()
+    labels: int | None = None
+    seed: int = 0
 
 
 @contextmanager
@@ -222,4 +226,6 @@ def run_info(path: str | Path) -> RunInfo:
         label=raw.get("data_label"),
         scaling=raw.get("data_scaling", "standard"),
         skip=tuple(raw.get("data_skip") or ()),
+        labels=raw.get("data_labels"),
+        seed=raw["seed"],
     )

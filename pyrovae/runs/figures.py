@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split
+from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.latent import Codes, decode_manifold, encode, reconstruct, sample_per_class, sample_prior
 from pyrovae.metrics.samples import draw_images
 from pyrovae.models import LatentVariableModel
@@ -23,6 +24,7 @@ from pyrovae.plots import (
     save_figure,
 )
 from pyrovae.plots.vectors import FEW_COLUMNS
+from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.training import History
 
 MOST_FACETS = 49
@@ -42,6 +44,8 @@ def save_run_figures(
         The files.
     """
     test = fixed_split(data.split("test" if len(data.splits["test"]) else "train"), pixels)
+    if isinstance(model, SemiSupervisedVAE):  # which needs no labels, so that none is read
+        test = with_predicted_labels(model, test.without_labels())
     figures = dict(_figures(model, data, test, history))
     for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png")
@@ -73,7 +77,7 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
 
     yield from _columns(model, data, test)
     if model.shapes.latent_dim == 2:
-        yield "codes", _codes(encode(model, test), data)
+        yield "codes", _codes(encode(model, test), data, predicted=isinstance(model, SemiSupervisedVAE))
         yield "manifold", _manifolds(model, data)
 
 
@@ -90,12 +94,13 @@ def _columns(model: LatentVariableModel, data: ImageSet, test: Split) -> Iterato
     yield "columns", figure
 
 
-def _codes(codes: Codes, data: ImageSet) -> Figure:
+def _codes(codes: Codes, data: ImageSet, *, predicted: bool = False) -> Figure:
     """All codes on the left; where classes can be told apart by it, each of them alone on the right."""
     facets = data.num_classes if 1 < data.num_classes <= MOST_FACETS else 0
     figure, axes = new_facets(facets)
     plot_codes(codes, data.class_names, axes[0], legend=not facets)
-    axes[0].set_title(f"posterior means of {len(codes):,} test images")
+    classes = ", classes as predicted" if predicted else ""
+    axes[0].set_title(f"posterior means of {len(codes):,} test images{classes}")
     if facets:
         plot_code_facets(codes, data.class_names, axes[1:])
     return figure

@@ -16,6 +16,7 @@ from pyrovae.runs.workers import KilledError, Workers
 from pyrovae.runtime import choose_device
 from pyrovae.training import RunFolder
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
+from pyrovae.training.order import order_of
 from pyrovae.training.progress import Progress
 
 POLL = 0.5
@@ -177,9 +178,10 @@ def _steps(commands: Sequence[Namespace]) -> list[int]:
     sizes: dict[tuple[object, ...], int] = {}
     found = []
     for command in commands:
-        key = (command.data, command.data_dir, command.validation, command.image_size)
-        if key not in sizes:
-            sizes[key] = len(load_training_data(command).splits["train"])
         trainer = build_trainer(instantiate(command))
-        found.append(trainer.total_epochs(sizes[key]) * -(-sizes[key] // trainer.batch_size))
+        key = (command.data, command.data_dir, command.validation, command.image_size, command.data_labels)
+        if (*key, trainer.batch_size) not in sizes:
+            sizes[(*key, trainer.batch_size)] = order_of(load_training_data(command), trainer.batch_size).per_epoch
+        per_epoch = sizes[(*key, trainer.batch_size)]
+        found.append(trainer.total_epochs(per_epoch) * per_epoch)
     return found

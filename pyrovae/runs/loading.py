@@ -10,11 +10,13 @@ import torch
 from jsonargparse import ArgumentError, ArgumentParser
 
 from pyrovae.checks import checked
-from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, load_images
+from pyrovae.contracts import NotApplicable
+from pyrovae.data import HIDDEN, ImageSet, PixelPolicy, Split, fixed_split, keep_labels, load_images
 from pyrovae.factory.build import build_model
 from pyrovae.factory.mistakes import clear
 from pyrovae.factory.names import OURS
 from pyrovae.factory.parser import add_model_arguments
+from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.models import LatentVariableModel
 from pyrovae.runs.config_file import read_config, run_info
 from pyrovae.runs.scaling_file import check_scaling
@@ -50,7 +52,7 @@ def load_data(path: str | Path, data_dir: str | None = None) -> ImageSet:
             f"now has {data.image_shape} in {data.num_classes}: give the folder of the old ones (--data_dir)"
         )
     check_scaling(RunFolder(Path(path)), data)
-    return data
+    return data if info.labels is None else keep_labels(data, info.labels, info.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +72,22 @@ class Run:
     pixels: PixelPolicy
 
     def split(self, name: str) -> Split:
-        """Images of a split, binarised once as the run was trained."""
-        return fixed_split(self.data.split(name), self.pixels)
+        """Images of a split, binarised once as the run was trained; hidden labels as the model predicts them."""
+        return with_predicted_labels(self.model, fixed_split(self.data.split(name), self.pixels))
+
+    def true_labels(self, name: str) -> Split:
+        """The same of a split whose labels are all known.
+
+        Raises:
+            NotApplicable: If the run has hidden some of them.
+        """
+        hidden = int((self.data.split(name).labels == HIDDEN).sum())
+        if hidden:
+            raise NotApplicable(
+                f"the labels of {hidden:,} {name} images were hidden from this run, so there is no truth to compare "
+                f"with: look at its test images (--split test)"
+            )
+        return self.split(name)
 
 
 def picture(run: str | Path, output: str | None, name: str) -> Path:

@@ -8,18 +8,20 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pyrovae.data import ImageSet, fixed_split, load_images, policy_of
+from pyrovae.data import ImageSet, fixed_split, keep_labels, load_images, policy_of
 from pyrovae.factory.build import build_model, build_trainer, instantiate, sketch_model
 from pyrovae.factory.mistakes import check_arguments, check_values
 from pyrovae.factory.names import explain
 from pyrovae.factory.old_names import renewed_words
 from pyrovae.factory.parser import training_parser, underscored
 from pyrovae.files import replace_text
+from pyrovae.inference.classes import LabelPredictions, predict_labels
 from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
 from pyrovae.models import LatentVariableModel
 from pyrovae.runs.config_file import continue_run, new_run, read_config
 from pyrovae.runs.loading import load
 from pyrovae.runs.scaling_file import check_scaling
+from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.training import RunFolder, Trainer
 
 CHANGEABLE = {"epochs", "patience", "device", "engine", "data_dir", "checkpoint_every", "tensorboard", "progress"}
@@ -90,6 +92,8 @@ def load_training_data(arguments: Namespace) -> ImageSet:
         scaling=arguments.data_scaling,
         skip=arguments.data_skip,
     )
+    if arguments.data_labels is not None:
+        data = keep_labels(data, arguments.data_labels, arguments.seed)
     if arguments.resume is not None:
         check_scaling(RunFolder(Path(arguments.resume)), data)
     return data
@@ -136,8 +140,11 @@ def build_training(arguments: Namespace, data: ImageSet) -> tuple[Trainer, Laten
 
 def finish_run(
     folder: RunFolder, trainer: Trainer, data: ImageSet, which: str | None = None
-) -> tuple[LatentVariableModel, ElboEstimate | None]:
+) -> tuple[LatentVariableModel, list[ElboEstimate | LabelPredictions]]:
     """Load the model of a finished run, and write its bound of the test images to the folder.
+
+    Of a model that infers labels the bound is that of log p(x), and beside it are the labels that it predicts. Nothing
+    before has read the labels of test images.
 
     Args:
         folder: The run's folder.
@@ -146,11 +153,19 @@ def finish_run(
         which: "best" or "last" weights; by default the best where there are any.
 
     Returns:
-        The model, and the bound, or None where there are no test images.
+        The model, and what was found; nothing where there are no test images.
     """
     model = load(folder.path, which=which, device=str(trainer.device), allow_code=True)
     if not len(data.splits["test"]):
-        return model, None
-    bound = estimate_elbo(model, fixed_split(data.split("test"), policy_of(data, trainer.pixels)), seed=trainer.seed)
-    replace_text(folder.test, json.dumps(bound.to_dict(), indent=2) + "\n")
-    return model, bound
+        return model, []
+    test = fixed_split(data.split("test"), policy_of(data, trainer.pixels))
+    if not isinstance(model, SemiSupervisedVAE):
+        found: list[ElboEstimate | LabelPredictions] = [estimate_elbo(model, test, seed=trainer.seed)]
+        numbers = found[0].to_dict()
+    else:
+        labels = predict_labels(model, test)
+        found = [estimate_elbo(model, test.without_labels(), seed=trainer.seed), labels]
+        error = {"error": labels.error.value, "error_error": labels.error.sampling}
+        numbers = found[0].to_dict() | {"labels": error | labels.to_dict()}
+    replace_text(folder.test, json.dumps(numbers, indent=2) + "\n")
+    return model, found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, pixels
+from pyrovae.data import HIDDEN, ImageSet, PixelPolicy, Split, fixed_split, pixels
+from pyrovae.training.order import order_of
 
 
 class Batches:
@@ -24,8 +24,7 @@ class Batches:
     Attributes:
         images: All images, uint8 (N, C, H, W), binarised if their pixels are drawn once.
         labels: Their labels, (N,).
-        index: Which of them are trained on.
-        per_epoch: Batches of an epoch.
+        order: Which of them are in each batch.
     """
 
     def __init__(self, data: ImageSet, policy: PixelPolicy, size: int, seed: int, device: torch.device) -> None:
@@ -40,17 +39,15 @@ class Batches:
         self.resident = _fits(self.images, device)
         if self.resident:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
-        self.index = self.data.splits["train"]
-        self.per_epoch = math.ceil(len(self.index) / size)
-        self._order: tuple[int, Tensor] | None = None
+        self.order = order_of(data, size, seed)
+        self.per_epoch = self.order.per_epoch
+        self._of_epoch: tuple[int, list[Tensor]] | None = None
 
     def of_epoch(self, epoch: int, first: int, count: int) -> list[Tensor]:
         """Indices of the images of at most `count` batches of an epoch, starting with batch `first`."""
-        if self._order is None or self._order[0] != epoch:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = self.index[torch.randperm(len(self.index), generator=generator)].to(self.images.device)
-            self._order = epoch, order
-        return list(self._order[1][first * self.size : (first + count) * self.size].split(self.size))
+        if self._of_epoch is None or self._of_epoch[0] != epoch:
+            self._of_epoch = epoch, [index.to(self.images.device) for index in self.order.batches(epoch)]
+        return self._of_epoch[1][first : first + count]
 
     def inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         """The input of `prepare`: indices of a batch, or its images if they are not on the device."""
@@ -59,10 +56,11 @@ class Batches:
         return self.images[index].to(self.device), self.labels[index].to(self.device)
 
     def prepare(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels x, (B, C, H, W), and labels y, (B,), of a batch; part of the step's graph."""
+        """Pixels x, (B, C, H, W), and labels y of a batch, (B,), or of its first images; part of the step's graph."""
         images, labels = (self.images[inputs[0]], self.labels[inputs[0]]) if self.resident else inputs
         x = images if images.is_floating_point() else pixels(images, self.policy)
-        return x, labels
+        few = self.order.few
+        return x, labels if few is None else labels[: few.known]
 
     def evaluated(self) -> dict[str, Split]:
         """The validation images and as many training images, on which each epoch is measured."""
@@ -71,6 +69,12 @@ class Batches:
         if validation:
             splits["validation"] = self.fixed("validation", validation)
         return splits
+
+    def labelled(self, at_most: int) -> Split:
+        """The first training images whose class is known, binarised once."""
+        index = self.data.splits["train"]
+        index = index[self.data.labels[index] != HIDDEN][:at_most]
+        return fixed_split(Split(self.data.images[index], self.data.labels[index]), self.policy)
 
     def fixed(self, name: str, at_most: int) -> Split:
         """The first images of a split, binarised once."""

@@ -9,10 +9,11 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pyrovae.checks import check_value
 from pyrovae.contracts import name_of
-from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, to_unit
+from pyrovae.data import HIDDEN, ImageSet, PixelPolicy, Split, fixed_split, to_unit
 from pyrovae.data.pixels import extreme_share, has_colour
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
+from pyrovae.semi_supervised import SemiSupervisedVAE
 
 FEW = 256
 """Images whose pixels are held against the likelihood's support."""
@@ -44,10 +45,35 @@ def check_shapes(model: LatentVariableModel, data: ImageSet) -> None:
             f"build it with num_classes={data.num_classes}"
         )
     model.prior.check_classes(data.num_classes)
+    _check_labels(model, data)
     if data.has_missing and not model.likelihood.takes_missing:
         raise ValueError(
             f"{data.name} has values that are missing, and the model was not built for them: give missing='mask' or "
             f"'zeros' (--model.missing mask), and the likelihood scores what is seen"
+        )
+
+
+def _check_labels(model: LatentVariableModel, data: ImageSet) -> None:
+    """Refuse hidden labels for a model that needs them all, and classes of which none is known for one that does not.
+
+    Raises:
+        ValueError: If labels are lacking.
+    """
+    labels = data.labels[data.splits["train"]]
+    hidden = int((labels == HIDDEN).sum())
+    if not hidden:
+        return
+    if not isinstance(model, SemiSupervisedVAE):
+        raise ValueError(
+            f"the labels of {hidden:,} training images of {data.name} are hidden, and {type(model).__name__} sums over "
+            f"no classes: choose --model SemiSupervisedVAE, or leave --data_labels"
+        )
+    known = labels[labels != HIDDEN].bincount(minlength=data.num_classes)
+    if not bool(known.all()):
+        empty = data.class_names[int(known.argmin())]
+        raise ValueError(
+            f"each class of {data.name} must have a labelled training image, and {empty!r} has none: label one, or "
+            f"leave the class out"
         )
 
 
@@ -67,7 +93,7 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
     few = fixed_split(Split(data.images[index], data.labels[index]), pixels)
     with frozen(model) as device:
         z = torch.zeros(len(index), model.shapes.latent_dim, device=device)
-        support = model.likelihood(z, few.labels.to(device)).support
+        support = model.likelihood(z, few.labels.clamp(min=0).to(device)).support
         inside = support.check(to_unit(few.images).to(device))
     if bool(inside.all()):
         return

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pyrovae.engine import SVI, Step, UntraceableError
+from pyrovae.engine import SVI, UntraceableError
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective
 from pyrovae.runtime import restore_rng_state, rng_state
@@ -63,11 +63,12 @@ class Learner:
         self._model, self._batches, self._objective, self._total = model, batches, objective, total_steps
         self._optimizer = optimizer(model.parameters())
         self._scheduler = scheduler(self._optimizer) if scheduler else None
+        self._programs = objective.programs(model, batches.order.few)
         self._svi = SVI(
-            objective.weighted(model.model),
-            objective.weighted(model.guide),
+            self._programs.model,
+            self._programs.guide,
             self._optimizer,
-            loss=objective.elbo(),
+            loss=self._programs.elbo,
             engine=engine,
             precision=precision,
             prepare=self._prepare,
@@ -112,7 +113,8 @@ class Learner:
             reason = next(line.strip() for line in str(error).splitlines() if line.strip())
             raise BrokenStepError(reason.rstrip(":"), 1) from error
         sizes = torch.tensor([len(index) for index in batches], device=steps.loss.device)
-        losses = _losses(steps, sizes).tolist()
+        terms = self._programs.terms(steps.log_probs, sizes)
+        losses = torch.stack([steps.loss, *terms], 1).cpu().double().tolist()  # MPS has no float64
         for i, (loss, _, _) in enumerate(losses):
             if not math.isfinite(loss):
                 raise BrokenStepError(self._svi.diagnose(*inputs[i]), i + 1)
@@ -158,17 +160,3 @@ class Learner:
         restore_rng_state(state["rng"], self._batches.device)
         if "engine" in state:  # runs of version 0.1 do not say; they go on as new ones begin
             self._svi.load_state_dict(state["engine"])
-
-
-def _losses(step: Step, images: Tensor) -> Tensor:
-    """Loss, reconstruction and KL of each step in nats per image, (steps, 3), float64."""
-    observed = kl = torch.zeros_like(step.loss)
-    for name, value in step.log_probs.items():
-        program, site = name.split(".", 1)
-        if program == "guide":
-            kl = kl + value
-        elif f"guide.{site}" in step.log_probs:
-            kl = kl - value
-        else:
-            observed = observed + value
-    return torch.stack([step.loss, -observed / images, kl / images], 1).cpu().double()  # MPS has no float64

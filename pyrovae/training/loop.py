@@ -71,7 +71,7 @@ class Loop:
         self.batch += len(chunk)
         # The first steps make the graph and say nothing of the speed, so a chunk grows by ten at most.
         self._chunk = int(min(max(READ_EVERY * len(chunk) / took, 1), 10 * len(chunk), MAX_CHUNK))
-        seen = min(self.batch * self.batches.size, len(self.batches.index))
+        seen = self.batches.order.images(self.batch)
         progress.advance(len(chunk), self.logger.text(self.epoch + 1, self.epochs, seen))
 
     def _update(self, chunk: list[Tensor]) -> list[Losses]:

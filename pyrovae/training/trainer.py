@@ -17,6 +17,7 @@ from pyrovae.engine.compilation import missing_compiler
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, TraceELBO
 from pyrovae.runtime import MAX_SEED, choose_device, seeded
+from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.shapes import MOST, is_whole
 from pyrovae.training.batches import Batches
 from pyrovae.training.checkpoint import Checkpointer
@@ -29,6 +30,7 @@ from pyrovae.training.learner import Learner
 from pyrovae.training.logger import Logger
 from pyrovae.training.loop import Loop
 from pyrovae.training.measures import Measures
+from pyrovae.training.order import order_of
 from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
 
@@ -104,12 +106,11 @@ class Trainer:
                 f"lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 10), got {_named(self.scheduler)}"
             )
 
-    def total_epochs(self, images: int) -> int:
-        """Number of epochs for a number of images."""
+    def total_epochs(self, per_epoch: int) -> int:
+        """Number of epochs of so many batches."""
         if self.epochs is not None:
             return self.epochs
-        steps = -(-images // self.batch_size)
-        return max(MIN_EPOCHS, -(-MIN_STEPS // steps))
+        return max(MIN_EPOCHS, -(-MIN_STEPS // per_epoch))
 
     def check(self, model: LatentVariableModel, data: ImageSet) -> str | None:
         """Find errors that would stop a training, without training. `fit` calls it first.
@@ -129,7 +130,8 @@ class Trainer:
         self.check_memory(model, data)
         notice = self.objective.check(model)
         check_support(model, data, policy_of(data, self.pixels), chosen=self.pixels != "auto")
-        check_optimizer(model, self.optimizer, self.scheduler, self.total_epochs(len(data.splits["train"])))
+        epochs = self.total_epochs(order_of(data, self.batch_size).per_epoch)
+        check_optimizer(model, self.optimizer, self.scheduler, epochs)
         if self.patience and not len(data.splits["validation"]):
             raise ValueError("early stopping (patience) needs validation images, and there are none")
         return notice
@@ -143,6 +145,7 @@ class Trainer:
         images = len(data.splits["train"])
         device = choose_device(self.device)
         codes = getattr(self.objective.elbo(), "num_particles", 1)
+        codes *= model.shapes.num_classes if isinstance(model, SemiSupervisedVAE) else 1
         check_footprint(model, self.optimizer, self.batch_size, images, codes=codes, device=device)
 
     def fit(
@@ -190,7 +193,7 @@ class Trainer:
             if resume:
                 loop.resume()
             else:
-                few = loop.batches.fixed("train", SHOWN_TO_PARTS)
+                few = loop.batches.labelled(SHOWN_TO_PARTS)
                 model.prior.start_from(to_unit(few.images).nan_to_num(0.0).to(device), few.labels.to(device))
             with Progress(loop.epochs * loop.batches.per_epoch, loop.steps_done, enabled=progress) as shown:
                 for words in (loop.checkpointer.notice, None if loop.steps_done else notice):
@@ -210,7 +213,7 @@ class Trainer:
         """The training loop of these settings."""
         batches = Batches(data, policy_of(data, self.pixels), self.batch_size, self.seed, device)
         measures = Measures(model, batches, self.seed)
-        epochs = self.total_epochs(len(batches.index))
+        epochs = self.total_epochs(batches.per_epoch)
         learner = Learner(
             model,
             batches,
@@ -224,9 +227,9 @@ class Trainer:
         logger = Logger(
             measures.row,
             measures.warning,
-            len(batches.index),
+            batches.order.images(batches.per_epoch),
             model.likelihood.score,
-            additive=self.objective.additive,
+            additive=self.objective.additive and not isinstance(model, SemiSupervisedVAE),
             folder=folder,
             tensorboard=tensorboard,
         )

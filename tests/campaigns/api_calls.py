@@ -81,6 +81,7 @@ def right_arguments(w: SimpleNamespace) -> dict[str, dict[str, Any]]:
         "impute": {"model": holes, "split": rows, "samples": 4, "draws": 2, "mass": 0.5, "seed": 0},
         "inpaint": looks | {"seen": inference.half((1, 8, 8), "left"), "completions": 2, "method": "auto"},
         "nuts_posterior": looks | {"chains": 2, "warmup": 2, "draws": 4},
+        "predict_labels": {"model": pyrovae.SemiSupervisedVAE((1, 8, 8), 10, 2), "split": w.few},
         "quadrature": {"model": w.vae, "split": w.few, "points": 8, "engine": "graph", "tolerance": 1.0},
         "quadrature_posterior": {"model": w.vae, "split": w.few, "points": 8, "tolerance": 1.0},
         "agreement": {"first": w.gaussians, "second": w.gaussians},
@@ -191,7 +192,7 @@ def library_calls(w: SimpleNamespace) -> Iterator[tuple[str, Any, tuple[Any, ...
         pyrovae.load_images: [(None,), (3,), (["a"],), ("x",), ("digits", 3), ("digits", object())],
         pyrovae.ImageSet.from_arrays: [
             *[(None,), (picture,), ("x",), (np.zeros((4, 8, 8)),), (np.zeros(3, np.uint8),), ([[1]],)],
-            *[(few, labels) for labels in ("xy", [1.5, 0], [-1, 0], [0], object())],
+            *[(few, labels) for labels in ("xy", [1.5, 0], [-2, 0], [0], object())],
         ],
         pyrovae.VAE: [(None,), ("x",), ((8, 8),), *[(shape, dim) for dim in (None, "2", 2.0, -1, True)]],
         pyrovae.CVAE: [(shape, classes) for classes in (None, 1, "x", 2.5, -1)],

@@ -354,6 +354,7 @@ TRAINING: dict[str, Values] = {
     "data_label": Values(("null",), ("x", "0", *ODD)),  # of tables alone
     "data_scaling": Values(("standard",), ("unit", "none", "x", "null", "3", *ODD)),
     "data_skip": Values(("[]",), ("[a]",)),
+    "data_labels": Values(("null",), ("0", "-3", "1", "100000", "x", "1.5", "[]", "[3]", "{}", HUGE, *ODD), ("3",)),
     "validation": Values(("0", "0.2", "3"), ("-1", "1.0", "1.5", "1000", "x", "nan", "inf", "null", "[]", HUGE, *ODD)),
     "image_size": Values(("4", "6", "null"), ("0", "-1", "x", "1.5", "[]", HUGE, "1000000", *ODD)),
     "model.latent_dim": Values(

@@ -156,7 +156,10 @@ def test_the_same_seed_builds_the_same_weights() -> None:
     [
         (["--epcohs", "3"], "there is no option --epcohs; did you mean --epochs?"),
         (["--model.laten_dim", "3"], "VAE has no argument 'laten_dim'; did you mean latent_dim?; it takes: latent_dim"),
-        (["--model", "CVEA"], "there is no model 'CVEA'; did you mean CVAE?; a model is one of Autoencoder, CVAE, VAE"),
+        (
+            ["--model", "CVEA"],
+            "there is no model 'CVEA'; did you mean CVAE?; a model is one of Autoencoder, CVAE, Semi",
+        ),
         (["--model.prior", "StandradNormal"], "there is no prior 'StandradNormal'; did you mean StandardNormal?"),
         (
             ["--model.prior", "pyrovae.priors.StandradNormal"],

@@ -102,6 +102,9 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, how: signal.Sign
         (["--data", "digits", "--optimizer", "SGD", "--optimizer.lr", "-1"], "cannot be made: Invalid learning rate"),
         (["--data", "digits", "--seed", "10000000000000000000"], "seed must be a whole number from 0 to 4294967295"),
         (["--model", "CVAE", "--data", "folder:flat"], "needs images of at least two classes, got 1: use a VAE"),
+        (["--data", "digits", "--data.labels", "105"], "must be a multiple of the 10 classes of digits"),
+        (["--data", "folder:flat", "--data_labels", "2"], "labels can be kept of a set with at least two classes"),
+        (["--data", "digits", "--data_labels", "100"], "and VAE sums over no classes: choose --model SemiSupervised"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
