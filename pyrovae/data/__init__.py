@@ -3,6 +3,8 @@
 from pyrovae.data.datasets import from_dataset
 from pyrovae.data.fixed import batches, fixed_split, policy_of
 from pyrovae.data.images import ImageSet, Split, draw_splits
+from pyrovae.data.packed import load_pack
+from pyrovae.data.packing import pack
 from pyrovae.data.pixels import (
     PIXEL_POLICIES,
     PixelChoice,
@@ -40,7 +42,9 @@ __all__ = [
     "is_black_and_white",
     "load_array",
     "load_images",
+    "load_pack",
     "load_table",
+    "pack",
     "pixels",
     "policy_of",
     "to_unit",

@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, pixels
+from pyrovae.data.scratch import scratch_like
+from pyrovae.training.block_order import block_order
+
+STAGED_BYTES = 1 << 25
+"""Bytes of images that are read at a time and handed to the engine, if they are not on its device."""
 
 
 class Batches:
@@ -19,7 +24,7 @@ class Batches:
         policy: How they become pixels.
         size: Images in a batch; the last one of an epoch takes those that are left.
         seed: Seed of the order.
-        device: Where the pixels are made. The images stay there too if they fit.
+        device: Where the pixels are made. The images stay there too if they fit and are not on the disk alone.
 
     Attributes:
         images: All images, uint8 (N, C, H, W), binarised if their pixels are drawn once.
@@ -37,7 +42,7 @@ class Batches:
             device,
         )
         self.images, self.labels = self.data.images, self.data.labels
-        self.resident = _fits(self.images, device)
+        self.resident = _fits(self.images, device) and (data.stored is None or device.type != "cpu")
         if self.resident:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.index = self.data.splits["train"]
@@ -48,8 +53,13 @@ class Batches:
         """Indices of the images of at most `count` batches of an epoch, starting with batch `first`."""
         if self._order is None or self._order[0] != epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = self.index[torch.randperm(len(self.index), generator=generator)].to(self.images.device)
-            self._order = epoch, order
+            if self.data.stored is None:
+                order = torch.randperm(len(self.index), generator=generator)
+            else:
+                order = block_order(len(self.index), self.images[0].nbytes, generator)
+            self._order = epoch, self.index[order].to(self.images.device)
+        if not self.resident:
+            count = min(count, max(1, STAGED_BYTES // (self.size * self.images[0].nbytes)))
         return list(self._order[1][first * self.size : (first + count) * self.size].split(self.size))
 
     def inputs(self, index: Tensor) -> tuple[Tensor, ...]:
@@ -72,6 +82,12 @@ class Batches:
             splits["validation"] = self.fixed("validation", validation)
         return splits
 
+    def shown(self, at_most: int) -> Split:
+        """The first training images, for parts that are initialised from data; of stored ones 32 MiB at most."""
+        if self.data.stored is not None:
+            at_most = min(at_most, max(1, STAGED_BYTES // self.images[0].nbytes))
+        return self.fixed("train", at_most)
+
     def fixed(self, name: str, at_most: int) -> Split:
         """The first images of a split, binarised once."""
         whole = self.data.split(name)
@@ -82,7 +98,7 @@ def _drawn_once(data: ImageSet, policy: PixelPolicy) -> ImageSet:
     """Images with the same pixels in every epoch and in every evaluation of a split."""
     if policy not in ("fixed", "threshold") or data.scaling is not None:
         return data
-    images = data.images.clone()
+    images = scratch_like(data.images).copy_(data.images)
     for name, index in data.splits.items():
         images[index] = fixed_split(data.split(name), policy).images
     return replace(data, images=images)
