@@ -1,7 +1,7 @@
 """Sets of images and of values by name or from arrays, how both become x, and synthetic data with exact answers."""
 
 from pyrovae.data.datasets import from_dataset
-from pyrovae.data.fixed import batches, fixed_split, policy_of
+from pyrovae.data.fixed import batches, evaluated_together, fixed_split, policy_of
 from pyrovae.data.images import ImageSet, Split, draw_splits
 from pyrovae.data.packed import load_pack
 from pyrovae.data.packing import pack
@@ -35,6 +35,7 @@ __all__ = [
     "batches",
     "choose_policy",
     "draw_splits",
+    "evaluated_together",
     "fix_pixels",
     "fixed_split",
     "from_dataset",

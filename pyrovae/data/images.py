@@ -128,6 +128,8 @@ class ImageSet:
         source: One line that says what was loaded, from where and why, ready to be printed.
         scaling: How values other than grey levels became the images; None for grey levels.
         stored: What is known of images that are mapped into memory; None for those that are in it.
+        factors: What each image was rendered from, float64 (N, F), for a set that was.
+        factor_names: One name per column of ``factors``.
 
     Raises:
         ValueError: If a size, a type or a range is not as above.
@@ -150,6 +152,8 @@ class ImageSet:
     source: str = ""
     scaling: Scaling | None = None
     stored: Stored | None = None
+    factors: Tensor | None = None
+    factor_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.scaling is None:
@@ -158,6 +162,7 @@ class ImageSet:
             _check_values(self.name, self.images)
         _check_labels(self.name, self.labels, len(self.images), len(self.class_names))
         _check_attributes(self.name, self.attributes, len(self.images), len(self.attribute_names))
+        _check_factors(self.name, self.factors, len(self.images), len(self.factor_names))
         _check_splits(self.name, self.splits, len(self.images))
         splits = {split: self.splits.get(split, torch.empty(0, dtype=torch.int64)) for split in SPLIT_NAMES}
         object.__setattr__(self, "splits", MappingProxyType(splits))
@@ -432,6 +437,17 @@ def _check_attributes(name: str, attributes: Tensor | None, count: int, num_attr
         raise ValueError(
             f"attributes of {name} must be bool of shape ({count}, {num_attributes}), one row for each image "
             f"and one column for each name, got {attributes.dtype} of shape {tuple(attributes.shape)}"
+        )
+
+
+def _check_factors(name: str, factors: Tensor | None, count: int, num_factors: int) -> None:
+    shape = None if factors is None else tuple(factors.shape)
+    if shape != ((count, num_factors) if num_factors else None) or (
+        factors is not None and factors.dtype != torch.float64
+    ):
+        raise ValueError(
+            f"factors of {name} must be float64 of shape ({count}, {num_factors}), one row for each image and one "
+            f"column for each name, or none without names, got {None if factors is None else factors.dtype} of {shape}"
         )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from pyrovae.digests import digest
 
 FORMAT, VERSION = "pyrovae pack", 1
-MANIFEST, IMAGES, LABELS, ROWS, ATTRIBUTES = "manifest.json", "images.npy", "labels.npy", "rows.npy", "attributes.npy"
+MANIFEST, IMAGES, LABELS, ROWS = "manifest.json", "images.npy", "labels.npy", "rows.npy"
+ATTRIBUTES, FACTORS = "attributes.npy", "factors.npy"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Manifest:
         official_validation: Whether the validation rows are those of the set's makers, and not drawn.
         class_names: One name per class.
         attribute_names: One name per attribute.
+        factor_names: One name per factor.
         missing: Share of the values that is missing.
         scaling: How values became x; None for grey values.
         shard: Rows in a shard; the last one has those that are left.
@@ -43,11 +45,21 @@ class Manifest:
     official_validation: bool
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
+    factor_names: tuple[str, ...]
     missing: float
     scaling: dict[str, Any] | None
     shard: int
     shards: tuple[str, ...]
     arrays: dict[str, str]
+
+    def kind_of(self, name: str) -> tuple[tuple[int, ...], str]:
+        """Shape and type of an array, by the name of its file."""
+        count = self.shape[0]
+        return {
+            IMAGES: (self.shape, self.dtype),
+            ATTRIBUTES: ((count, len(self.attribute_names)), "bool"),
+            FACTORS: ((count, len(self.factor_names)), "float64"),
+        }.get(name, ((count,), "int64"))
 
     def to_text(self) -> str:
         """JSON with the digest of everything that it says."""
@@ -86,7 +98,8 @@ class Manifest:
         if noted != _digest(content) or {field.name for field in fields(cls)} != content.keys() - {"format", "version"}:
             raise damaged(folder, f"{MANIFEST} is not as it was written (its digest differs)")
         found: dict[str, Any] = {name: content[name] for name in content if name not in ("format", "version")}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+        found |= {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
+        return cls(**found)
 
 
 def damaged(folder: Path, what: str) -> ValueError:

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet, Stored, validation_count
-from pyrovae.data.manifest import ATTRIBUTES, IMAGES, LABELS, MANIFEST, ROWS, Manifest, damaged
+from pyrovae.data.manifest import ATTRIBUTES, FACTORS, IMAGES, LABELS, MANIFEST, Manifest, damaged
 from pyrovae.data.scaling import Scaling
 from pyrovae.digests import digest
 from pyrovae.files import replace_text
@@ -45,11 +45,7 @@ def load_pack(folder: str | Path, validation: float | int = VALIDATION_SHARE) ->
     folder = Path(folder)
     manifest = Manifest.read(folder)
     count = manifest.shape[0]
-    images = _mapped(folder, IMAGES, manifest.shape, manifest.dtype)
-    labels = _mapped(folder, LABELS, (count,), "int64")
-    _mapped(folder, ROWS, (count,), "int64")
-    names = manifest.attribute_names
-    attributes = _mapped(folder, ATTRIBUTES, (count, len(names)), "bool") if names else None
+    found = {name: _mapped(folder, name, manifest) for name in (IMAGES, *manifest.arrays)}
     if _state(folder, manifest) != _checked_state(folder):
         check_digests(folder, manifest)
         with suppress(OSError):  # a folder that cannot be written to is checked each time
@@ -59,14 +55,16 @@ def load_pack(folder: str | Path, validation: float | int = VALIDATION_SHARE) ->
     ends = torch.arange(count).tensor_split((rest - held_out, rest))
     return ImageSet(
         name=f"pack:{folder}",
-        images=images,
-        labels=labels,
+        images=found[IMAGES],
+        labels=found[LABELS],
         class_names=manifest.class_names,
         splits=dict(zip(("train", "validation", "test"), ends, strict=True)),
-        attributes=attributes,
-        attribute_names=names,
+        attributes=found.get(ATTRIBUTES),
+        attribute_names=manifest.attribute_names,
         scaling=None if manifest.scaling is None else Scaling.from_dict(manifest.scaling),
         stored=Stored(folder, manifest.missing),
+        factors=found.get(FACTORS),
+        factor_names=manifest.factor_names,
     )
 
 
@@ -76,12 +74,10 @@ def check_digests(folder: Path, manifest: Manifest) -> None:
     Raises:
         ValueError: If one differs.
     """
-    count = manifest.shape[0]
     for name, noted in manifest.arrays.items():
-        shape, dtype = ((count, len(manifest.attribute_names)), "bool") if name == ATTRIBUTES else ((count,), "int64")
-        if digest(_mapped(folder, name, shape, dtype)) != noted:
+        if digest(_mapped(folder, name, manifest)) != noted:
             raise damaged(folder, f"{name} is not as it was written (its digest differs)")
-    images = _mapped(folder, IMAGES, manifest.shape, manifest.dtype)
+    images = _mapped(folder, IMAGES, manifest)
     shards = tqdm(images.split(manifest.shard), f"checking {folder}", unit="shard", leave=False, delay=2)
     for i, (shard, noted) in enumerate(zip(shards, manifest.shards, strict=True)):
         if digest(shard) != noted:
@@ -90,7 +86,7 @@ def check_digests(folder: Path, manifest: Manifest) -> None:
             raise damaged(folder, f"{where} is not as it was written (its digest differs)")
 
 
-def _mapped(folder: Path, name: str, shape: tuple[int, ...], dtype: str) -> Tensor:
+def _mapped(folder: Path, name: str, manifest: Manifest) -> Tensor:
     """An array of a pack as a tensor over its file. To write to it would change a copy and never the file.
 
     Raises:
@@ -106,7 +102,7 @@ def _mapped(folder: Path, name: str, shape: tuple[int, ...], dtype: str) -> Tens
         raise
     except Exception as error:  # NumPy raises many kinds for a damaged header
         raise damaged(folder, f"{name} is truncated, or is no array of NumPy") from error
-    if not isinstance(array, np.memmap) or (array.shape, array.dtype.name) != (shape, dtype):
+    if not isinstance(array, np.memmap) or (array.shape, array.dtype.name) != manifest.kind_of(name):
         raise damaged(folder, f"{name} is another array than {MANIFEST} says")
     if not array.flags.c_contiguous or file.stat().st_size != array.offset + array.nbytes:
         raise damaged(folder, f"{name} is longer than {MANIFEST} says, or its axes are in another order")

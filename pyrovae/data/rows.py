@@ -10,14 +10,11 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.datasets import item_of
-from pyrovae.data.download import data_folder
 from pyrovae.data.image_files import ImageFiles
 from pyrovae.data.images import UNLABELLED, ImageSet, as_images, draw_splits
 from pyrovae.data.scaling import Scaling
-from pyrovae.data.sources import IMAGE_SETS, find_files, load_images
 from pyrovae.data.values import Kind, encode_labels, shaped
 from pyrovae.digests import digest
-from pyrovae.shapes import WrongTypeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +34,8 @@ class Rows:
         official_validation: Whether the validation rows are those of the set's makers.
         columns: Names of a table's columns.
         scaling: Of values that are scaled already; None for grey values, and for values that are not.
+        factors: What each row was rendered from, float64 (N, F).
+        factor_names: One name per factor.
         content: What shows that a source is still the same, when a pack of it is gone on with.
     """
 
@@ -51,74 +50,9 @@ class Rows:
     official_validation: bool = False
     columns: tuple[str, ...] = ()
     scaling: Scaling | None = None
+    factors: Tensor | None = None
+    factor_names: tuple[str, ...] = ()
     content: dict[str, Any] = field(default_factory=dict)
-
-
-def named_rows(name: str, labels: Any, kind: Kind | None, validation: float | int, loading: Mapping[str, Any]) -> Rows:
-    """The rows of a set by its name, of a folder of images or of a ``.npy`` file.
-
-    Args:
-        name: As for `load_images`, or a path.
-        labels: Class of each row of a ``.npy`` file, or a file of them.
-        kind: What the rows of a ``.npy`` file are.
-        validation: Share or number of the training rows kept for validation.
-        loading: Other arguments of `load_images`.
-
-    Raises:
-        FileNotFoundError: If there is no such set.
-        ValueError: If it is a pack already, or labels are given for a set that has its own.
-    """
-    if ":" not in name and name not in IMAGE_SETS:
-        name = f"folder:{name}" if Path(name).is_dir() else f"array:{name}" if name.endswith(".npy") else name
-    family, _, path = name.partition(":")
-    if family == "pack":
-        raise ValueError(f"{name} is a pack already: pack a folder of images, an array or another set")
-    if family in ("array", "sequences") and path.endswith(".npy"):
-        array, content = _open_array(Path(path).expanduser())
-        labels = _open_array(Path(labels).expanduser())[0] if isinstance(labels, str | Path) else labels
-        return of_array(array, labels, "sequences" if family == "sequences" else kind, name, validation, content)
-    if labels is not None:
-        raise ValueError(f"labels go with an array or a .npy file, and {name} brings its own: leave them out")
-    options = dict(loading)
-    root = data_folder(options.get("data_dir"))
-    files = find_files(name, root, validation, options.get("image_size"), options.get("download", True))
-    return of_images(load_images(name, validation=validation, **options)) if files is None else of_files(files)
-
-
-def given_rows(source: Any, labels: Any, kind: Kind | None, validation: float | int) -> Rows:
-    """The rows of an array, an image set or a Dataset.
-
-    Raises:
-        TypeError: If it is something else.
-        ValueError: If labels are given for a source that has its own.
-    """
-    if isinstance(source, np.ndarray | Tensor):
-        array = source.numpy(force=True) if isinstance(source, Tensor) else source
-        content = {"array": digest(torch.from_numpy(np.ascontiguousarray(array)))}
-        return of_array(array, labels, kind, "array", validation, content)
-    if labels is not None:
-        raise ValueError(f"labels go with an array, and a {type(source).__name__} brings its own: leave them out")
-    if isinstance(source, ImageSet):
-        return of_images(source)
-    if hasattr(source, "__len__") and hasattr(source, "__getitem__"):
-        return of_dataset(source, kind, type(source).__name__, validation)
-    raise WrongTypeError(
-        f"source must be a name, an array, an ImageSet or a Dataset with a length, got {type(source).__name__}"
-    )
-
-
-def _open_array(file: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """A ``.npy`` file mapped into memory, and what shows that it is still the same."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist, or is no file: check the path of the array")
-    try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as error:  # NumPy raises many kinds for a damaged file
-        reason = " ".join(str(error).split()).partition(" You ")[0]
-        raise ValueError(f"{file} is damaged, or holds Python objects, which are not read: {reason}") from error
-    return array, {"size": file.stat().st_size, "time": file.stat().st_mtime_ns}
 
 
 def of_files(files: ImageFiles) -> Rows:
@@ -158,6 +92,8 @@ def of_images(data: ImageSet) -> Rows:
         data.attribute_names,
         columns=data.columns,
         scaling=data.scaling,
+        factors=data.factors,
+        factor_names=data.factor_names,
         content={"images": digest(data.images)},
     )
 

@@ -10,18 +10,31 @@ import torch
 from pyrovae.data.celeba import DEFAULT_ATTRIBUTE, find_celeba
 from pyrovae.data.download import DownloadError, data_folder, why_unreachable
 from pyrovae.data.folder import find_folder
+from pyrovae.data.fonts import load_fonts
 from pyrovae.data.image_files import ImageFiles
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet, draw_splits
 from pyrovae.data.mnist import IDX_SETS, fetch_idx_set, load_idx_set, missing_files, packaged
 from pyrovae.data.packed import load_pack
 from pyrovae.data.scaling import ScalingPolicy
+from pyrovae.data.shapes import render_shapes
 from pyrovae.data.tables import load_array, load_table
 from pyrovae.hints import nearest
 from pyrovae.memory import check_memory
 from pyrovae.shapes import WrongTypeError
 
 TABLES = ("table:FILE", "array:FILE", "sequences:FILE")
-IMAGE_SETS = ("auto", "digits", *IDX_SETS, "celeba", "celeba:ATTRIBUTE", "folder:PATH", "pack:FOLDER", *TABLES)
+RENDERED = ("fonts:auto", "fonts:FOLDER", "shapes")
+IMAGE_SETS = (
+    "auto",
+    "digits",
+    *IDX_SETS,
+    "celeba",
+    "celeba:ATTRIBUTE",
+    "folder:PATH",
+    "pack:FOLDER",
+    *RENDERED,
+    *TABLES,
+)
 
 # What "auto" asks before it fetches MNIST: the first address that torchvision would try.
 _MNIST_ADDRESS = "https://ossci-datasets.s3.amazonaws.com/mnist/train-labels-idx1-ubyte.gz"
@@ -115,6 +128,11 @@ def _load_images(name: str, root: Path, validation: float | int, image_size: int
     files = find_files(name, root, validation, image_size, download)
     if files is not None:
         return _with_source(files.load(), f" from {root / 'celeba'}" if family == "celeba" else "")
+    if family == "fonts" and variant:
+        found = load_fonts(variant, root, validation)
+        return _with_source(found, f", {found.source}")
+    if name == "shapes":
+        return _with_source(render_shapes(validation), ", rendered")
     if family == "pack" and variant:
         return _with_source(load_pack(_beside(variant, root), validation), ", mapped into memory")
     variants = [known for known in IMAGE_SETS if known.startswith(f"{name.lower()}:")]

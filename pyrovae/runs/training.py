@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pyrovae.data import ImageSet, fixed_split, load_images, policy_of
+from pyrovae.data import ImageSet, evaluated_together, fixed_split, load_images, policy_of
 from pyrovae.factory.build import build_model, build_trainer, instantiate, sketch_model
 from pyrovae.factory.mistakes import check_arguments, check_nulls
 from pyrovae.factory.names import explain
@@ -151,6 +151,7 @@ def finish_run(
     model = load(folder.path, which=which, device=str(trainer.device), allow_code=True)
     if not len(data.splits["test"]):
         return model, None
-    bound = estimate_elbo(model, fixed_split(data.split("test"), policy_of(data, trainer.pixels)), seed=trainer.seed)
+    test = fixed_split(data.split("test"), policy_of(data, trainer.pixels))
+    bound = estimate_elbo(model, test, batch_size=evaluated_together(data), seed=trainer.seed)
     replace_text(folder.test, json.dumps(bound.to_dict(), indent=2) + "\n")
     return model, bound

@@ -83,9 +83,9 @@ class Batches:
         return splits
 
     def shown(self, at_most: int) -> Split:
-        """The first training images, for parts that are initialised from data; of stored ones 32 MiB at most."""
+        """The first training images, for parts that are initialised from data; of stored ones 8 MiB at most."""
         if self.data.stored is not None:
-            at_most = min(at_most, max(1, STAGED_BYTES // self.images[0].nbytes))
+            at_most = min(at_most, max(1, STAGED_BYTES // 4 // self.images[0].nbytes))
         return self.fixed("train", at_most)
 
     def fixed(self, name: str, at_most: int) -> Split:
