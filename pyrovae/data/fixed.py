@@ -14,8 +14,9 @@ LOOKED_AT = 1000
 """Training images, about, by which a policy is chosen."""
 EVALUATED = 1000
 """Images that are evaluated together."""
-EVALUATED_BYTES = 1 << 24
-"""Size of them as float32, at most, if they are stored on a disk because they are many or large."""
+EVALUATED_BYTES = 1 << 22
+"""Size of them as float32, at most, if they are stored on a disk. A C library's heap does not give back all that larger
+tensors leave between small ones that stay: with 16 MiB here, an evaluation grew by 10 MB with each batch."""
 
 
 def fixed_split(split: Split, policy: PixelPolicy, seed: int = 0) -> Split:

@@ -25,7 +25,7 @@ from pyrovae.plots import (
 from pyrovae.plots.vectors import FEW_COLUMNS
 from pyrovae.training import History
 
-MOST_FACETS = 49
+MOST_FACETS = 64
 """Classes up to which the codes of each are drawn alone."""
 MOST_PLANES = 10
 """Classes of a conditional model whose planes are drawn."""
