@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyrovae.data import ImageSet, load_images
+    from pyrovae.data import ImageSet, load_images, pack
     from pyrovae.engine import SVI
     from pyrovae.engine.posterior import check, guide_draws, nuts, predictive
     from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
@@ -44,12 +44,13 @@ __all__ = [
     "load",
     "load_images",
     "nuts",
+    "pack",
     "predictive",
     "run_info",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("ImageSet", "load_images"), "pyrovae.data"),
+    **dict.fromkeys(("ImageSet", "load_images", "pack"), "pyrovae.data"),
     **dict.fromkeys(("SVI",), "pyrovae.engine"),
     **dict.fromkeys(("check", "guide_draws", "nuts", "predictive"), "pyrovae.engine.posterior"),
     **dict.fromkeys(("CVAE", "VAE", "Autoencoder", "LatentVariableModel"), "pyrovae.models"),

@@ -34,10 +34,10 @@ def run_command(command: Callable[..., None], *arguments: object) -> None:
 
 
 @contextmanager
-def repeatable() -> Iterator[None]:
-    """Around a command of many trainings: say how to go on when it is stopped."""
+def repeatable(done: str = "trained") -> Iterator[None]:
+    """Around a command of many trainings, or other long work: say how to go on when it is stopped."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"what was trained is kept; go on with: python {shlex.join(sys.argv)}", flush=True)
+        print(f"what was {done} is kept; go on with: python {shlex.join(sys.argv)}", flush=True)
         raise

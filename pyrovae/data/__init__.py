@@ -2,8 +2,10 @@
 
 from pyrovae.data.datasets import from_dataset
 from pyrovae.data.few_labels import keep_labels
-from pyrovae.data.fixed import batches, batches_of_any, fixed_split, policy_of
+from pyrovae.data.fixed import batches, batches_of_any, evaluated_together, fixed_split, policy_of
 from pyrovae.data.images import HIDDEN, ImageSet, Split, draw_splits
+from pyrovae.data.packed import load_pack
+from pyrovae.data.packing import pack
 from pyrovae.data.pixels import (
     PIXEL_POLICIES,
     PixelChoice,
@@ -36,6 +38,7 @@ __all__ = [
     "batches_of_any",
     "choose_policy",
     "draw_splits",
+    "evaluated_together",
     "fix_pixels",
     "fixed_split",
     "from_dataset",
@@ -44,7 +47,9 @@ __all__ = [
     "keep_labels",
     "load_array",
     "load_images",
+    "load_pack",
     "load_table",
+    "pack",
     "pixels",
     "policy_of",
     "to_unit",

@@ -18,6 +18,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -35,6 +36,21 @@ SPLIT_SEED = 0
 UNLABELLED = ("unlabelled",)
 HIDDEN = -1
 """The label of an image whose class is not known, as in scikit-learn."""
+COPIED = 1 << 26
+"""Bytes up to which images that lie side by side are copied when they are cut out; more of them are a view."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is known of images that stay on the disk and are mapped into memory.
+
+    Args:
+        folder: Where they lie.
+        missing: Share of their values that is missing.
+    """
+
+    folder: Path
+    missing: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +94,13 @@ class Split:
         return len(self.images)
 
     def take(self, numbers: Sequence[int]) -> "Split":
-        """Cuts some images out, by their numbers in the split.
+        """Cuts some images out, by their numbers in the split; from a range of many, a view.
 
         Raises:
             ValueError: If there is no image of such a number.
             TypeError: If one is no whole number.
         """
+        step = numbers.step if isinstance(numbers, range) and numbers.step > 0 else 0
         try:
             numbers = [operator.index(number) for number in numbers]
         except TypeError as error:
@@ -91,9 +108,10 @@ class Split:
         wrong = [number for number in numbers if not 0 <= number < len(self)]
         if wrong:
             raise ValueError(f"this split has images 0 to {len(self) - 1}, got {wrong[0]}")
-        index = torch.tensor(numbers, dtype=torch.int64)
-        attributes = None if self.attributes is None else self.attributes[index]
-        return Split(self.images[index], self.labels[index], attributes)
+        part: slice | Tensor = torch.tensor(numbers, dtype=torch.int64)
+        if step and len(numbers) * self.images[:1].nbytes > COPIED:
+            part = slice(numbers[0], numbers[-1] + 1, step)
+        return Split(self.images[part], self.labels[part], None if self.attributes is None else self.attributes[part])
 
     def without_labels(self) -> "Split":
         """The same images, whose classes are not known."""
@@ -115,6 +133,9 @@ class ImageSet:
         attribute_names: One name per column of ``attributes``.
         source: One line that says what was loaded, from where and why, ready to be printed.
         scaling: How values other than grey levels became the images; None for grey levels.
+        stored: What is known of images that are mapped into memory; None for those that are in it.
+        factors: What each image was rendered from, float64 (N, F), for a set that was.
+        factor_names: One name per column of ``factors``.
 
     Raises:
         ValueError: If a size, a type or a range is not as above.
@@ -136,6 +157,9 @@ class ImageSet:
     attribute_names: tuple[str, ...] = ()
     source: str = ""
     scaling: Scaling | None = None
+    stored: Stored | None = None
+    factors: Tensor | None = None
+    factor_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.scaling is None:
@@ -144,6 +168,7 @@ class ImageSet:
             _check_values(self.name, self.images)
         _check_labels(self.name, self.labels, len(self.images), len(self.class_names))
         _check_attributes(self.name, self.attributes, len(self.images), len(self.attribute_names))
+        _check_factors(self.name, self.factors, len(self.images), len(self.factor_names))
         _check_splits(self.name, self.splits, len(self.images))
         splits = {split: self.splits.get(split, torch.empty(0, dtype=torch.int64)) for split in SPLIT_NAMES}
         object.__setattr__(self, "splits", MappingProxyType(splits))
@@ -184,7 +209,7 @@ class ImageSet:
         Raises:
             ValueError: If a size, a type or a range is not as above.
         """
-        images = _as_images(name, images)
+        images = as_images(name, images)
         if labels is None:
             labels, class_names = torch.zeros(len(images), dtype=torch.int64), class_names or UNLABELLED
         labels = _whole_numbers(f"labels of {name}", labels, "number the classes from 0 and pass class_names")
@@ -219,10 +244,17 @@ class ImageSet:
         """Number of classes; 1 for a set without labels."""
         return len(self.class_names)
 
-    @cached_property
+    @property
     def has_missing(self) -> bool:
         """Whether a value is missing."""
-        return self.images.is_floating_point() and bool(self.images.isnan().any())
+        return self.missing > 0
+
+    @cached_property
+    def missing(self) -> float:
+        """Share of the values that is missing."""
+        if self.stored is not None:
+            return self.stored.missing
+        return float(self.images.isnan().float().mean()) if self.images.is_floating_point() else 0.0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -233,7 +265,7 @@ class ImageSet:
     def sizes(self) -> str:
         """The sizes in words: "55,000 train, 5,000 validation, 10,000 test images of 1×28×28"."""
         counts = ", ".join(f"{len(index):,} {split}" for split, index in self.splits.items())
-        missing = f", {float(self.images.isnan().float().mean()):.1%} of the values missing" if self.has_missing else ""
+        missing = f", {self.missing:.1%} of the values missing" if self.has_missing else ""
         if self.columns:
             return f"{counts} rows of {len(self.columns)} columns{missing}"
         return f"{counts} images of {'×'.join(map(str, self.image_shape))}{missing}"
@@ -293,7 +325,7 @@ def draw_splits(
         rest, test = _draw(index, round(count * TEST_SHARE), generator)
     else:
         rest, test = index[: count - num_test], index[count - num_test :]
-    train, held_out = _draw(rest, _validation_count(validation, len(rest)), generator)
+    train, held_out = _draw(rest, validation_count(validation, len(rest)), generator)
     return {"train": train, "validation": held_out, "test": test}
 
 
@@ -304,7 +336,12 @@ def _draw(index: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor
     return index[~drawn], index[drawn]
 
 
-def _validation_count(validation: float | int, available: int) -> int:
+def validation_count(validation: float | int, available: int) -> int:
+    """Number of validation images that a share or a number of those left for training makes.
+
+    Raises:
+        ValueError: If it leaves no image for training.
+    """
     is_number = isinstance(validation, int | float) and not isinstance(validation, bool)
     count = -1
     if is_number and 0 <= validation < (1 if isinstance(validation, float) else available):
@@ -325,7 +362,16 @@ def _as_tensor(array: Tensor | np.ndarray | Sequence[int]) -> Tensor:
     return torch.as_tensor(array)
 
 
-def _as_images(name: str, images: Tensor | np.ndarray) -> Tensor:
+def as_images(name: str, images: Tensor | np.ndarray) -> Tensor:
+    """Grey values as uint8 (N, C, H, W).
+
+    Args:
+        name: What the set is called, for messages.
+        images: uint8 (N, H, W) or (N, C, H, W).
+
+    Raises:
+        ValueError: If type or shape is another.
+    """
     try:
         images = _as_tensor(images)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -397,6 +443,17 @@ def _check_attributes(name: str, attributes: Tensor | None, count: int, num_attr
         raise ValueError(
             f"attributes of {name} must be bool of shape ({count}, {num_attributes}), one row for each image "
             f"and one column for each name, got {attributes.dtype} of shape {tuple(attributes.shape)}"
+        )
+
+
+def _check_factors(name: str, factors: Tensor | None, count: int, num_factors: int) -> None:
+    shape = None if factors is None else tuple(factors.shape)
+    if shape != ((count, num_factors) if num_factors else None) or (
+        factors is not None and factors.dtype != torch.float64
+    ):
+        raise ValueError(
+            f"factors of {name} must be float64 of shape ({count}, {num_factors}), one row for each image and one "
+            f"column for each name, or none without names, got {None if factors is None else factors.dtype} of {shape}"
         )
 
 

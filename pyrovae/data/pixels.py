@@ -29,6 +29,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from pyrovae.data.scratch import scratch_like
 from pyrovae.shapes import WrongTypeError, is_whole
 
 PixelPolicy = Literal["dynamic", "fixed", "threshold", "none"]
@@ -135,7 +136,8 @@ def fix_pixels(images: Tensor, policy: PixelPolicy, seed: int = 0) -> Tensor:
         seed: Seed of the draw.
 
     Returns:
-        Grey values 0 or 255 (any under ``none``), uint8, (N, C, H, W), on the device of ``images``.
+        Grey values 0 or 255 (any under ``none``), uint8, (N, C, H, W), on the device of ``images``. More than 128 MiB
+        of them lie in a temporary file.
 
     Raises:
         ValueError: If there is no such policy, or ``images`` is not uint8.
@@ -149,7 +151,7 @@ def fix_pixels(images: Tensor, policy: PixelPolicy, seed: int = 0) -> Tensor:
         return images
     _check_grey(images)
     generator = torch.Generator().manual_seed(seed)
-    fixed = torch.empty_like(images)
+    fixed = scratch_like(images)
     count = max(1, _CHUNK_PIXELS // images[0].numel()) if len(images) else 1
     for grey, out in zip(images.split(count), fixed.split(count), strict=True):
         probability = to_unit(grey).cpu()

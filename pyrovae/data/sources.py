@@ -7,19 +7,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pyrovae.data.celeba import DEFAULT_ATTRIBUTE, load_celeba
+from pyrovae.data.celeba import DEFAULT_ATTRIBUTE, find_celeba
 from pyrovae.data.download import DownloadError, data_folder, why_unreachable
-from pyrovae.data.folder import load_folder
+from pyrovae.data.folder import find_folder
+from pyrovae.data.fonts import load_fonts
+from pyrovae.data.image_files import ImageFiles
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet, draw_splits
 from pyrovae.data.mnist import IDX_SETS, fetch_idx_set, load_idx_set, missing_files, packaged
+from pyrovae.data.packed import load_pack
 from pyrovae.data.scaling import ScalingPolicy
+from pyrovae.data.shapes import render_shapes
 from pyrovae.data.tables import load_array, load_table
 from pyrovae.hints import nearest
 from pyrovae.memory import check_memory
 from pyrovae.shapes import WrongTypeError
 
 TABLES = ("table:FILE", "array:FILE", "sequences:FILE")
-IMAGE_SETS = ("auto", "digits", *IDX_SETS, "celeba", "celeba:ATTRIBUTE", "folder:PATH", *TABLES)
+RENDERED = ("fonts:auto", "fonts:FOLDER", "shapes")
+IMAGE_SETS = (
+    "auto",
+    "digits",
+    *IDX_SETS,
+    "celeba",
+    "celeba:ATTRIBUTE",
+    "folder:PATH",
+    "pack:FOLDER",
+    *RENDERED,
+    *TABLES,
+)
 
 # What "auto" asks before it fetches MNIST: the first address that torchvision would try.
 _MNIST_ADDRESS = "https://ossci-datasets.s3.amazonaws.com/mnist/train-labels-idx1-ubyte.gz"
@@ -46,7 +61,8 @@ def load_images(
 
     Args:
         name: One of ``IMAGE_SETS``; with ``celeba:ATTRIBUTE`` that attribute is the label ("Smiling" if left
-            out), and with ``folder:PATH`` each sub-folder is a class. ``table:FILE`` is a CSV, Parquet or NumPy file
+            out), and with ``folder:PATH`` each sub-folder is a class; ``pack:FOLDER`` is what `pyrovae.pack` wrote.
+            ``table:FILE`` is a CSV, Parquet or NumPy file
             with a row each case, ``array:FILE`` an array of images or vectors, ``sequences:FILE`` one of sequences.
         data_dir: The folder of the image sets, as torchvision lays it out (MNIST's files in ``MNIST/raw``
             below it). By default $PYROVAE_DATA or, without it, the platform's cache folder. What is
@@ -109,14 +125,35 @@ def _load_images(name: str, root: Path, validation: float | int, image_size: int
             _provide(name, root, download)
         origin = f" from {place or root / IDX_SETS[name].folder}"
         return _with_source(load_idx_set(name, root, validation, place), origin)
-    if family == "celeba":
-        celeba = load_celeba(root, variant or DEFAULT_ATTRIBUTE, image_size or 64, download)
-        return _with_source(celeba, f" from {root / 'celeba'}")
-    if family == "folder" and variant:
-        return _with_source(load_folder(variant, validation, image_size), "")
+    files = find_files(name, root, validation, image_size, download)
+    if files is not None:
+        return _with_source(files.load(), f" from {root / 'celeba'}" if family == "celeba" else "")
+    if family == "fonts" and variant:
+        found = load_fonts(variant, root, validation)
+        return _with_source(found, f", {found.source}")
+    if name == "shapes":
+        return _with_source(render_shapes(validation), ", rendered")
+    if family == "pack" and variant:
+        return _with_source(load_pack(_beside(variant, root), validation), ", mapped into memory")
     variants = [known for known in IMAGE_SETS if known.startswith(f"{name.lower()}:")]
     hint = f"; did you mean {variants[0]}?" if variants else nearest(name, IMAGE_SETS)
     raise ValueError(f"data must be one of {', '.join(IMAGE_SETS)}, got {name!r}{hint}")
+
+
+def find_files(
+    name: str, root: Path, validation: float | int, image_size: int | None, download: bool
+) -> ImageFiles | None:
+    """The files of a set whose images are files, without reading one; None for any other set. See `load_images`."""
+    family, _, variant = name.partition(":")
+    if family == "celeba":
+        return find_celeba(root, variant or DEFAULT_ATTRIBUTE, image_size or 64, download)
+    return find_folder(variant, validation, image_size) if family == "folder" and variant else None
+
+
+def _beside(path: str, root: Path) -> Path:
+    """A path from the working folder or, where there is nothing, from the folder of the sets."""
+    found = Path(path).expanduser()
+    return root / found if not found.exists() and (root / found).exists() else found
 
 
 def _load_file(
@@ -128,8 +165,7 @@ def _load_file(
     skip: Sequence[str],
     validation: float | int,
 ) -> ImageSet:
-    file = Path(path).expanduser()
-    file = root / file if not file.exists() and (root / file).exists() else file
+    file = _beside(path, root)
     if family == "table":
         found = load_table(file, label, scaling=scaling, skip=skip, validation=validation, name=f"table:{path}")
     elif skip:

@@ -58,7 +58,7 @@ def from_values(
         >>> data.image_shape, data.has_missing
         ((1, 1, 2), True)
     """
-    x = _shaped(name, values, kind)
+    x = shaped(name, values, kind)
     if kind == "vectors":
         columns = tuple(columns) or tuple(map(str, range(x.shape[-1])))
         if len(columns) != x.shape[-1] or len(set(columns)) != len(columns):
@@ -66,7 +66,7 @@ def from_values(
                 f"columns of {name} must be {x.shape[-1]} different names, one for each column, got "
                 f"{len(columns)} of which {len(set(columns))} differ"
             )
-    _check_finite(name, x, columns)
+    check_finite(name, x, columns)
     coded, class_names = encode_labels(name, labels, len(x))
     index = draw_splits(len(x), validation=validation) if splits is None else dict(splits)
     _check_seen(name, x[index["train"]], columns)
@@ -119,8 +119,12 @@ def encode_labels(name: str, labels: Any, count: int) -> tuple[Tensor, tuple[str
     return torch.from_numpy(coded.astype(np.int64)), tuple(str(label) for label in classes)
 
 
-def _shaped(name: str, values: Any, kind: Kind) -> Tensor:
-    """Values as float64 (N, C, H, W)."""
+def shaped(name: str, values: Any, kind: Kind) -> Tensor:
+    """Values as float64 (N, C, H, W).
+
+    Raises:
+        ValueError: If there is no such kind, or they are no real numbers of its shape.
+    """
     if kind not in _SHAPES:
         raise ValueError(f"kind must be one of {', '.join(_SHAPES)}, got {kind!r}")
     try:
@@ -142,18 +146,31 @@ def _shaped(name: str, values: Any, kind: Kind) -> Tensor:
     return x.contiguous()
 
 
-def _where(flat: int, shape: tuple[int, ...], columns: Sequence[str]) -> str:
+def _where(flat: int, shape: tuple[int, ...], columns: Sequence[str], first: int) -> str:
     """The place of a value in words, from its number among all values of (N, C, H, W)."""
     row, *place = np.unravel_index(flat, shape)
-    return f"row {row + 1}, " + (f"column {columns[int(place[-1])]!r}" if columns else f"at {tuple(map(int, place))}")
+    return f"row {first + row + 1}, " + (
+        f"column {columns[int(place[-1])]!r}" if columns else f"at {tuple(map(int, place))}"
+    )
 
 
-def _check_finite(name: str, x: Tensor, columns: Sequence[str]) -> None:
+def check_finite(name: str, x: Tensor, columns: Sequence[str], first: int = 0) -> None:
+    """Refuse infinite values.
+
+    Args:
+        name: What the set is called, for messages.
+        x: Rows, (n, C, H, W).
+        columns: Names of the columns of a table.
+        first: Number of the first of these rows in the set.
+
+    Raises:
+        ValueError: If there is one.
+    """
     wrong = x.isinf().flatten().nonzero()
     if len(wrong):
         raise ValueError(
             f"values of {name} must be finite, or NaN where they are missing, got an infinite one in "
-            f"{_where(int(wrong[0]), tuple(x.shape), columns)}: write NaN there, or leave it out"
+            f"{_where(int(wrong[0]), tuple(x.shape), columns, first)}: write NaN there, or leave it out"
         )
 
 

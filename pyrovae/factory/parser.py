@@ -69,7 +69,8 @@ def training_parser(description: str | None = None) -> Parser:
         type=str,
         default="auto",
         help="Image set: auto (MNIST where it is at hand, else digits), mnist, fashion-mnist, kmnist, emnist:SPLIT, "
-        "celeba:ATTRIBUTE, digits (8x8, embedded), folder:PATH; or values: table:FILE (CSV, Parquet, .npy, .npz), "
+        "celeba:ATTRIBUTE, digits (8x8, embedded), folder:PATH, pack:FOLDER (of scripts/pack.py), "
+        "fonts:auto, shapes; or values: table:FILE (CSV, Parquet, .npy, .npz), "
         "array:FILE, sequences:FILE (.npy, .npz).",
     )
     parser.add_argument(

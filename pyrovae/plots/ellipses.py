@@ -9,6 +9,9 @@ from pyrovae.latent import Ellipse
 from pyrovae.plots.planes import class_legend, draw_prior, finish_plane
 from pyrovae.plots.style import Colours, class_styles
 
+MANY = 20
+"""Classes above which outer rings are faint and nothing is filled, and names replace the legend."""
+
 
 def plot_ellipses(
     ellipses: Mapping[int, Sequence[Ellipse]],
@@ -22,7 +25,7 @@ def plot_ellipses(
     """Draw nested ellipses of equal probability for each class, the prior's dashed, the legend beside the axes.
 
     Each class carries its name at its centre, or beside it where another is; the masses are written on the prior's
-    ellipses.
+    ellipses. Of many classes only the smallest ellipses are drawn strongly, and the names are the legend.
 
     Args:
         ellipses: The ellipses of each class, by label.
@@ -32,16 +35,20 @@ def plot_ellipses(
         names: What to write on the two axes.
         colours: Other colours than the usual; see `class_styles`.
     """
-    styles = class_styles(len(class_names), colours)
+    styles, many = class_styles(len(class_names), colours), len(ellipses) > MANY
     draw_prior(prior, ax)
     places = _places(ellipses)
     for label, nested in ellipses.items():
         colour = styles[label][0]
         for ellipse in nested:
-            ax.plot(*ellipse.outline().T, color=colour, linewidth=1.4, zorder=2)
-        ax.fill(*_smallest(nested).outline().T, color=colour, alpha=0.1, linewidth=0, zorder=2)
+            faint = many and ellipse is not _smallest(nested)
+            width = (0.5 if faint else 1.0) if many else 1.4
+            ax.plot(*ellipse.outline().T, color=colour, linewidth=width, alpha=0.35 if faint else 1.0, zorder=2)
+        if not many:
+            ax.fill(*_smallest(nested).outline().T, color=colour, alpha=0.1, linewidth=0, zorder=2)
         _write_name(class_names[label], places[label], colour, ax)
-    class_legend(class_names, styles, ax, chosen=list(ellipses))
+    if not many:
+        class_legend(class_names, styles, ax, chosen=list(ellipses))
     finish_plane(ax, names)
     return ax
 
@@ -49,11 +56,13 @@ def plot_ellipses(
 def _places(ellipses: Mapping[int, Sequence[Ellipse]]) -> dict[int, np.ndarray]:
     """Where to write each class's name: at its centre, or beside it on its own smallest ellipse where that is taken."""
     outer = np.concatenate([nested[-1].outline() for nested in ellipses.values()])
-    apart = 0.04 * float(np.ptp(outer, axis=0).max())
+    many = len(ellipses) > MANY
+    apart = (0.03 if many else 0.04) * float(np.ptp(outer, axis=0).max())
+    shares, angles = (np.linspace(0, 1, 5), 25) if many else (np.array([0.0, 0.5, 1.0]), 9)
     places: dict[int, np.ndarray] = {}
     for label, nested in ellipses.items():
         smallest = _smallest(nested)
-        around = smallest.centre + np.array([[0.0], [0.5], [1.0]])[:, None] * (smallest.outline(9) - smallest.centre)
+        around = smallest.centre + shares[:, None, None] * (smallest.outline(angles) - smallest.centre)
         taken = np.array(list(places.values())).reshape(-1, 2)
         free = [p for p in around.reshape(-1, 2) if (np.linalg.norm(taken - p, axis=1) > apart).all()]
         places[label] = free[0] if free else smallest.centre

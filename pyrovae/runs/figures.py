@@ -27,10 +27,12 @@ from pyrovae.plots.vectors import FEW_COLUMNS
 from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.training import History
 
-MOST_FACETS = 49
+MOST_FACETS = 64
 """Classes up to which the codes of each are drawn alone."""
 MOST_PLANES = 10
 """Classes of a conditional model whose planes are drawn."""
+MOST_ROWS = 20_000
+"""Rows of a table, about, whose columns are drawn."""
 VECTORS_A_SIDE = 10
 """Of the plane of a 2-D code, where each is a small plot and not a picture."""
 
@@ -85,6 +87,7 @@ def _columns(model: LatentVariableModel, data: ImageSet, test: Split) -> Iterato
     """Histograms of a table's columns, of the test rows and of as many draws of the model, in the table's own units."""
     if data.scaling is None or not 0 < len(data.columns) <= FEW_COLUMNS or not model.likelihood.is_density:
         return
+    test = test.take(range(0, len(test), max(1, len(test) // MOST_ROWS)))
     draws = torch.from_numpy(draw_images(model, max(len(test), 200)))
     rows, drawn = (data.scaling.undo(x).flatten(1).numpy() for x in (test.images, draws))
     across = min(5, len(data.columns))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pyrovae.data import ImageSet, fixed_split, keep_labels, load_images, policy_of
+from pyrovae.data import ImageSet, evaluated_together, fixed_split, keep_labels, load_images, policy_of
 from pyrovae.factory.build import build_model, build_trainer, instantiate, sketch_model
 from pyrovae.factory.mistakes import check_arguments, check_values
 from pyrovae.factory.names import explain
@@ -159,13 +159,15 @@ def finish_run(
     if not len(data.splits["test"]):
         return model, []
     test = fixed_split(data.split("test"), policy_of(data, trainer.pixels))
-    if not isinstance(model, SemiSupervisedVAE):
-        found: list[ElboEstimate | LabelPredictions] = [estimate_elbo(model, test, seed=trainer.seed)]
-        numbers = found[0].to_dict()
-    else:
+    inferred = isinstance(model, SemiSupervisedVAE)
+    scored = test.without_labels() if inferred else test
+    bound = estimate_elbo(model, scored, batch_size=evaluated_together(data), seed=trainer.seed)
+    found: list[ElboEstimate | LabelPredictions] = [bound]
+    numbers = bound.to_dict()
+    if inferred:
         labels = predict_labels(model, test)
-        found = [estimate_elbo(model, test.without_labels(), seed=trainer.seed), labels]
         error = {"error": labels.error.value, "error_error": labels.error.sampling}
-        numbers = found[0].to_dict() | {"labels": error | labels.to_dict()}
+        found.append(labels)
+        numbers |= {"labels": error | labels.to_dict()}
     replace_text(folder.test, json.dumps(numbers, indent=2) + "\n")
     return model, found

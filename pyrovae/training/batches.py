@@ -8,7 +8,11 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import HIDDEN, ImageSet, PixelPolicy, Split, fixed_split, pixels
+from pyrovae.data.scratch import scratch_like
 from pyrovae.training.order import order_of
+
+STAGED_BYTES = 1 << 25
+"""Bytes of images that are read at a time and handed to the engine, if they are not on its device."""
 
 
 class Batches:
@@ -19,7 +23,7 @@ class Batches:
         policy: How they become pixels.
         size: Images in a batch; the last one of an epoch takes those that are left.
         seed: Seed of the order.
-        device: Where the pixels are made. The images stay there too if they fit.
+        device: Where the pixels are made. The images stay there too if they fit and are not on the disk alone.
 
     Attributes:
         images: All images, uint8 (N, C, H, W), binarised if their pixels are drawn once.
@@ -36,7 +40,7 @@ class Batches:
             device,
         )
         self.images, self.labels = self.data.images, self.data.labels
-        self.resident = _fits(self.images, device)
+        self.resident = _fits(self.images, device) and (data.stored is None or device.type != "cpu")
         if self.resident:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.order = order_of(data, size, seed)
@@ -47,6 +51,8 @@ class Batches:
         """Indices of the images of at most `count` batches of an epoch, starting with batch `first`."""
         if self._of_epoch is None or self._of_epoch[0] != epoch:
             self._of_epoch = epoch, [index.to(self.images.device) for index in self.order.batches(epoch)]
+        if not self.resident:
+            count = min(count, max(1, STAGED_BYTES // (self.size * self.images[0].nbytes)))
         return self._of_epoch[1][first : first + count]
 
     def inputs(self, index: Tensor) -> tuple[Tensor, ...]:
@@ -70,8 +76,13 @@ class Batches:
             splits["validation"] = self.fixed("validation", validation)
         return splits
 
-    def labelled(self, at_most: int) -> Split:
-        """The first training images whose class is known, binarised once."""
+    def shown(self, at_most: int) -> Split:
+        """The first training images whose class is known, binarised once, for parts that are initialised from data.
+
+        Of stored ones they are 8 MiB at most.
+        """
+        if self.data.stored is not None:
+            at_most = min(at_most, max(1, STAGED_BYTES // 4 // self.images[0].nbytes))
         index = self.data.splits["train"]
         index = index[self.data.labels[index] != HIDDEN][:at_most]
         return fixed_split(Split(self.data.images[index], self.data.labels[index]), self.policy)
@@ -86,7 +97,7 @@ def _drawn_once(data: ImageSet, policy: PixelPolicy) -> ImageSet:
     """Images with the same pixels in every epoch and in every evaluation of a split."""
     if policy not in ("fixed", "threshold") or data.scaling is not None:
         return data
-    images = data.images.clone()
+    images = scratch_like(data.images).copy_(data.images)
     for name, index in data.splits.items():
         images[index] = fixed_split(data.split(name), policy).images
     return replace(data, images=images)

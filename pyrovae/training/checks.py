@@ -96,6 +96,8 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
         support = model.likelihood(z, few.labels.clamp(min=0).to(device)).support
         inside = support.check(to_unit(few.images).to(device))
     if bool(inside.all()):
+        if data.scaling is not None and data.scaling.policy == "none" and not support.is_discrete:
+            _check_no_counts(model, data)
         return
     scored = f"the likelihood {name_of(model.likelihood)} scores {model.likelihood.pixels or f'values in {support}'}"
     if data.scaling is not None:
@@ -117,13 +119,44 @@ def _seen(images: torch.Tensor) -> str:
     return f"{100 * (1 - extreme_share(images)):.0f} % of their pixels are neither nearly black nor nearly white"
 
 
-def _cure_for_values(data: ImageSet) -> str:
-    """The likelihood for values, by looking at them, as the end of a message."""
+def _check_no_counts(model: LatentVariableModel, data: ImageSet) -> None:
+    """Refuse a density of real numbers for whole ones: it grows without limit where a number is hit again and again."""
+    kind = _kind_of_values(data)
+    if kind in _WHOLE:
+        raise ValueError(
+            f"the likelihood {name_of(model.likelihood)} is a density of real numbers, and {data.name} holds "
+            f"{_WHOLE[kind]}: {_cure_for_values(data)}; or, to treat them as real numbers, --data_scaling standard"
+        )
+
+
+_WHOLE = {"binary": "zeros and ones", "counts": "counts (whole numbers from 0 on)"}
+_CURES = {
+    "binary": "for zeros and ones choose --model.likelihood Bernoulli{unscaled}",
+    "counts": "for counts choose --model.likelihood NegativeBinomial --model.likelihood.levels 1{unscaled}",
+    "unit": "for values in [0, 1] choose --model.likelihood ContinuousBernoulli{unscaled}",
+    "real": "for values choose --model.likelihood Normal --model.likelihood.noise per_pixel",
+}
+"""Likelihoods for values, by what the values are before they are scaled."""
+
+
+def _kind_of_values(data: ImageSet) -> str:
+    """What the first training rows hold in the units of the data: binary, counts, unit (between 0 and 1) or real."""
     x = data.images[data.splits["train"][:FEW]]
-    x = x[~x.isnan()]
-    if bool(((x >= 0) & (x == x.round())).all()):
-        return "for counts choose --model.likelihood NegativeBinomial --model.likelihood.levels 1"
-    return "for values choose --model.likelihood Normal --model.likelihood.noise per_pixel"
+    values = x.double() if data.scaling is None else data.scaling.undo(x)
+    values = values[~values.isnan()]
+    whole = (values - values.round()).abs() <= 1e-5 * values.abs().clamp(min=1)  # scaled values were rounded
+    if bool((whole & (values.round() >= 0)).all()):
+        return "binary" if bool((values.round() <= 1).all()) else "counts"
+    return "unit" if bool(((values > -1e-6) & (values < 1 + 1e-6)).all()) else "real"
+
+
+def _cure_for_values(data: ImageSet) -> str:
+    """The likelihood for values, and the scaling if that must be another, as the end of a message."""
+    kind = _kind_of_values(data)
+    if kind == "real" and data.scaling is not None and data.scaling.policy == "unit":
+        return _CURES["unit"].format(unscaled="") + ", or " + _CURES["real"].removeprefix("for values choose ")
+    scaled = data.scaling is not None and data.scaling.policy != "none"
+    return _CURES[kind].format(unscaled=" --data_scaling none" if scaled else "")
 
 
 def check_optimizer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrovae.data import evaluated_together
 from pyrovae.diagnostics import collapse_warning
 from pyrovae.inference import estimate_elbo
 from pyrovae.models import LatentVariableModel
@@ -23,13 +24,14 @@ class Measures:
         self._model, self._splits, self._seed = model, batches.evaluated(), seed
         if isinstance(model, SemiSupervisedVAE):  # the bound of log p(x), whether the class is known or not
             self._splits = {name: split.without_labels() for name, split in self._splits.items()}
+        self._together = evaluated_together(batches.data)
         self._watched = "validation" if "validation" in self._splits else "train"
 
     def row(self) -> EpochRow:
         """The bound and its parts, of each split."""
         row: EpochRow = {}
         for name, split in self._splits.items():
-            row |= elbo_columns(name, estimate_elbo(self._model, split, seed=self._seed))
+            row |= elbo_columns(name, estimate_elbo(self._model, split, batch_size=self._together, seed=self._seed))
         return row
 
     def warning(self, row: EpochRow) -> str | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrovae.data import HIDDEN, ImageSet
 from pyrovae.objectives import FewLabels
+from pyrovae.training.block_order import block_order
 
 LABELLED_SHARE = 1 / 4
 """Share of a batch, at least, that has labels where few images have. They are cheap: no sum over classes."""
@@ -69,6 +70,22 @@ class WholeOrder(Order):
 
 
 @dataclass(frozen=True, eq=False)
+class BlockOrder(WholeOrder):
+    """Every image once in an epoch, in long runs of neighbours: for images that are read from a disk.
+
+    Args:
+        image_bytes: Size of an image.
+    """
+
+    image_bytes: int
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """Indices of the images of each batch of an epoch."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return list(self.index[block_order(len(self.index), self.image_bytes, generator)].split(self.size))
+
+
+@dataclass(frozen=True, eq=False)
 class MixedOrder(Order):
     """Every image without a label once in an epoch, and before them in each batch the same number of labelled ones.
 
@@ -112,7 +129,7 @@ class MixedOrder(Order):
 
 
 def order_of(data: ImageSet, size: int, seed: int = 0) -> Order:
-    """The order in which a set is trained on: mixed where some of its training images have no label.
+    """The order in which a set is trained on: mixed where some images have no label, by blocks where they are stored.
 
     Args:
         data: The set.
@@ -125,7 +142,8 @@ def order_of(data: ImageSet, size: int, seed: int = 0) -> Order:
     index = data.splits["train"]
     known = data.labels[index] != HIDDEN
     if bool(known.all()):
-        return WholeOrder(index, size, seed)
+        stored = data.stored is not None
+        return BlockOrder(index, size, seed, data.images[0].nbytes) if stored else WholeOrder(index, size, seed)
     if size < 2:
         raise ValueError(
             f"batch_size must be at least 2 where few images have labels, of which each batch holds one, got {size}"

@@ -193,7 +193,7 @@ class Trainer:
             if resume:
                 loop.resume()
             else:
-                few = loop.batches.labelled(SHOWN_TO_PARTS)
+                few = loop.batches.shown(SHOWN_TO_PARTS)
                 model.prior.start_from(to_unit(few.images).nan_to_num(0.0).to(device), few.labels.to(device))
             with Progress(loop.epochs * loop.batches.per_epoch, loop.steps_done, enabled=progress) as shown:
                 for words in (loop.checkpointer.notice, None if loop.steps_done else notice):

@@ -1,10 +1,17 @@
 """What would stop a training is found before it: optimisers, schedules, and pixels that no likelihood scores."""
 
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from pyrovae.data import ImageSet
+import pyrovae
+from pyrovae import likelihoods
+from pyrovae.data import ImageSet, from_values
 from pyrovae.likelihoods import DiscretizedLogistic
 from pyrovae.models import VAE
 from pyrovae.training import Trainer
@@ -78,3 +85,55 @@ def test_grey_photographs_neither(photographs: ImageSet) -> None:
 def test_counts_that_are_a_slip_of_the_finger(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be a whole number of at most 1,000,000,000, got 12,345"):
         Trainer(**{name: 12345678901234567890})
+
+
+CHOICES = {
+    "counts as real numbers": (
+        "poisson",
+        "none",
+        "Normal",
+        "for counts choose --model.likelihood NegativeBinomial --model.likelihood.levels 1;",
+    ),
+    "scaled counts as counts": (
+        "poisson",
+        "standard",
+        "NegativeBinomial",
+        "--model.likelihood.levels 1 --data_scaling none",
+    ),
+    "zeros and ones as real numbers": ("binary", "none", "Laplace", "choose --model.likelihood Bernoulli; or"),
+    "scaled zeros and ones": ("binary", "standard", "Bernoulli", "Bernoulli --data_scaling none"),
+    "values in [0, 1] as zeros and ones": (
+        "unit",
+        "none",
+        "Bernoulli",
+        "choose --model.likelihood ContinuousBernoulli",
+    ),
+    "values scaled to [0, 1]": ("real", "unit", "Bernoulli", "ContinuousBernoulli, or --model.likelihood Normal"),
+    "real numbers as counts": ("real", "standard", "Poisson", "for values choose --model.likelihood Normal"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["in memory", "packed"])
+@pytest.mark.parametrize("case", CHOICES)
+def test_what_values_are_decides_the_likelihoods(case: str, packed: bool, tmp_path: Path) -> None:
+    kind, scaling, likelihood, words = CHOICES[case]
+    rng = np.random.default_rng(0)
+    values = {
+        "poisson": rng.poisson(4.0, (90, 3)).astype(float),
+        "binary": (rng.random((90, 3)) < 0.4).astype(float),
+        "unit": rng.random((90, 3)),
+        "real": rng.normal(5, 20, (90, 3)),
+    }[kind]
+    make = (lambda x, **k: pyrovae.pack(x, tmp_path / "p", **k)) if packed else from_values
+    levels = {"levels": 1} if likelihood in ("NegativeBinomial", "Poisson") else {}
+    part = partial(getattr(likelihoods, likelihood), **levels)
+    model = pyrovae.VAE((1, 1, 3), likelihood=part)
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        pyrovae.Trainer(device="cpu").check(model, make(values, scaling=scaling))
+    assert "\n" not in str(caught.value)
+
+
+def test_counts_may_be_treated_as_real_numbers_by_scaling_them() -> None:
+    counts = np.random.default_rng(0).poisson(4.0, (90, 3))
+    model = pyrovae.VAE((1, 1, 3), likelihood=likelihoods.Normal)
+    pyrovae.Trainer(device="cpu").check(model, from_values(counts))
