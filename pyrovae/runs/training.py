@@ -17,9 +17,10 @@ from pyrovae.factory.parser import training_parser, underscored
 from pyrovae.files import replace_text
 from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
 from pyrovae.models import LatentVariableModel
-from pyrovae.runs.config_file import continue_run, new_run, read_config
+from pyrovae.runs.config_file import continue_run, new_run
 from pyrovae.runs.loading import load
 from pyrovae.runs.scaling_file import check_scaling
+from pyrovae.runs.stored import read_config
 from pyrovae.training import RunFolder, Trainer
 
 CHANGEABLE = {"epochs", "patience", "device", "engine", "data_dir", "checkpoint_every", "tensorboard", "progress"}

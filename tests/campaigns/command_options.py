@@ -83,6 +83,13 @@ SPLIT = choice("test", "train", "validation")
 ENGINE = choice("graph")
 DEVICE = Values(("cpu", "auto"), ("x", "null", "[]", "cuda:99", "cpu:1", "0", *ODD), ("", "cuda", "CPU"))
 OUTPUT = Values(("{tmp}/a.png", "{tmp}/new/a.svg", "{tmp}/ä.pdf", "null"), ("{folder}", "a.xyz", "a", "{file}/a.png"))
+PICTURE = {
+    "size": numbers("[6,4]", "[2.5,3]", none=True, bad=("[6]", "[0,1]", "[-1,2]", "[1,2,3]", "[]", "[1000,1]")),
+    "format": choice("png", "svg", "pdf", none=True),
+    "dpi": whole(30, 72, least=10, most=1200),
+}
+FIGURE = {"output": OUTPUT, **PICTURE}
+"""Options of a picture; a format and a file of another would get in each other's way."""
 DATA_DIR = Values(("null", "{tmp}"), (), ("x", "", "{file}", "[]", *ODD))
 RUN = ("{nowhere}", "{folder}", "{file}", "", "null", "[]", "{nowhere}/" + "x" * 300, *ODD[:3])
 """What is no run folder."""
@@ -125,7 +132,7 @@ COMMANDS: dict[str, Command] = {
             "columns": whole(1, 3),
             "classes": numbers("[0]", "[2,2]", none=True, bad=("[]", "[-1]", "[3]", f"[{HUGE}]")),
             "seed": SEED,
-            "output": OUTPUT,
+            **FIGURE,
         },
         only={"classes": ("cvae",)},
     ),
@@ -133,7 +140,7 @@ COMMANDS: dict[str, Command] = {
         ("--images", "[0,1]"),
         EVERY,
         (),
-        {"images": some_images(TEST_IMAGES), "split": SPLIT, "data_dir": DATA_DIR, "output": OUTPUT},
+        {"images": some_images(TEST_IMAGES), "split": SPLIT, "data_dir": DATA_DIR, **FIGURE},
     ),
     "marginals": Command(
         ("--images", "[0]"),
@@ -144,7 +151,7 @@ COMMANDS: dict[str, Command] = {
             "dims": numbers("[0]", none=True, bad=("[]", "[-1]", "[5]", f"[{HUGE}]")),
             "split": SPLIT,
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
     "traverse": Command(
@@ -175,7 +182,7 @@ COMMANDS: dict[str, Command] = {
             "axes": truth(),
             "every_class": truth(),
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
         only={"label": ("cvae",), "every_class": ("cvae",)},
         exclusive=(("axes", "every_class", "dims"), ("label", "every_class")),
@@ -191,7 +198,7 @@ COMMANDS: dict[str, Command] = {
             "steps": whole(2, 5, least=2),
             "path": choice("linear", "spherical", "quantile"),
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
         exclusive=(("pairs", "classes"),),
     ),
@@ -209,7 +216,7 @@ COMMANDS: dict[str, Command] = {
             "images": some_images(TEST_IMAGES),
             "measured": whole(2, 8, 1000, least=2, huge=False),
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
     "latent_space": Command(
@@ -228,7 +235,7 @@ COMMANDS: dict[str, Command] = {
             "colours": Values(("null", "viridis", "[red, blue, teal]"), ("x", "[]", "[x]", "3", "{}", "[3]", *ODD)),
             "split": choice("train"),
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
         exclusive=(("plane", "dims"), ("classes", "plane")),
     ),
@@ -242,7 +249,7 @@ COMMANDS: dict[str, Command] = {
             "mass": number(0.5, 0.95, bad=("0", "1", "-1", "2")),
             "seed": SEED,
             "device": DEVICE,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
     "classify": Command(
@@ -257,7 +264,7 @@ COMMANDS: dict[str, Command] = {
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
     "evaluate": Command(
@@ -278,6 +285,7 @@ COMMANDS: dict[str, Command] = {
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
+            **PICTURE,
         },
     ),
     "inspect_posterior": Command(
@@ -295,6 +303,7 @@ COMMANDS: dict[str, Command] = {
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
+            **FIGURE,
             "output": Values(("{tmp}/a.png", "{tmp}/new/a.svg", "null"), OUTPUT.bad),
         },
     ),
@@ -314,7 +323,7 @@ COMMANDS: dict[str, Command] = {
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
     "side_by_side": Command(
@@ -329,7 +338,7 @@ COMMANDS: dict[str, Command] = {
             "colours": Values(("null", "viridis", "[red, blue, teal]"), ("x", "[]", "[x]", "3", "{}", *ODD)),
             "split": SPLIT,
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
 }
