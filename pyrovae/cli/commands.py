@@ -35,6 +35,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "arithmetic": Command("add an attribute's vector to codes, and measure its effect", "arithmetic"),
         "marginals": Command("the posterior of each latent dimension beside the prior", "marginals"),
         "side-by-side": Command("the codes of several runs in the same square", "side_by_side"),
+        "explore": Command("one HTML file to explore a latent space in a browser, offline", "explore"),
     },
     "images": {
         "generate": Command("samples from the prior", "generate"),
@@ -48,6 +49,9 @@ GROUPS: dict[str, dict[str, Command]] = {
         "inspect": Command("the guide against the true posterior of chosen images", "inspect_posterior"),
         "calibrate": Command("test by simulation whether the guide is calibrated", "calibrate"),
     },
+    "take away": {
+        "export": Command("encoder and decoder as ONNX files", "export"),
+    },
 }
 """The commands, as they are listed."""
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
@@ -56,5 +60,6 @@ examples:
   pyrovae train --data mnist --model CVAE --model.latent_dim 5
   pyrovae list
   pyrovae latent-space runs/mnist-vae-2d
+  pyrovae explore runs/mnist-vae-2d
 
 pyrovae COMMAND --help has the options of a command and more examples."""
