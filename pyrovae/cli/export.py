@@ -39,7 +39,8 @@ def main(description: str | None = None) -> None:
     for name, content in found.files.items():
         path = folder / f"{name}.onnx"
         replace_stream(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
-        print(f"{path}: at most {found.facts[name]['difference']:.1g} from torch's numbers on {len(split):,} images")
+        facts = found.facts[name]
+        print(f"{path}: at most {facts['difference']:.1g} from torch's numbers on {facts['checked_on']:,} images")
     for name, why in found.missing.items():
         (folder / f"{name}.onnx").unlink(missing_ok=True)  # of an earlier run of this command
         print(f"no {name}: {why}")

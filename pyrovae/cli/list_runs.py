@@ -63,7 +63,7 @@ def main(description: str | None = None) -> None:
 def _row(run: ListedRun, folder: Path, now: float) -> tuple[str, ...]:
     """The cells of a run."""
     number = "-" if run.test is None else f"{run.test:.2f}"
-    number += "" if run.error is None else f" ± {run.error:.2g}"
+    number += "" if run.error is None else f" ± {run.error:.2f}"
     number += f" ({run.score})" if run.score not in (None, "NLL") else ""
     return (
         _name(run, folder),

@@ -54,6 +54,7 @@ class EncoderNetwork(Network):
     """
 
     name = "encoder"
+    points: Tensor
 
     def __init__(self, model: LatentVariableModel) -> None:
         super().__init__()

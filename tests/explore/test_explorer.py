@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from chromium import PROGRAM, Chromium
 from made_runs import make_run
 
 from pyrovae.cli.main import main
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet
 from pyrovae.explore import page
 from pyrovae.explore.runtime import runtime_files
+from pyrovae.models import VAE
 from pyrovae.runs.loading import load, open_run
 
 pytest.importorskip("onnxscript")
@@ -310,6 +313,43 @@ def test_a_model_too_large_is_refused(digits: ImageSet, tmp_path: Path, monkeypa
     with pytest.raises(SystemExit):
         main()
     assert "this run's have one dimension" in capsys.readouterr().err
+
+
+class Unusual(torch.nn.Module):
+    """A network with a step that ONNX has not."""
+
+    out_features = 4
+
+    def __init__(self, network: torch.nn.Module | None = None) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, values: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        if self.network is None:
+            return torch.linalg.eigvals(values.flatten(1)[:, :16].unflatten(1, (4, 4))).real
+        size = torch.linalg.eigvals(values.unsqueeze(-1) @ values.unsqueeze(-2)).real.mean()
+        return self.network(values, y) + 0 * size
+
+
+def test_a_page_without_an_encoder_says_why(digits: ImageSet, tmp_path: Path, browser: Chromium) -> None:
+    run = open_run(make_run(tmp_path, digits).path, device="cpu")
+    path = tmp_path / "half.html"
+    half = VAE((1, 8, 8), 2, encoder=lambda shapes: Unusual())
+    path.write_text(page(replace(run, model=half.eval()), images=50, posteriors=0))
+    show(browser, path)
+    text = browser.run("document.getElementById('no-encoder').textContent")
+    assert text.startswith("The page has no encoder: torch cannot convert it")
+    assert browser.run("document.getElementById('pad-pair').hidden")
+    assert np.isfinite(decoded(browser, [[0.5, 0.5]])).all()
+    quiet(browser, path)
+
+
+def test_no_page_without_a_decoder(digits: ImageSet, tmp_path: Path) -> None:
+    run = open_run(make_run(tmp_path, digits).path, device="cpu")
+    half = VAE((1, 8, 8), 2)
+    half.likelihood.decoder = Unusual(half.likelihood.decoder)
+    with pytest.raises(NotApplicable, match="the page needs the decoder, which cannot be exported: torch cannot"):
+        page(replace(run, model=half.eval()), images=50, posteriors=0)
 
 
 def test_the_runtime_is_the_one_that_was_packed() -> None:
