@@ -18,12 +18,13 @@ function paintCurve(canvas, values, channels) {
   const [width, height] = [240, 160];
   canvas.width = width;
   canvas.height = height;
+  canvas.style.imageRendering = "auto"; // a line, and no pixels to be seen
   const context = canvas.getContext("2d");
   const length = values.length / channels;
   const [low, high] = [Math.min(...values, 0), Math.max(...values, 1e-9)];
   for (let c = 0; c < channels; c++) {
     context.strokeStyle = ["#ffffff", "#88ccee", "#ddcc77"][c % 3];
-    context.lineWidth = 2;
+    context.lineWidth = 4;
     context.beginPath();
     for (let i = 0; i < length; i++) {
       const x = 8 + ((width - 16) * i) / Math.max(1, length - 1);
