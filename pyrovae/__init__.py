@@ -8,8 +8,9 @@
 torch.Size([5, 2])
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pyrovae.lazy import exported
 
 if TYPE_CHECKING:
     from pyrovae.data import ImageSet, load_images, pack
@@ -49,32 +50,18 @@ __all__ = [
     "run_info",
 ]
 
-_HOMES = {
-    **dict.fromkeys(("ImageSet", "load_images", "pack"), "pyrovae.data"),
-    **dict.fromkeys(("SVI",), "pyrovae.engine"),
-    **dict.fromkeys(("check", "guide_draws", "nuts", "predictive"), "pyrovae.engine.posterior"),
-    **dict.fromkeys(("CVAE", "VAE", "Autoencoder", "LatentVariableModel"), "pyrovae.models"),
-    **dict.fromkeys(("FreeBits", "ImportanceWeighted", "Renyi", "TraceELBO", "TraceMeanField"), "pyrovae.objectives"),
-    **dict.fromkeys(("load", "run_info"), "pyrovae.runs"),
-    **dict.fromkeys(("SemiSupervisedVAE",), "pyrovae.semi_supervised"),
-    **dict.fromkeys(("Shapes",), "pyrovae.shapes"),
-    **dict.fromkeys(("History", "RunFolder", "Trainer"), "pyrovae.training"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    # torch and Pyro take seconds. A command is to answer Ctrl-C in them too, and so begins before they are imported.
-    if name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
-    try:
-        return import_module(f"{__name__}.{name}")  # a package that nobody has imported yet
-    except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.{name}":
-            raise
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# torch and Pyro take seconds. A command is to answer Ctrl-C in them too, and so begins before they are imported.
+__getattr__, __dir__ = exported(
+    __name__,
+    {
+        "pyrovae.data": ("ImageSet", "load_images", "pack"),
+        "pyrovae.engine": ("SVI",),
+        "pyrovae.engine.posterior": ("check", "guide_draws", "nuts", "predictive"),
+        "pyrovae.models": ("CVAE", "VAE", "Autoencoder", "LatentVariableModel"),
+        "pyrovae.objectives": ("FreeBits", "ImportanceWeighted", "Renyi", "TraceELBO", "TraceMeanField"),
+        "pyrovae.runs": ("load", "run_info"),
+        "pyrovae.semi_supervised": ("SemiSupervisedVAE",),
+        "pyrovae.shapes": ("Shapes",),
+        "pyrovae.training": ("History", "RunFolder", "Trainer"),
+    },
+)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from typing import Any
-
-import torch
-from torch import Tensor
 
 
 def digest(value: Any) -> str:
@@ -15,6 +13,7 @@ def digest(value: Any) -> str:
 
     The order of a mapping does not matter. An object of any other kind counts by the name of its class.
 
+    >>> import torch
     >>> digest({"a": torch.ones(2), "b": [1, "x"]}) == digest({"b": [1, "x"], "a": torch.ones(2)})
     True
     >>> digest([1]) == digest([1.0])
@@ -26,7 +25,8 @@ def digest(value: Any) -> str:
 
 
 def _feed(sha: Any, value: Any) -> None:
-    if isinstance(value, Tensor):
+    torch = sys.modules.get("torch")  # settings have a digest too; without torch there are no tensors
+    if torch is not None and isinstance(value, torch.Tensor):
         plain = value.detach().cpu().contiguous()
         sha.update(f"tensor {plain.dtype} {tuple(plain.shape)};".encode())
         sha.update(plain.reshape(-1).view(torch.uint8).numpy())

@@ -309,13 +309,22 @@ class Flow(ZukoToPyro):
         """The variance over the same points."""
         return self._points().var(0)
 
-    def _points(self) -> Tensor:
+    def at(self, normal: Tensor) -> Tensor:
+        """Where points of a standard Normal, (points, dimensions), go: (points, *batch_shape, dimensions)."""
         base = self.dist.base
-        uniform = torch.quasirandom.SobolEngine(base.event_shape[0], scramble=True, seed=0).draw(128)
-        half = torch.special.ndtri(uniform.double().clamp(1e-6, 1 - 1e-6)).to(base.mean)
-        normal = torch.cat([half, -half])
         normal = normal.reshape(len(normal), *[1] * len(base.batch_shape), -1)
         return self.dist.transform.inv(base.mean + base.stddev * normal)
+
+    def _points(self) -> Tensor:
+        base = self.dist.base
+        return self.at(normal_points(base.event_shape[0]).to(base.mean))
+
+
+def normal_points(dimensions: int) -> Tensor:
+    """256 points by which the mean of a function of standard Normal variables is estimated, (256, dimensions)."""
+    uniform = torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=0).draw(128)
+    half = torch.special.ndtri(uniform.double().clamp(1e-6, 1 - 1e-6))
+    return torch.cat([half, -half]).float()
 
 
 def zuko() -> Any:

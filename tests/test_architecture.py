@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
     {"engine"},
-    {"shapes", "runtime", "files", "digests", "hints", "estimates", "memory"},
+    {"shapes", "runtime", "files", "digests", "hints", "estimates", "memory", "lazy", "program"},
     {"data"},
     {"networks", "distributions"},
     {"contracts"},
@@ -22,18 +22,22 @@ ROWS = [
     {"diagnostics"},
     {"metrics"},
     {"training"},
+    {"export"},
     {"plots"},
     {"factory"},
     {"runs"},
-    {"studies"},
+    {"studies", "explore"},
     {"cli"},
-    {"__init__"},
+    {"__init__", "__main__"},
 ]
 HOMES = {
     "matplotlib": {"plots"},
     "arviz": {"engine", "inference"},
     "jinja2": {"studies"},
     "jsonargparse": {"factory", "runs", "cli"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
+    "onnxscript": {"export"},
     "torch._inductor": {"engine"},
     "torch._dynamo": {"engine"},
     "torch.fx": {"engine"},

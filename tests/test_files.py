@@ -212,7 +212,7 @@ def test_damaged_metrics_are_refused_in_one_line(tmp_path) -> None:
         "epoch\nnan\n",
     ):
         folder.metrics.write_text(bad)
-        with pytest.raises(ValueError, match=r"metrics\.csv is damaged \(.*\): scripts/svi_train\.py --resume .* anew"):
+        with pytest.raises(ValueError, match=r"metrics\.csv is damaged \(.*\): pyrovae train --resume .* anew"):
             folder.rows()
     folder.metrics.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="is damaged"):

@@ -1,4 +1,10 @@
-"""Add an attribute vector to codes: a row of decoded images for each image, and the measured effect."""
+"""Add an attribute vector to codes: a row of decoded images for each image, and the measured effect.
+
+pyrovae arithmetic runs/mnist-vae-10d --attribute slant
+pyrovae arithmetic runs/mnist-cvae-2d --attribute thickness --share 0.2 --alphas [-2,-1,0,1,2]
+pyrovae arithmetic runs/mnist-vae-2d --attribute class:3-vs:5 --images [15,18]
+pyrovae arithmetic runs/celeba-vae-32d --attribute Smiling
+"""
 
 import json
 import math
@@ -9,14 +15,14 @@ import torch
 from jsonargparse import Namespace
 
 from pyrovae.checks import Number, Place, Within
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.data import ImageSet
 from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
 from pyrovae.latent import attribute_effect, attribute_vector, encode, find_attribute, move_along
 from pyrovae.latent.arithmetic import Measure
-from pyrovae.plots import new_figure, plot_effect, plot_moved, save_figure
-from pyrovae.runs.loading import open_run, picture
+from pyrovae.plots import new_figure, plot_effect, plot_moved
+from pyrovae.runs.loading import open_run
 
 
 def _options(description: str | None) -> Namespace:
@@ -37,7 +43,8 @@ def _options(description: str | None) -> Namespace:
     parser.add_option(
         "--measured", type=Annotated[int, Within(2, math.inf)], default=1000, help="Test images to measure, at most."
     )
-    add_shared(parser, "data_dir", "output")
+    add_shared(parser, "data_dir")
+    add_figure(parser)
     return parser.parse_args()
 
 
@@ -73,16 +80,16 @@ def main(description: str | None = None) -> None:
     print(f"{vector}\n{moved}")
 
     name = options.attribute.replace(":", "-")
-    output = picture(options.run, options.output, f"arithmetic-{name}")
+    output = figure_path(options, f"arithmetic-{name}")
     figure, (ax,) = new_figure(0.65 * len(options.alphas) + 0.6, 0.65 * len(options.images) + 1.0)
     names = [run.data.class_names[label] for label in few.labels]
     plot_moved(move_along(run.model, few, vector.vector, options.alphas), options.alphas, ax, names)
     ax.set_title(f"test images moved along the vector of {options.attribute}")
-    save_figure(figure, output)
+    save_picture(figure, output, options)
     figure, axes = new_figure(10, 4.4, columns=2)
     plot_effect(moved, axes)
     figure.suptitle(f"z + α × the vector of {options.attribute}, {moved.images:,} test images, ± one standard error")
-    save_figure(figure, output.with_stem(f"{output.stem}-effect"))
+    save_picture(figure, output.with_stem(f"{output.stem}-effect"), options)
     numbers = {"vector": for_json(vector), "effect": for_json(moved)}
     replace_text(output.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
     print(f"{output}\n{output.with_stem(f'{output.stem}-effect')}\n{output.with_suffix('.json')}")

@@ -1,4 +1,11 @@
-"""Train the same model with several weights of the KL term in parallel, and draw rate against distortion."""
+"""Train the same model with several weights of the KL term in parallel, and draw rate against distortion.
+
+pyrovae sweep --data digits --name sweep
+pyrovae sweep --low 0.01 --high 100 --points 9 --data mnist --model.latent_dim 10 --epochs 10 --name ten
+pyrovae sweep --betas [0,0.5,1,4] --config my.yaml --workers 2
+
+All other options are those of pyrovae train. Finished runs are not trained again, and interrupted ones continue.
+"""
 
 import json
 import sys
@@ -9,12 +16,12 @@ import numpy as np
 
 from pyrovae.checks import Count, NotNegative, Positive, Within
 from pyrovae.cli.command import repeatable
-from pyrovae.cli.options import add_shared, divide_words
+from pyrovae.cli.options import add_figure, add_shared, divide_words, figure_path, save_picture
 from pyrovae.estimates import for_json
 from pyrovae.factory.parser import Parser
 from pyrovae.files import replace_text
 from pyrovae.metrics.rate_distortion import rate_distortion
-from pyrovae.plots import new_figure, plot_rate_distortion, save_figure
+from pyrovae.plots import new_figure, plot_rate_distortion
 from pyrovae.runs.jobs import Job, train_runs
 from pyrovae.runs.loading import open_run
 from pyrovae.runs.training import parse_training
@@ -34,7 +41,8 @@ def main(description: str | None = None) -> None:
     )
     parser.add_option("--betas", type=list[NotNegative] | None, default=None, help="The weights themselves, instead.")
     parser.add_option("--workers", type=Count | None, default=None, help="Trainings at a time; by default one a core.")
-    add_shared(parser, split="Images to measure.", output="Picture; by default beside the runs.")
+    add_shared(parser, split="Images to measure.")
+    add_figure(parser, "Picture; by default beside the runs.")
     names = [name for action in parser._actions for name in action.option_strings]
     own, training = divide_words(sys.argv[1:], names)
     options, settings = parser.parse_args(own), parse_training(training)
@@ -56,9 +64,9 @@ def main(description: str | None = None) -> None:
     split = runs[0].split(options.split)
     found = rate_distortion([run.model for run in runs], [beta / weight for beta in betas], split)
 
-    output = Path(options.output or Path(settings.runs_dir) / f"{name}-rate-distortion.png")
+    output = figure_path(options, f"{name}-rate-distortion", folder=Path(settings.runs_dir))
     figure, (ax,) = new_figure(7, 5)
     plot_rate_distortion(found, ax).set_title(f"{runs[0].data.name}, {len(split):,} {options.split} images")
-    save_figure(figure, output)
+    save_picture(figure, output, options)
     replace_text(output.with_suffix(".json"), json.dumps(for_json(found), indent=1) + "\n")
     print(f"{found}\n{output}\n{output.with_suffix('.json')}")

@@ -1,16 +1,20 @@
-"""Classify images by Bayes' rule with a run's CVAE, p(y | x) from p(x | y), and check the probabilities."""
+"""Classify images by Bayes' rule with a run's CVAE, p(y | x) from p(x | y), and check the probabilities.
+
+pyrovae classify runs/mnist-cvae-2d
+pyrovae classify runs/mnist-cvae-10d --images 1000 --samples 500 --engine compiled
+"""
 
 import json
 
 from tqdm import tqdm
 
 from pyrovae.checks import Count
-from pyrovae.cli.options import add_shared
+from pyrovae.cli.options import add_figure, add_shared, figure_path, save_picture
 from pyrovae.factory.parser import Parser
 from pyrovae.files import replace_text
 from pyrovae.inference.classes import classify, predict_labels
-from pyrovae.plots import new_figure, plot_reliability, save_figure
-from pyrovae.runs.loading import open_run, picture
+from pyrovae.plots import new_figure, plot_reliability
+from pyrovae.runs.loading import open_run
 from pyrovae.semi_supervised import SemiSupervisedVAE
 
 
@@ -20,7 +24,8 @@ def main(description: str | None = None) -> None:
     parser.add_option("run", type=str, help="Run folder of a conditional model, such as runs/NAME.")
     parser.add_option("--images", type=Count, default=1000, help="How many of them.")
     parser.add_option("--samples", type=Count, default=100, help="Codes for each image and class; 1 is the ELBO.")
-    add_shared(parser, "split", "engine", "seed", "data_dir", "device", "output")
+    add_shared(parser, "split", "engine", "seed", "data_dir", "device")
+    add_figure(parser)
     options = parser.parse_args()
     run = open_run(options.run, options.data_dir, options.device)
 
@@ -33,8 +38,8 @@ def main(description: str | None = None) -> None:
     by_guide = predict_labels(run.model, few) if isinstance(run.model, SemiSupervisedVAE) else None
     figure, (ax,) = new_figure(4.8, 4.8)
     plot_reliability(found.reliability(), ax).set_title(f"{len(few):,} {options.split} images (counts at the points)")
-    output = picture(options.run, options.output, "reliability")
-    save_figure(figure, output)
+    output = figure_path(options, "reliability")
+    save_picture(figure, output, options)
     numbers = found.to_dict() | {"seed": options.seed}
     if by_guide is not None:
         numbers["guide"] = by_guide.to_dict()

@@ -1,6 +1,5 @@
 """Execution of a command: user errors end in one line and exit status 2."""
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,8 +7,8 @@ from pathlib import Path
 
 from pyrovae.cli.interrupted import end_quietly, ignore_interrupts
 from pyrovae.engine import CompilerError
-from pyrovae.factory.mistakes import fail
 from pyrovae.memory import refused_bytes
+from pyrovae.program import fail, same_again
 from pyrovae.training import Interrupted
 
 
@@ -39,5 +38,5 @@ def repeatable(done: str = "trained") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"what was {done} is kept; go on with: python {shlex.join(sys.argv)}", flush=True)
+        print(f"what was {done} is kept; go on with: {same_again()}", flush=True)
         raise

@@ -1,4 +1,9 @@
-"""Evaluate a run: bound, log p(x), failures of the guide, parts of the KL, quality of samples, accuracy of codes."""
+"""Evaluate a run: bound, log p(x), failures of the guide, parts of the KL, quality of samples, accuracy of codes.
+
+pyrovae evaluate runs/mnist-vae-2d
+pyrovae evaluate runs/mnist-vae-10d --images 10000 --samples 5000 --engine compiled
+pyrovae evaluate runs/mnist-vae-10d --ais 500 --classifier true --against runs/mnist-vae-2d
+"""
 
 import json
 from collections.abc import Callable
@@ -9,15 +14,15 @@ from jsonargparse import Namespace
 from tqdm import tqdm
 
 from pyrovae.checks import Count, Place
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_shared, figure_path, run_parser, save_picture
 from pyrovae.data import PixelPolicy
 from pyrovae.diagnostics.information import density_ratio
 from pyrovae.files import replace_text
 from pyrovae.inference.annealing import Annealing
 from pyrovae.metrics.report import EvaluationBudget, Policy, Report, check_comparable, compare_reports, evaluate
 from pyrovae.metrics.samples import trained_classifier
-from pyrovae.plots import new_figure, plot_density_ratio, save_figure
-from pyrovae.runs.loading import open_run, picture
+from pyrovae.plots import new_figure, plot_density_ratio
+from pyrovae.runs.loading import open_run
 from pyrovae.runtime import device_of
 
 
@@ -32,7 +37,7 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--ais", type=Place, default=0, help="Temperatures of annealing; 0 for none.")
     parser.add_option("--classifier", type=bool, default=False, help="Whether to train one for the quality of samples.")
     parser.add_option("--against", type=str | None, default=None, help="Another run that was evaluated before.")
-    add_shared(parser, "split", "engine", "seed", "data_dir", "device")
+    add_shared(parser, "split", "engine", "seed", "data_dir", "device", "size", "format", "dpi")
     return parser.parse_args()
 
 
@@ -72,6 +77,6 @@ def main(description: str | None = None) -> None:
     if run.model.shapes.latent_dim == 2 and "parts of the KL" not in report.missing:
         figure, (ax,) = new_figure(6, 5)
         plot_density_ratio(density_ratio(run.model, split.take(range(min(len(split), options.others)))), ax)
-        save_figure(figure, picture(run.path, None, "aggregate_posterior"))
+        save_picture(figure, figure_path(options, "aggregate_posterior"), options)
     if other is not None:
         print(compare_reports(report, other, (str(run.path), options.against)))

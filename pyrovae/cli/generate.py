@@ -1,13 +1,17 @@
-"""Draw samples from a run's prior: a grid of any size, or a row for each class of a CVAE."""
+"""Draw samples from a run's prior: a grid of any size, or a row for each class of a CVAE.
+
+pyrovae generate runs/mnist-vae-2d --rows 5 --columns 12
+pyrovae generate runs/mnist-cvae-2d --classes [9,9,9] --output nines.pdf
+"""
 
 import torch
 
 from pyrovae.checks import Count, Place
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.latent import sample_per_class, sample_prior
-from pyrovae.plots import new_figure, plot_image_grid, save_figure
+from pyrovae.plots import new_figure, plot_image_grid
 from pyrovae.runs.config_file import run_info
-from pyrovae.runs.loading import load, picture
+from pyrovae.runs.loading import load
 
 
 def main(description: str | None = None) -> None:
@@ -16,7 +20,8 @@ def main(description: str | None = None) -> None:
     parser.add_option("--rows", type=Count, default=10, help="Rows of images; a CVAE draws one for each class.")
     parser.add_option("--columns", type=Count, default=10, help="Images in a row.")
     parser.add_option("--classes", type=list[Place] | None, default=None, help="The class of each row, of a CVAE.")
-    add_shared(parser, "seed", "output")
+    add_shared(parser, "seed")
+    add_figure(parser)
     options = parser.parse_args()
     model, info = load(options.run, allow_code=True), run_info(options.run)
 
@@ -29,6 +34,6 @@ def main(description: str | None = None) -> None:
     rows, columns = samples.images.shape[:2]
     figure, (ax,) = new_figure(0.6 * columns + 0.4, 0.6 * rows + 0.5)
     plot_image_grid(samples.images, ax, row_labels=names).set_title("samples")
-    output = picture(options.run, options.output, "generated")
-    save_figure(figure, output)
+    output = figure_path(options, "generated")
+    save_picture(figure, output, options)
     print(output)

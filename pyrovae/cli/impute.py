@@ -1,4 +1,8 @@
-"""Fill in the values that are missing in a run's data: means, intervals and draws, in the units of the data."""
+"""Fill in the values that are missing in a run's data: means, intervals and draws, in the units of the data.
+
+pyrovae impute runs/mine-vae-2d
+pyrovae impute runs/mine-vae-2d --samples 10000 --draws 100 --mass 0.5
+"""
 
 import csv
 import io
@@ -11,13 +15,13 @@ from jsonargparse import Namespace
 from tqdm import tqdm
 
 from pyrovae.checks import Count, Probability
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.data import ImageSet, Split
 from pyrovae.files import replace_file, replace_text
 from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.inference.imputation import Imputation, impute
-from pyrovae.plots import new_figure, plot_image_grid, save_figure
-from pyrovae.runs.loading import open_run, picture
+from pyrovae.plots import new_figure, plot_image_grid
+from pyrovae.runs.loading import open_run
 
 SHOWN_ROWS, SHOWN_DRAWS = 6, 6
 
@@ -28,7 +32,8 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--samples", type=Count, default=1000, help="Codes drawn for each row, k.")
     parser.add_option("--draws", type=Count, default=20, help="Completed copies of the data that are kept.")
     parser.add_option("--mass", type=Probability, default=0.9, help="Probability in the intervals.")
-    add_shared(parser, "seed", "data_dir", "device", output="Picture; the tables are written beside it.")
+    add_shared(parser, "seed", "data_dir", "device")
+    add_figure(parser, "Picture; the tables are written beside it.")
     return parser.parse_args()
 
 
@@ -50,7 +55,7 @@ def main(description: str | None = None) -> None:
             seed=options.seed,
             progress=bar.update,
         )
-    output = picture(options.run, options.output, "imputed")
+    output = figure_path(options, "imputed")
     written = _write(found, data, output)
     figure, (ax,) = new_figure(0.75 * (SHOWN_DRAWS + 2) + 0.6, 0.75 * SHOWN_ROWS + 0.5)
     chosen = np.flatnonzero(found.missing.any((1, 2, 3)))[:SHOWN_ROWS]
@@ -58,7 +63,7 @@ def main(description: str | None = None) -> None:
     grid = np.concatenate([seen[None], found.draws[:SHOWN_DRAWS], found.mean[None]])[:, chosen].swapaxes(0, 1)
     columns = ["seen", *[""] * (grid.shape[1] - 2), "mean"]
     plot_image_grid(grid, ax, row_labels=[str(row + 1) for row in chosen], column_labels=columns)
-    save_figure(figure, output)
+    save_picture(figure, output, options)
     print(found.diagnosis())
     print("\n".join(map(str, [output, *written])))
 

@@ -1,12 +1,16 @@
-"""Inpaint: give a run's model half of each image, and draw completions of the other half."""
+"""Inpaint: give a run's model half of each image, and draw completions of the other half.
+
+pyrovae inpaint runs/mnist-vae-2d --images [3,7,12]
+pyrovae inpaint runs/mnist-vae-10d --seen top --method svi --completions 10
+"""
 
 from tqdm import tqdm
 
 from pyrovae.checks import Count, Place
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.inference.inpainting import Half, Method, half, inpaint
-from pyrovae.plots import new_figure, plot_image_grid, save_figure
-from pyrovae.runs.loading import open_run, picture
+from pyrovae.plots import new_figure, plot_image_grid
+from pyrovae.runs.loading import open_run
 
 
 def main(description: str | None = None) -> None:
@@ -16,7 +20,8 @@ def main(description: str | None = None) -> None:
     parser.add_option("--seen", type=Half, default="left", help="The half that is seen.")
     parser.add_option("--method", type=Method, default="auto", help="Of p(z | x_seen).")
     parser.add_option("--completions", type=Count, default=8, help="Completed images shown for each.")
-    add_shared(parser, "split", "seed", "data_dir", "device", "output")
+    add_shared(parser, "split", "seed", "data_dir", "device")
+    add_figure(parser)
     options = parser.parse_args()
     run = open_run(options.run, options.data_dir, options.device)
 
@@ -29,6 +34,6 @@ def main(description: str | None = None) -> None:
     names = [f"{n} ({run.data.class_names[y]})" for n, y in zip(options.images, split.labels, strict=True)]
     plot_image_grid(found.grid(), ax, row_labels=names, column_labels=columns)
     ax.set_title(f"{options.split} images of which the {options.seen} half is seen, completed by p(z | seen)")
-    output = picture(options.run, options.output, "inpainted")
-    save_figure(figure, output)
+    output = figure_path(options, "inpainted")
+    save_picture(figure, output, options)
     print(f"{found.posterior.diagnosis()}\n{output}")

@@ -1,4 +1,9 @@
-"""Compare a run's guide with the true posterior of chosen images, and split their gap into its parts."""
+"""Compare a run's guide with the true posterior of chosen images, and split their gap into its parts.
+
+pyrovae inspect runs/mnist-vae-2d --images [3,7,12]
+pyrovae inspect runs/mnist-vae-10d --draws 1000 --target_accept 0.95 --ais 500
+pyrovae inspect runs/mnist-vae-2d --method nuts --output posteriors.pdf
+"""
 
 import json
 from typing import Annotated, Any, Literal
@@ -7,7 +12,7 @@ from jsonargparse import Namespace
 from tqdm import tqdm
 
 from pyrovae.checks import Count, Place, Probability, Within
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.data import Split, to_unit
 from pyrovae.diagnostics.export import save_arviz, to_arviz
 from pyrovae.diagnostics.gap import Comparison, compare
@@ -18,8 +23,8 @@ from pyrovae.inference.draws import PosteriorDraws, guide_draws
 from pyrovae.inference.grid import GridPosterior, quadrature_posterior
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.inference.nuts import nuts_posterior
-from pyrovae.plots import Figure, new_figure, plot_posterior, plot_predictive, posterior_legend, save_figure
-from pyrovae.runs.loading import Run, open_run, picture
+from pyrovae.plots import Figure, new_figure, plot_posterior, plot_predictive, posterior_legend
+from pyrovae.runs.loading import Run, open_run
 
 
 def _options(description: str | None) -> Namespace:
@@ -33,7 +38,8 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--warmup", type=Count, default=300, help="Transitions before them.")
     parser.add_option("--target_accept", type=Probability, default=0.8, help="Higher: slower, with fewer divergences.")
     parser.add_option("--ais", type=Place, default=0, help="Temperatures of annealing, for log p(x); 0 for none.")
-    add_shared(parser, "split", "seed", "data_dir", "device", "output")
+    add_shared(parser, "split", "seed", "data_dir", "device")
+    add_figure(parser)
     return parser.parse_args()
 
 
@@ -66,7 +72,7 @@ def main(description: str | None = None) -> None:
     run = open_run(options.run, options.data_dir, options.device)
     model, seed = run.model, options.seed
     split = run.split(options.split).take(options.images)
-    output = picture(options.run, options.output, "posteriors")
+    output = figure_path(options, "posteriors")
     print(f"{run.data.name}, split {options.split}, pixels {run.pixels}, seed {seed}")
     evidence = annealed(model, split, Annealing(options.ais), seed=seed) if options.ais else None
     truth, draws = _truth(run, split, options)
@@ -75,7 +81,7 @@ def main(description: str | None = None) -> None:
     print(f"{draws.diagnosis()}\n{comparison.table(options.images)}\n{comparison.remark}")
     report: dict[str, Any] = {"images": options.images, "seed": seed, "truth": draws.to_dict()}
     report["comparison"] = comparison.to_dict()
-    save_figure(_draw_posteriors(run, split, comparison, truth, options.images), output)
+    save_picture(_draw_posteriors(run, split, comparison, truth, options.images), output, options)
     likelihood = importance_weighted(model, split, 1000, seed=seed) if comparison.score == "NLL" else None
     if likelihood is not None:
         checks = [predictive_check(model, split, part, seed=seed) for part in (guide, draws)]
@@ -83,7 +89,7 @@ def main(description: str | None = None) -> None:
         report["predictive"] = [check.to_dict() for check in checks]
         figure, (ax,) = new_figure(0.9 * len(split) + 1.8, 4.7)
         plot_predictive(checks, ax)
-        save_figure(figure, output.with_name(f"{output.stem}-predictive{output.suffix}"))
+        save_picture(figure, output.with_name(f"{output.stem}-predictive{output.suffix}"), options)
     replace_text(output.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
     print(f"{output}\n{output.with_suffix('.json')}")
     known = {"guide": guide, "likelihood": likelihood, "images": options.images}

@@ -1,4 +1,9 @@
-"""Interpolate between images or classes in the latent spaces of one run or several, one row for each pair and run."""
+"""Interpolate between images or classes in the latent spaces of one run or several, one row for each pair and run.
+
+pyrovae interpolate runs/mnist-vae-2d --pairs [[3,7],[0,12]]
+pyrovae interpolate runs/mnist-vae-2d --classes [[3,8],[4,9]]
+pyrovae interpolate runs/mnist-vae-2d --more [runs/mnist-autoencoder-2d] --path spherical --steps 11
+"""
 
 from typing import Annotated
 
@@ -6,12 +11,12 @@ import numpy as np
 from jsonargparse import Namespace
 
 from pyrovae.checks import Place, Within
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.data import to_unit
 from pyrovae.latent import encode, interpolate, traverse
 from pyrovae.latent.traversals import Path as Interpolation
-from pyrovae.plots import new_figure, plot_interpolation, save_figure
-from pyrovae.runs.loading import Run, open_runs, picture
+from pyrovae.plots import new_figure, plot_interpolation
+from pyrovae.runs.loading import Run, open_runs
 
 
 def _options(description: str | None) -> Namespace:
@@ -31,7 +36,8 @@ def _options(description: str | None) -> Namespace:
         "--steps", type=Annotated[int, Within(2, 10**6)], default=9, help="Images in a row, both ends included."
     )
     parser.add_option("--path", type=Interpolation, default="linear", help="How to go from one code to the other.")
-    add_shared(parser, "data_dir", "output")
+    add_shared(parser, "data_dir")
+    add_figure(parser)
     return parser.parse_args()
 
 
@@ -64,6 +70,6 @@ def main(description: str | None = None) -> None:
     columns = options.steps + (0 if ends is None else 2)
     figure, (ax,) = new_figure(0.65 * columns + 0.1 * max(map(len, names)) + 0.8, 0.65 * len(images) + 0.6)
     plot_interpolation(images, ax, ends=ends, row_labels=names)
-    output = picture(options.run, options.output, "interpolation")
-    save_figure(figure, output)
+    output = figure_path(options, "interpolation")
+    save_picture(figure, output, options)
     print(output)

@@ -1,4 +1,10 @@
-"""Estimate a Gaussian for each class in a run's latent space, and draw ellipses of equal probability."""
+"""Estimate a Gaussian for each class in a run's latent space, and draw ellipses of equal probability.
+
+pyrovae latent-space runs/mnist-vae-2d
+pyrovae latent-space runs/mnist-vae-2d --split train --masses [0.5,0.9] --classes [3,5,8] --output 358.pdf
+pyrovae latent-space runs/mnist-vae-2d --against train
+pyrovae latent-space runs/mnist-cvae-10d --plane lda --images 5000 --colours viridis
+"""
 
 import json
 from typing import Literal
@@ -6,15 +12,15 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from pyrovae.checks import Count, Place, Probability, Share
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
 from pyrovae.latent import MASSES, agreement, class_ellipses, class_gaussians, compare_classes, ellipse, encode
 from pyrovae.latent.codes import prior_moments
 from pyrovae.latent.gaussians import coverage_table
 from pyrovae.latent.planes import find_plane
-from pyrovae.plots import new_figure, plot_ellipses, save_figure
-from pyrovae.runs.loading import open_run, picture
+from pyrovae.plots import new_figure, plot_ellipses
+from pyrovae.runs.loading import open_run
 
 
 def _options(description: str | None) -> Namespace:
@@ -36,7 +42,8 @@ def _options(description: str | None) -> Namespace:
         help="Test whether another split, or the other half of this one, gives the same Gaussians.",
     )
     parser.add_option("--colours", type=list[str] | str | None, default=None, help="Colours, or a colour map's name.")
-    add_shared(parser, "split", "data_dir", "output")
+    add_shared(parser, "split", "data_dir")
+    add_figure(parser)
     return parser.parse_args()
 
 
@@ -61,8 +68,8 @@ def main(description: str | None = None) -> None:
     shares = " and ".join(", ".join(f"{100 * mass:g}" for mass in options.masses).rsplit(", ", 1))
     title = f"{options.estimate} posterior of {len(codes):,} {options.split} images"
     ax.set_title(f"{title}\nellipses that hold {shares} % of each class; dashed: prior")
-    output = picture(options.run, options.output, "class_ellipses")
-    save_figure(figure, output)
+    output = figure_path(options, "class_ellipses")
+    save_picture(figure, output, options)
 
     print(coverage_table(ellipses, seen, names))
     print(comparison)

@@ -1,12 +1,16 @@
-"""Draw the marginals of a few images: the posterior of each latent dimension with the prior and their KL."""
+"""Draw the marginals of a few images: the posterior of each latent dimension with the prior and their KL.
+
+pyrovae marginals runs/mnist-vae-10d
+pyrovae marginals runs/mnist-cvae-2d --images [7,12] --output two.svg
+"""
 
 import numpy as np
 
 from pyrovae.checks import Place
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.latent import marginals
-from pyrovae.plots import new_figure, plot_marginals, save_figure
-from pyrovae.runs.loading import open_run, picture
+from pyrovae.plots import new_figure, plot_marginals
+from pyrovae.runs.loading import open_run
 
 MOST = 10
 """Dimensions that are drawn unless others are asked for."""
@@ -22,7 +26,8 @@ def main(description: str | None = None) -> None:
         default=None,
         help=f"Dimensions to draw; by default those {MOST} of the largest KL.",
     )
-    add_shared(parser, "split", "data_dir", "output")
+    add_shared(parser, "split", "data_dir")
+    add_figure(parser)
     options = parser.parse_args()
     run = open_run(options.run, options.data_dir)
 
@@ -42,6 +47,6 @@ def main(description: str | None = None) -> None:
     figure.suptitle(
         f"posterior of {which} (colour), prior (grey)\nKL in nats; each curve has its own height", fontsize=10
     )
-    output = picture(options.run, options.output, "marginals")
-    save_figure(figure, output)
+    output = figure_path(options, "marginals")
+    save_picture(figure, output, options)
     print(output)

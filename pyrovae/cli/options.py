@@ -1,13 +1,23 @@
 """Options shared by several commands, each declared once."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pyrovae.checks import Seed
+from jsonargparse import Namespace
+
+from pyrovae.checks import Seed, Within
 from pyrovae.factory import Parser
+from pyrovae.plots import Figure, save_figure
+from pyrovae.training import RunFolder
 
 SplitName = Literal["train", "validation", "test"]
 GraphEngine = Literal["compiled", "graph"]
+Side = Annotated[float, Within(1, 100)]
+"""Of a picture, in inches."""
+MOST_PIXELS = 2 * 10**8
+"""Of a picture, whose drawing takes eight bytes for each."""
+FigureFormat = Literal["png", "svg", "pdf"]
 
 SHARED: dict[str, dict[str, Any]] = {
     "split": {"type": SplitName, "default": "test", "help": "Which images."},
@@ -16,6 +26,17 @@ SHARED: dict[str, dict[str, Any]] = {
     "data_dir": {"type": str | None, "default": None, "help": "Folder of the images."},
     "device": {"type": str, "default": "auto", "help": "auto, cpu or cuda."},
     "output": {"type": str | None, "default": None, "help": "Picture; by default in the run's figures."},
+    "size": {
+        "type": tuple[Side, Side] | None,
+        "default": None,
+        "help": "Width and height of the picture in inches, such as [6,4]; by default as what it shows needs.",
+    },
+    "format": {
+        "type": FigureFormat | None,
+        "default": None,
+        "help": "Its format; by default that of --output, or png.",
+    },
+    "dpi": {"type": Annotated[int, Within(10, 1200)], "default": 150, "help": "Pixels in an inch of it."},
 }
 """The shared options by name."""
 
@@ -24,6 +45,41 @@ def add_shared(parser: Parser, *names: str, **helps: str) -> None:
     """Add some of the shared options to a parser; keywords give another help text."""
     for name in (*names, *helps):
         parser.add_option(f"--{name}", **SHARED[name] | ({"help": helps[name]} if name in helps else {}))
+
+
+def add_figure(parser: Parser, output: str = SHARED["output"]["help"]) -> None:
+    """Add the options of a picture: its file, size, format and resolution."""
+    add_shared(parser, "size", "format", "dpi", output=output)
+
+
+def figure_path(options: Namespace, name: str, folder: Path | None = None) -> Path:
+    """Where a picture goes: the user's choice, or a folder, by default that of the run's figures.
+
+    Raises:
+        ValueError: If the user chose a file of another format than the one that was asked for.
+    """
+    chosen = options.get("output")
+    if chosen is None:
+        return (folder or RunFolder(Path(options.run)).figures) / f"{name}.{options.format or 'png'}"
+    path = Path(chosen)
+    if options.format and path.suffix != f".{options.format}":
+        raise ValueError(f"--output {chosen} is no file of --format {options.format}: leave one of the two out")
+    return path
+
+
+def save_picture(figure: Figure, path: Path, options: Namespace) -> None:
+    """Save a picture in the size and the resolution that were asked for.
+
+    Raises:
+        ValueError: If it would have more pixels than fit into memory.
+    """
+    width, height = (int(side * options.dpi) for side in options.size or figure.get_size_inches())
+    if path.suffix == ".png" and width * height > MOST_PIXELS:
+        raise ValueError(
+            f"a picture has at most {MOST_PIXELS:,} pixels, and this one would have {width:,} × {height:,}: choose a "
+            f"smaller --dpi or --size, or --format pdf"
+        )
+    save_figure(figure, path, size=options.size, dpi=options.dpi)
 
 
 def run_parser(description: str | None, run: str = "Run folder, such as runs/NAME.") -> Parser:

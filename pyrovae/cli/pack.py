@@ -1,4 +1,11 @@
-"""Pack a set of images or values into a folder that is mapped into memory: sets of any size can be trained on."""
+"""Pack a set of images or values into a folder that is mapped into memory: sets of any size can be trained on.
+
+pyrovae pack photos packed --image_size 64
+pyrovae pack array:faces.npy faces-packed --labels labels.npy
+pyrovae pack dataset:mymodule.Faces faces-packed
+pyrovae train --data pack:faces-packed --model.likelihood DiscretizedLogistic
+pyrovae pack faces-packed --check true
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +21,7 @@ from pyrovae.data.images import VALIDATION_SHARE
 from pyrovae.data.manifest import Manifest
 from pyrovae.data.packed import check_digests
 from pyrovae.factory import Parser
+from pyrovae.program import command_line
 
 
 def _options(description: str | None) -> Namespace:
@@ -44,7 +52,7 @@ def main(description: str | None = None) -> None:
         print(f"{folder} is as it was written")
         return
     if options.output is None:
-        raise ValueError(f"OUT, the folder of the pack, must be given: python scripts/pack.py {options.source} OUT")
+        raise ValueError(f"OUT, the folder of the pack, must be given: {command_line('pack', options.source, 'OUT')}")
     source = options.source
     family, _, name = source.partition(":")
     if family == "dataset":
@@ -61,7 +69,7 @@ def main(description: str | None = None) -> None:
             progress=options.progress,
             **loading,
         )
-    print(f"{packed}\ntrain on it: python scripts/svi_train.py --data pack:{options.output}")
+    print(f"{packed}\ntrain on it: {command_line('train', '--data', f'pack:{options.output}')}")
 
 
 def _dataset(name: str) -> Any:

@@ -1,14 +1,21 @@
-"""Draw the codes of several runs side by side, in the same square: an autoencoder, the KL term alone, and a VAE."""
+"""Draw the codes of several runs side by side, in the same square: an autoencoder, the KL term alone, and a VAE.
+
+pyrovae side-by-side [runs/autoencoder,runs/kl-only,runs/mnist-vae-2d]
+pyrovae side-by-side [runs/a,runs/b] --titles [small,large] --limit 5 --images 2000 --output two.pdf
+
+A run of the KL term alone: pyrovae train --objective.reconstruction_weight 0 --name kl-only
+"""
 
 from pathlib import Path
 
 from pyrovae.checks import Count, Place, Positive
-from pyrovae.cli.options import add_shared
+from pyrovae.cli.options import add_figure, add_shared, figure_path, save_picture
 from pyrovae.factory.parser import Parser
 from pyrovae.latent import ellipse, encode, pair_plane
 from pyrovae.latent.codes import prior_moments
-from pyrovae.plots import new_figure, plot_panels, save_figure
-from pyrovae.runs.loading import open_runs, picture
+from pyrovae.plots import new_figure, plot_panels
+from pyrovae.runs.loading import open_runs
+from pyrovae.training import RunFolder
 
 
 def main(description: str | None = None) -> None:
@@ -22,7 +29,8 @@ def main(description: str | None = None) -> None:
         "--limit", type=Positive | None, default=None, help="Half the square's side; by default all fits."
     )
     parser.add_option("--colours", type=list[str] | str | None, default=None, help="Colours, or a colour map's name.")
-    add_shared(parser, "split", "data_dir", output="Picture; by default in the last run's figures.")
+    add_shared(parser, "split", "data_dir")
+    add_figure(parser, "Picture; by default in the last run's figures.")
     options = parser.parse_args()
     titles = options.titles or [Path(path).name for path in options.runs]
     if len(titles) != len(options.runs):
@@ -48,6 +56,6 @@ def main(description: str | None = None) -> None:
     figure.suptitle(
         f"a draw from the posterior of each of {count:,} {options.split} images; dashed: 50 and 95 % of the prior"
     )
-    output = picture(options.runs[-1], options.output, "side_by_side")
-    save_figure(figure, output)
+    output = figure_path(options, "side_by_side", folder=RunFolder(options.runs[-1]).figures)
+    save_picture(figure, output, options)
     print(output)

@@ -1,4 +1,11 @@
-"""Run the study of the seed documents: train, measure, draw, decide each claim, and write one report."""
+"""Run the study of the seed documents: train, measure, draw, decide each claim, and write one report.
+
+pyrovae study --budget quick
+pyrovae study --budget standard --output_dir runs/study
+pyrovae study --budget standard --only [4,5]
+
+The same command continues after an interruption. Finished runs are not trained again.
+"""
 
 from pathlib import Path
 

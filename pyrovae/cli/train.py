@@ -1,6 +1,14 @@
-"""Train a VAE, a CVAE or an autoencoder by SVI, and write the run to runs/NAME."""
+"""Train a VAE, a CVAE or an autoencoder by SVI, and write the run to runs/NAME.
+
+pyrovae train
+pyrovae train --data mnist --model CVAE --model.latent_dim 5
+pyrovae train --optimizer RMSprop --optimizer.lr 1e-3 --objective.warmup 0.2
+pyrovae train --model.encoder ConvEncoder --model.decoder ConvDecoder --name conv
+pyrovae train --resume runs/conv
+"""
 
 from pyrovae.data import policy_of
+from pyrovae.program import command_line
 from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
 
 
@@ -32,5 +40,5 @@ def main(description: str | None = None) -> None:
             for path in save_run_figures(model, data, policy_of(data, trainer.pixels), history, folder.figures):
                 print(path)
         except KeyboardInterrupt:
-            print(f"resume with: python scripts/svi_train.py --resume {folder.path}", flush=True)
+            print(f"resume with: {command_line('train', '--resume', folder.path)}", flush=True)
             raise

@@ -1,13 +1,19 @@
-"""Traverse a run's latent space: a grid around a code, single dimensions, or every class at one code."""
+"""Traverse a run's latent space: a grid around a code, single dimensions, or every class at one code.
+
+pyrovae traverse runs/mnist-vae-2d --around class:9 --rows 9 --columns 9 --step 0.5
+pyrovae traverse runs/mnist-vae-10d --around image:12 --axes true
+pyrovae traverse runs/mnist-cvae-2d --label 9
+pyrovae traverse runs/mnist-cvae-2d --every_class true
+"""
 
 import numpy as np
 from jsonargparse import Namespace
 
 from pyrovae.checks import Count, Place, Positive
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.latent import axes_through, encode, every_class, grid_around, traverse
-from pyrovae.plots import new_figure, plot_traversal, save_figure
-from pyrovae.runs.loading import Run, open_run, picture
+from pyrovae.plots import new_figure, plot_traversal
+from pyrovae.runs.loading import Run, open_run
 
 
 def centre_of(run: Run, around: str) -> np.ndarray:
@@ -48,7 +54,8 @@ def main(description: str | None = None) -> None:
     parser.add_option("--label", type=Place | None, default=None, help="The class to decode with, of a CVAE.")
     parser.add_option("--axes", type=bool, default=False, help="Whether to traverse each dimension instead.")
     parser.add_option("--every_class", type=bool, default=False, help="Whether to hold the code, one class a column.")
-    add_shared(parser, "data_dir", "output")
+    add_shared(parser, "data_dir")
+    add_figure(parser)
     options = parser.parse_args()
     if options.axes and options.every_class:
         raise ValueError("axes and every_class are two traversals: choose one")
@@ -71,6 +78,6 @@ def main(description: str | None = None) -> None:
     figure, (ax,) = new_figure(0.75 * found.images.shape[1] + 0.6, 0.75 * found.images.shape[0] + 0.8)
     plot_traversal(found, ax, dims=dims, row_labels=rows, column_labels=columns)
     ax.set_title(title_of(run, options))
-    output = picture(options.run, options.output, "traversal")
-    save_figure(figure, output)
+    output = figure_path(options, "traversal")
+    save_picture(figure, output, options)
     print(output)

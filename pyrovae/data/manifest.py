@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.digests import digest
+from pyrovae.program import command_line
 
 FORMAT, VERSION = "pyrovae pack", 1
 MANIFEST, IMAGES, LABELS, ROWS = "manifest.json", "images.npy", "labels.npy", "rows.npy"
@@ -77,13 +78,11 @@ class Manifest:
         if not folder.is_dir():
             unfinished = partial_of(folder)
             what = f"{unfinished} is unfinished: run the same command again" if unfinished.exists() else "make it"
-            raise FileNotFoundError(f"{folder} does not exist; {what} (python scripts/pack.py SOURCE {folder})")
+            raise FileNotFoundError(f"{folder} does not exist; {what} ({command_line('pack', 'SOURCE', folder)})")
         file = folder / MANIFEST
         if not file.is_file():
-            raise FileNotFoundError(
-                f"{folder} has no {MANIFEST}: it is no pack, or not a whole one; python scripts/pack.py SOURCE OUT "
-                f"makes one"
-            )
+            makes = command_line("pack", "SOURCE", "OUT")
+            raise FileNotFoundError(f"{folder} has no {MANIFEST}: it is no pack, or not a whole one; {makes} makes one")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             version = content["version"] if content["format"] == FORMAT else None

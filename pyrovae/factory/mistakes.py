@@ -2,22 +2,14 @@
 
 import inspect
 import re
-import sys
 from itertools import pairwise
-from pathlib import Path
 from pydoc import locate
-from typing import NoReturn
 
 from jsonargparse import Namespace
 
 from pyrovae.factory.names import BASES, OURS, arguments_of, part_classes, part_names
 from pyrovae.hints import nearest
-
-
-def fail(message: str) -> NoReturn:
-    """Print one line to standard error and exit with status 2."""
-    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+from pyrovae.program import fail
 
 
 def check_arguments(defaults: Namespace, words: list[str]) -> None:

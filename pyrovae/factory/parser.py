@@ -3,14 +3,22 @@
 from types import UnionType
 from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
-from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from pyrovae.checks import check_value
 from pyrovae.data.images import VALIDATION_SHARE
 from pyrovae.data.scaling import ScalingPolicy
-from pyrovae.factory.mistakes import clear, fail
+from pyrovae.factory.mistakes import clear
 from pyrovae.models import LatentVariableModel
+from pyrovae.program import fail
 from pyrovae.training import Trainer
+
+
+class _AsWritten(DefaultHelpFormatter):
+    """Keeps the lines of a description: the examples stand as they were written."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.strip().splitlines(keepends=True))
 
 
 class Parser(ArgumentParser):
@@ -22,7 +30,7 @@ class Parser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._rules: dict[str, Any] = {}
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"formatter_class": _AsWritten, **kwargs})
 
     def add_option(self, name: str, *, type: Any, **settings: Any) -> None:
         """Add an option, or a word without a name; the settings are those of `add_argument`."""

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split, batches_of_any
-from pyrovae.estimates import Estimate
+from pyrovae.estimates import Estimate, PerImage
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import LatentSite, kl_per_dimension, latent_sites
 from pyrovae.runtime import frozen
@@ -141,6 +141,31 @@ def estimate_elbo(
         active_units=active_units(torch.cat(means)),
         dimensions=means[0].shape[1],
     )
+
+
+@checked
+def bound_of_each(model: LatentVariableModel, split: Split, *, batch_size: Count = 1000, seed: Seed = 0) -> PerImage:
+    """Minus the ELBO of each image, the mean over two codes, with half of their difference as its error.
+
+    The differences of two models on the same images have a smaller error than the difference of their means.
+
+    Args:
+        model: As for `estimate_elbo`.
+        split: Images, uint8 (N, C, H, W), and labels, (N,).
+        batch_size: Images at a time. It bounds the memory.
+        seed: Seed of the codes.
+
+    Raises:
+        ValueError: If there are no images.
+    """
+    if not len(split):
+        raise ValueError("there are no images to evaluate: the split is empty")
+    with frozen(model, seed) as device:
+        one, other = (
+            torch.cat([terms[:, 0] for terms, *_ in _batches_of_terms(model, split, batch_size, device)]).numpy()
+            for _ in range(2)
+        )
+    return PerImage((one + other) / 2, np.abs(one - other) / 2)
 
 
 def _estimates(terms: Tensor, again: range, second: Tensor) -> list[Estimate]:

@@ -166,7 +166,7 @@ def encode(model: LatentVariableModel, split: Split, *, batch_size: Count = 2000
     with frozen(model, seed) as device:
         for x, y in batches(split, batch_size, device):
             q = model.posterior(x, y)
-            moments = _moments(q)
+            moments = closed_moments(q)
             exact = exact and moments is not None
             mean, variance = moments or _moments_of_draws(q)
             parts.append((mean.cpu(), variance.cpu(), q.sample().cpu()))
@@ -192,7 +192,7 @@ def mean_codes(
         parts = []
         for batch, classes in zip(pixels.split(batch_size), y.split(batch_size), strict=True):
             q = model.posterior(batch.to(device), classes.to(device))
-            parts.append((_moments(q) or _moments_of_draws(q))[0].cpu())
+            parts.append((closed_moments(q) or _moments_of_draws(q))[0].cpu())
     return torch.cat(parts).numpy()
 
 
@@ -209,7 +209,7 @@ def prior_moments(model: LatentVariableModel, *, seed: int = 0) -> tuple[np.ndar
     with frozen(model, seed) as device:
         classes = model.shapes.num_classes
         p = model.prior(torch.arange(classes, device=device) if classes else None)
-        moments = _moments(p) or _moments_of_draws(p, 100 * MOMENT_DRAWS)
+        moments = closed_moments(p) or _moments_of_draws(p, 100 * MOMENT_DRAWS)
         mean, spread = (np.atleast_2d(part.cpu().double().numpy()) for part in moments)
     dim = mean.shape[-1]
     own = (spread.reshape(-1, dim, 1) * np.eye(dim)) if spread.shape == mean.shape else spread.reshape(-1, dim, dim)
@@ -227,7 +227,7 @@ def one_dimensional(d: Distribution) -> Distribution | None:
     return None
 
 
-def _moments(q: Distribution) -> tuple[Tensor, Tensor] | None:
+def closed_moments(q: Distribution) -> tuple[Tensor, Tensor] | None:
     """Mean, and variances or covariances, or None if they have no closed form."""
     if isinstance(q, MixtureSameFamily):
         return _mixture_moments(q)
@@ -243,7 +243,7 @@ def _moments(q: Distribution) -> tuple[Tensor, Tensor] | None:
 
 def _mixture_moments(q: MixtureSameFamily) -> tuple[Tensor, Tensor] | None:
     """Mean and covariance of a mixture: the average covariance plus the covariance of the means."""
-    moments = _moments(q.component_distribution)
+    moments = closed_moments(q.component_distribution)
     if moments is None:
         return None
     means, variances = moments  # (images, components, latent_dim), and one axis more for covariances

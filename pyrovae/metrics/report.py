@@ -29,6 +29,7 @@ from pyrovae.metrics.classifier import Predictions
 from pyrovae.metrics.codes import code_accuracy
 from pyrovae.metrics.samples import sample_quality
 from pyrovae.models import LatentVariableModel
+from pyrovae.program import command_line
 from pyrovae.semi_supervised import SemiSupervisedVAE
 
 
@@ -188,13 +189,13 @@ class Report:
 
     @classmethod
     def read(cls, path: Path) -> Report:
-        """Read the report that scripts/evaluate.py wrote into a run's folder.
+        """Read the report that the command `evaluate` wrote into a run's folder.
 
         Raises:
             ValueError: If the run was not evaluated, or the file is damaged.
         """
         if not path.exists():
-            raise ValueError(f"there is no {path}: evaluate it first: python scripts/evaluate.py {path.parent}")
+            raise ValueError(f"there is no {path}: evaluate it first: {command_line('evaluate', path.parent)}")
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except ValueError as error:

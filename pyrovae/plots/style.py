@@ -101,8 +101,14 @@ def new_facets(count: int, side: float = 1.9, width: float = 6.0) -> tuple[Figur
     return figure, [left.subplots(), *grid.flat[:count]]
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Save as PNG, SVG or PDF, by the file's ending, cut to what is drawn; the text of a PDF stays text.
+def save_figure(figure: Figure, path: Path, *, size: tuple[float, float] | None = None, dpi: int = 150) -> None:
+    """Save as PNG, SVG or PDF, by the file's ending; the text of a PDF stays text.
+
+    Args:
+        figure: The figure.
+        path: The file.
+        size: Width and height in inches, kept exactly; by default the figure's own, cut to what is drawn.
+        dpi: Pixels in an inch.
 
     Raises:
         ValueError: If the ending is none of these.
@@ -112,13 +118,11 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise ValueError(f"a figure is saved as {', '.join(FILE_FORMATS)}, got {path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"Date": None} if path.suffix == ".svg" else None
-    settings: dict[str, Any] = {
-        "dpi": 150,
-        "facecolor": "white",
-        "bbox_inches": "tight",
-        "pad_inches": 0.08,
-        "metadata": metadata,
-    }
+    settings: dict[str, Any] = {"dpi": dpi, "facecolor": "white", "metadata": metadata}
+    if size is None:
+        settings |= {"bbox_inches": "tight", "pad_inches": 0.08}
+    else:
+        figure.set_size_inches(*size)
     with rc_context({"pdf.fonttype": 42}):
         replace_file(path, lambda beside: figure.savefig(beside, **settings))
 

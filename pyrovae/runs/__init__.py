@@ -1,9 +1,15 @@
-"""Runs and their folders: creation, training, loading, figures; one run or many."""
+"""Runs and their folders: creation, training, loading, listing, figures; one run or many."""
 
-from pyrovae.runs.config_file import RunInfo, create_run, read_config, run_info
-from pyrovae.runs.jobs import Job, train_runs
-from pyrovae.runs.loading import Run, analysis_device, load, load_data, open_run, open_runs, picture
-from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
+from typing import TYPE_CHECKING
+
+from pyrovae.lazy import exported
+
+if TYPE_CHECKING:
+    from pyrovae.runs.config_file import RunInfo, create_run, run_info
+    from pyrovae.runs.jobs import Job, train_runs
+    from pyrovae.runs.loading import Run, analysis_device, load, load_data, open_run, open_runs, picture
+    from pyrovae.runs.stored import read_config
+    from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
 
 __all__ = [
     "Job",
@@ -25,3 +31,35 @@ __all__ = [
     "run_info",
     "train_runs",
 ]
+
+__getattr__, __dir__ = exported(
+    __name__,
+    {
+        "pyrovae.runs.config_file": (
+            "RunInfo",
+            "create_run",
+            "run_info",
+        ),
+        "pyrovae.runs.jobs": (
+            "Job",
+            "train_runs",
+        ),
+        "pyrovae.runs.loading": (
+            "Run",
+            "analysis_device",
+            "load",
+            "load_data",
+            "open_run",
+            "open_runs",
+            "picture",
+        ),
+        "pyrovae.runs.training": (
+            "build_training",
+            "finish_run",
+            "load_training_data",
+            "open_training",
+            "parse_training",
+        ),
+        "pyrovae.runs.stored": ("read_config",),
+    },
+)

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 
 from pyrovae.factory.build import build_trainer, instantiate
 from pyrovae.files import replace_text
-from pyrovae.runs.config_file import read_config
+from pyrovae.runs.stored import read_config
 from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
 from pyrovae.runs.workers import KilledError, Workers
 from pyrovae.runtime import choose_device

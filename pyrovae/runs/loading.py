@@ -18,8 +18,9 @@ from pyrovae.factory.names import OURS
 from pyrovae.factory.parser import add_model_arguments
 from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.models import LatentVariableModel
-from pyrovae.runs.config_file import read_config, run_info
+from pyrovae.runs.config_file import run_info
 from pyrovae.runs.scaling_file import check_scaling
+from pyrovae.runs.stored import read_config
 from pyrovae.runtime import choose_device
 from pyrovae.training import RunFolder
 from pyrovae.training.weights import load_weights
@@ -114,7 +115,7 @@ def open_run(path: str | Path, data_dir: str | None = None, device: str = "auto"
     return Run(Path(path), model, load_data(path, data_dir), run_info(path).pixels)
 
 
-def open_runs(paths: Sequence[str | Path], data_dir: str | None = None) -> list[Run]:
+def open_runs(paths: Sequence[str | Path], data_dir: str | None = None, device: str = "auto") -> list[Run]:
     """Load several runs of the same images.
 
     Raises:
@@ -129,7 +130,7 @@ def open_runs(paths: Sequence[str | Path], data_dir: str | None = None) -> list[
                 f"runs are looked at together on the same images: {paths[0]} is of {infos[0].data} "
                 f"{infos[0].image_shape} and {path} of {info.data} {info.image_shape}"
             )
-    return [open_run(path, data_dir) for path in paths]
+    return [open_run(path, data_dir, device) for path in paths]
 
 
 @checked

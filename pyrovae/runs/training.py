@@ -18,9 +18,10 @@ from pyrovae.files import replace_text
 from pyrovae.inference.classes import LabelPredictions, predict_labels
 from pyrovae.inference.elbo import ElboEstimate, estimate_elbo
 from pyrovae.models import LatentVariableModel
-from pyrovae.runs.config_file import continue_run, new_run, read_config
+from pyrovae.runs.config_file import continue_run, new_run
 from pyrovae.runs.loading import load
 from pyrovae.runs.scaling_file import check_scaling
+from pyrovae.runs.stored import read_config
 from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.training import RunFolder, Trainer
 

@@ -1,7 +1,21 @@
 """Training: the loop, its checkpoints and the run folder."""
 
-from pyrovae.training.history import History
-from pyrovae.training.run_folder import RunFolder
-from pyrovae.training.trainer import Interrupted, Trainer
+from typing import TYPE_CHECKING
+
+from pyrovae.lazy import exported
+
+if TYPE_CHECKING:
+    from pyrovae.training.history import History
+    from pyrovae.training.run_folder import RunFolder
+    from pyrovae.training.trainer import Interrupted, Trainer
 
 __all__ = ["History", "Interrupted", "RunFolder", "Trainer"]
+
+__getattr__, __dir__ = exported(
+    __name__,
+    {
+        "pyrovae.training.history": ("History",),
+        "pyrovae.training.run_folder": ("RunFolder",),
+        "pyrovae.training.trainer": ("Interrupted", "Trainer"),
+    },
+)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyrovae.files import replace_text, unfinished
+from pyrovae.program import command_line
 from pyrovae.training import lock
 
 SCALING = "scaling.json"
@@ -58,9 +59,8 @@ class RunFolder:
                 raise ValueError("its epochs do not count from 1")
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{self.metrics} is damaged ({reason}): scripts/svi_train.py --resume {self.path} writes it anew"
-            ) from error
+            again = command_line("train", "--resume", self.path)
+            raise ValueError(f"{self.metrics} is damaged ({reason}): {again} writes it anew") from error
         return rows
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pyrovae.digests import digest
 from pyrovae.files import replace_stream
+from pyrovae.program import command_line
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
@@ -65,5 +66,5 @@ def finite(weights: dict[str, Tensor]) -> bool:
 def _damaged(path: Path, reason: str) -> str:
     return (
         f"{path} is damaged ({reason}): restore it, or have it written anew from the run's checkpoint by "
-        f"scripts/svi_train.py --resume {path.parent}"
+        f"{command_line('train', '--resume', path.parent)}"
     )

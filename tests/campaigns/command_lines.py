@@ -99,7 +99,7 @@ def _with_options(rng: random.Random, name: str, run: str, kind: str) -> Case:
     command = COMMANDS[name]
     names = [o for o in command.options if kind in command.only.get(o, EVERY)]
     chosen = rng.sample(names, min(len(names), rng.randint(1, 3)))
-    for group in command.exclusive:
+    for group in (*command.exclusive, ("output", "format")):
         inside = [o for o in chosen if o in group]
         chosen = [o for o in chosen if o not in inside[1:]]
     roll = rng.random()

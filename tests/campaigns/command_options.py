@@ -89,6 +89,13 @@ SPLIT = choice("test", "train", "validation")
 ENGINE = choice("graph")
 DEVICE = Values(("cpu", "auto"), ("x", "null", "[]", "cuda:99", "cpu:1", "0", *ODD), ("", "cuda", "CPU"))
 OUTPUT = Values(("{tmp}/a.png", "{tmp}/new/a.svg", "{tmp}/ä.pdf", "null"), ("{folder}", "a.xyz", "a", "{file}/a.png"))
+PICTURE = {
+    "size": numbers("[6,4]", "[2.5,3]", none=True, bad=("[6]", "[0,1]", "[-1,2]", "[1,2,3]", "[]", "[1000,1]")),
+    "format": choice("png", "svg", "pdf", none=True),
+    "dpi": whole(30, 72, least=10, most=1200),
+}
+FIGURE = {"output": OUTPUT, **PICTURE}
+"""Options of a picture; a format and a file of another would get in each other's way."""
 DATA_DIR = Values(("null", "{tmp}"), (), ("x", "", "{file}", "[]", *ODD))
 RUN = ("{nowhere}", "{folder}", "{file}", "", "null", "[]", "{nowhere}/" + "x" * 300, *ODD[:3])
 """What is no run folder."""
@@ -131,7 +138,7 @@ COMMANDS: dict[str, Command] = {
             "columns": whole(1, 3),
             "classes": numbers("[0]", "[2,2]", none=True, bad=("[]", "[-1]", "[3]", f"[{HUGE}]")),
             "seed": SEED,
-            "output": OUTPUT,
+            **FIGURE,
         },
         only={"classes": ("cvae",)},
     ),
@@ -139,7 +146,7 @@ COMMANDS: dict[str, Command] = {
         ("--images", "[0,1]"),
         EVERY,
         (),
-        {"images": some_images(TEST_IMAGES), "split": SPLIT, "data_dir": DATA_DIR, "output": OUTPUT},
+        {"images": some_images(TEST_IMAGES), "split": SPLIT, "data_dir": DATA_DIR, **FIGURE},
         exclusive=(("images", "split"),),
     ),
     "marginals": Command(
@@ -151,7 +158,7 @@ COMMANDS: dict[str, Command] = {
             "dims": numbers("[0]", none=True, bad=("[]", "[-1]", "[5]", f"[{HUGE}]")),
             "split": SPLIT,
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
         exclusive=(("images", "split"),),
     ),
@@ -183,7 +190,7 @@ COMMANDS: dict[str, Command] = {
             "axes": truth(),
             "every_class": truth(),
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
         only={"label": ("cvae",), "every_class": ("cvae",)},
         exclusive=(("axes", "every_class", "dims"), ("label", "every_class")),
@@ -199,7 +206,7 @@ COMMANDS: dict[str, Command] = {
             "steps": whole(2, 5, least=2),
             "path": choice("linear", "spherical", "quantile"),
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
         exclusive=(("pairs", "classes"),),
     ),
@@ -217,7 +224,7 @@ COMMANDS: dict[str, Command] = {
             "images": some_images(TEST_IMAGES),
             "measured": whole(2, 8, 1000, least=2, huge=False),
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
     "latent_space": Command(
@@ -236,7 +243,7 @@ COMMANDS: dict[str, Command] = {
             "colours": Values(("null", "viridis", "[red, blue, teal]"), ("x", "[]", "[x]", "3", "{}", "[3]", *ODD)),
             "split": choice("train"),
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
         exclusive=(("plane", "dims"), ("classes", "plane")),
     ),
@@ -250,7 +257,7 @@ COMMANDS: dict[str, Command] = {
             "mass": number(0.5, 0.95, bad=("0", "1", "-1", "2")),
             "seed": SEED,
             "device": DEVICE,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
     "classify": Command(
@@ -265,7 +272,7 @@ COMMANDS: dict[str, Command] = {
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
     "evaluate": Command(
@@ -286,6 +293,7 @@ COMMANDS: dict[str, Command] = {
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
+            **PICTURE,
         },
         only={"pixels": ("vae", "cvae", "five", "one", "autoencoder")},  # the others see pixels as they are
     ),
@@ -304,6 +312,7 @@ COMMANDS: dict[str, Command] = {
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
+            **FIGURE,
             "output": Values(("{tmp}/a.png", "{tmp}/new/a.svg", "null"), OUTPUT.bad),
         },
         exclusive=(("images", "split"),),
@@ -324,7 +333,7 @@ COMMANDS: dict[str, Command] = {
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
-            "output": OUTPUT,
+            **FIGURE,
         },
         exclusive=(("images", "split"),),
     ),
@@ -340,7 +349,7 @@ COMMANDS: dict[str, Command] = {
             "colours": Values(("null", "viridis", "[red, blue, teal]"), ("x", "[]", "[x]", "3", "{}", *ODD)),
             "split": SPLIT,
             "data_dir": DATA_DIR,
-            "output": OUTPUT,
+            **FIGURE,
         },
     ),
 }

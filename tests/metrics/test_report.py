@@ -102,7 +102,7 @@ def test_runs_side_by_side(runs: dict[str, str], monkeypatch, capsys) -> None:
     [
         (["--against", "GREY"], "the pixels of one is dynamic and of the other none"),
         (["--pixels", "threshold"], "the run was trained on pixels dynamic, and its figures on pixels threshold"),
-        (["--against", "nowhere"], "evaluate it first: python scripts/evaluate.py nowhere"),
+        (["--against", "nowhere"], "scripts/evaluate.py nowhere"),
         (["--samples", "0"], "samples must be a whole number of at least 1, got 0"),
         (["--points", "3"], "points must be an even number, got 3"),
         (["--images", "0"], "images must be a whole number of at least 1, got 0"),

@@ -8,23 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_runs import make_run
 
 from pyrovae.data import ImageSet
-from pyrovae.factory.build import build_model, instantiate
-from pyrovae.runs.config_file import create_run
-from pyrovae.runs.training import parse_training
-from pyrovae.training import RunFolder
-from pyrovae.training.weights import save_weights
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def make_run(folder: Path, digits: ImageSet, *argv: str) -> RunFolder:
-    arguments = parse_training(["--runs_dir", str(folder), "--data", "digits", *argv])
-    run = create_run(arguments, digits)
-    model = build_model(instantiate(arguments).model, digits.image_shape, digits.num_classes, 0)
-    save_weights(run.last_weights, model.state_dict())
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, how: signal.Sign
     out, _ = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -how), out
     if how == signal.SIGINT:
-        assert "resume with: python scripts/svi_train.py --resume runs/cut" in out
+        assert f"resume with: python {SCRIPT} --resume runs/cut" in out
     assert torch.load(checkpoint, weights_only=True)["epoch"] < 40
     run("--resume", "runs/cut", cwd=tmp_path)
     for name in ("model.safetensors", "model.best.safetensors"):

@@ -68,10 +68,12 @@ class Chromium:
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: Path, width: int = 1200, height: int = 900) -> None:
+    def open(self, path: Path, width: int = 1200, height: int = 900, *, dark: bool = False) -> None:
         """Open a file in a window of some size and wait until all of it is there."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.send("Emulation.setDeviceMetricsOverride", **metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.send("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
         self.send("Page.navigate", url=path.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
@@ -80,7 +82,34 @@ class Chromium:
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression."""
         result = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        return result["result"]["value"]
+        if "exceptionDetails" in result:
+            raise RuntimeError(result["exceptionDetails"].get("exception", result["exceptionDetails"]))
+        return result["result"].get("value")
+
+    def mouse(self, kind: str, x: float, y: float, button: str = "left") -> None:
+        """One event of the mouse: mousePressed, mouseMoved or mouseReleased."""
+        held = {"buttons": 0 if kind == "mouseReleased" or button == "none" else 1}
+        self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=1, **held)
+
+    def drag(self, *places: tuple[float, float]) -> None:
+        """Press at the first place, move over the others, release at the last; a click if there is but one."""
+        self.mouse("mousePressed", *places[0])
+        for place in places[1:]:
+            self.mouse("mouseMoved", *place)
+        self.mouse("mouseReleased", *places[-1])
+
+    def touch(self, *places: tuple[float, float]) -> None:
+        """The same by a finger."""
+        for number, (x, y) in enumerate(places):
+            kind = "touchStart" if number == 0 else "touchMove"
+            self.send("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
+        self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def press(self, key: str) -> None:
+        """A key, by its name in JavaScript."""
+        text = {"text": key} if len(key) == 1 else {}
+        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for."""
