@@ -72,8 +72,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         likelihood: The distribution of an image given its code and label, p(x | z, y).
         posterior: The guide's distribution of the code given an image and its label, q(z | x, y).
         alpha: Weight of the classifier's mean cross-entropy on labelled images beside the bound per image, so that a
-            labelled image weighs alpha N / N_l. The paper's is 0.1, with which the classes of MNIST with 100 labels
-            became clusters of other things before the classifier knew them.
+            labelled image weighs alpha N / N_l. The paper's is 0.1, which was worse on MNIST with 100 labels.
         class_probabilities: p(y), one number for each class; equal by default.
         missing: For images in which values are missing, NaN: the likelihood scores what is seen, and encoder and
             classifier get zeros in their place, or zeros and a mask.
