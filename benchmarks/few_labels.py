@@ -105,16 +105,16 @@ def train(options: argparse.Namespace) -> None:
     )
     folder.path.mkdir(parents=True, exist_ok=True)
     for epochs in options.epochs:
-        results = read()
-        if any(row.items() >= (name | {"epochs": epochs}).items() for row in results["runs"]):
+        if any(row.items() >= (name | {"epochs": epochs}).items() for row in read()["runs"]):
             continue
         model = build(data, options, options.seed)
         history = trainer(options, epochs).fit(model, data, folder, resume=folder.can_resume, progress=False)
         row = name | {"epochs": epochs, "labels": LABELS, "pixels": "train dynamic, test drawn once (seed 0)"}
         row |= measure(model.cpu(), test) | {"training_seconds": round(history.rows[-1]["seconds"], 1)}
         row["validation_negative_elbo"] = history.rows[-1]["validation_negative_elbo"]
-        results["runs"] = [*read()["runs"], row | surroundings()]
-        replace_text(RESULTS, json.dumps(results | {"published": PUBLISHED}, indent=1) + "\n")
+        results = read()  # of which another process may have written more meanwhile
+        results |= {"runs": [*results["runs"], row | surroundings()], "published": PUBLISHED}
+        replace_text(RESULTS, json.dumps(results, indent=1) + "\n")
         print(json.dumps(row), flush=True)
 
 

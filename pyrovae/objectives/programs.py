@@ -79,13 +79,13 @@ class MixedPrograms(Programs):
             few: How a batch is made.
         """
         share = 1.0 if few is None else few.share
+        both = _on_both(weighted[0], share)
 
         def classified(beta: Tensor, x: Tensor, y: Tensor) -> None:
+            both(beta, x, y)
             with poutine.scale(scale=model.alpha / len(y)), _Prefixed(CLASSIFIER):
                 model.classification(x[: len(y)], y)
-            both(beta, x, y)
 
-        both = _on_both(weighted[0], share)
         return cls(classified if model.alpha else both, _on_both(weighted[1], share), elbo, few)
 
     def terms(self, log_probs: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:

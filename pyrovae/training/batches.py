@@ -50,7 +50,9 @@ class Batches:
     def of_epoch(self, epoch: int, first: int, count: int) -> list[Tensor]:
         """Indices of the images of at most `count` batches of an epoch, starting with batch `first`."""
         if self._of_epoch is None or self._of_epoch[0] != epoch:
-            self._of_epoch = epoch, [index.to(self.images.device) for index in self.order.batches(epoch)]
+            found = self.order.batches(epoch)
+            whole = torch.cat(found).to(self.images.device)  # one copy to a GPU
+            self._of_epoch = epoch, list(whole.split([len(index) for index in found]))
         if not self.resident:
             count = min(count, max(1, STAGED_BYTES // (self.size * self.images[0].nbytes)))
         return self._of_epoch[1][first : first + count]

@@ -158,7 +158,7 @@ def test_the_same_seed_builds_the_same_weights() -> None:
         (["--model.laten_dim", "3"], "VAE has no argument 'laten_dim'; did you mean latent_dim?; it takes: latent_dim"),
         (
             ["--model", "CVEA"],
-            "there is no model 'CVEA'; did you mean CVAE?; a model is one of Autoencoder, CVAE, Semi",
+            "there is no model 'CVEA'; did you mean CVAE?; a model is one of Autoencoder, CVAE",
         ),
         (["--model.prior", "StandradNormal"], "there is no prior 'StandradNormal'; did you mean StandardNormal?"),
         (
