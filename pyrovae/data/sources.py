@@ -61,7 +61,8 @@ def load_images(
 
     Args:
         name: One of ``IMAGE_SETS``; with ``celeba:ATTRIBUTE`` that attribute is the label ("Smiling" if left
-            out), and with ``folder:PATH`` each sub-folder is a class; ``pack:FOLDER`` is what `pyrovae.pack` wrote.
+            out), and with ``folder:PATH`` each sub-folder is a class; ``pack:FOLDER`` is what `pyrovae.pack` wrote,
+            ``fonts:auto`` is rendered from the fonts of this machine, and ``shapes`` from known factors.
             ``table:FILE`` is a CSV, Parquet or NumPy file
             with a row each case, ``array:FILE`` an array of images or vectors, ``sequences:FILE`` one of sequences.
         data_dir: The folder of the image sets, as torchvision lays it out (MNIST's files in ``MNIST/raw``

@@ -12,6 +12,9 @@ from pyrovae.plots.style import Colours, class_styles
 MANY = 20
 """Classes above which outer rings are faint and nothing is filled, and names replace the legend."""
 
+SHORT = 2
+"""Letters of a name that is written in a circle."""
+
 
 def plot_ellipses(
     ellipses: Mapping[int, Sequence[Ellipse]],
@@ -37,7 +40,7 @@ def plot_ellipses(
     """
     styles, many = class_styles(len(class_names), colours), len(ellipses) > MANY
     draw_prior(prior, ax)
-    places = _places(ellipses)
+    places = _places(ellipses, class_names)
     for label, nested in ellipses.items():
         colour = styles[label][0]
         for ellipse in nested:
@@ -53,25 +56,36 @@ def plot_ellipses(
     return ax
 
 
-def _places(ellipses: Mapping[int, Sequence[Ellipse]]) -> dict[int, np.ndarray]:
+def _places(ellipses: Mapping[int, Sequence[Ellipse]], class_names: Sequence[str]) -> dict[int, np.ndarray]:
     """Where to write each class's name: at its centre, or beside it on its own smallest ellipse where that is taken."""
     outer = np.concatenate([nested[-1].outline() for nested in ellipses.values()])
-    many = len(ellipses) > MANY
-    apart = (0.03 if many else 0.04) * float(np.ptp(outer, axis=0).max())
-    shares, angles = (np.linspace(0, 1, 5), 25) if many else (np.array([0.0, 0.5, 1.0]), 9)
+    crowded = len(ellipses) > MANY or any(len(class_names[label]) > SHORT for label in ellipses)
+    apart = (0.03 if len(ellipses) > MANY else 0.04) * float(np.ptp(outer, axis=0).max())
+    shares, angles = (np.linspace(0, 1, 5), 25) if crowded else (np.array([0.0, 0.5, 1.0]), 9)
     places: dict[int, np.ndarray] = {}
     for label, nested in ellipses.items():
         smallest = _smallest(nested)
         around = smallest.centre + shares[:, None, None] * (smallest.outline(angles) - smallest.centre)
+        # Two names need as much width as they have letters.
+        wide = np.array([max(1.0, 0.2 * (len(class_names[k]) + len(class_names[label]))) for k in places])
         taken = np.array(list(places.values())).reshape(-1, 2)
-        free = [p for p in around.reshape(-1, 2) if (np.linalg.norm(taken - p, axis=1) > apart).all()]
+        free = [
+            p
+            for p in around.reshape(-1, 2)
+            if (np.hypot((taken[:, 0] - p[0]) / wide, taken[:, 1] - p[1]) > apart).all()
+        ]
         places[label] = free[0] if free else smallest.centre
     return places
 
 
 def _write_name(name: str, place: np.ndarray, colour: str, ax: Axes) -> None:
-    """A class's name in a circle of its colour."""
-    box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colour, "linewidth": 0.8}
+    """A class's name in a circle of its colour, a word in a box."""
+    box = {
+        "boxstyle": "circle,pad=0.15" if len(name) <= SHORT else "round,pad=0.15",
+        "facecolor": "white",
+        "edgecolor": colour,
+        "linewidth": 0.8,
+    }
     x, y = place.tolist()
     ax.annotate(name, (x, y), ha="center", va="center", fontsize=8, bbox=box, zorder=3)
 

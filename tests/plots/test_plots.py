@@ -184,3 +184,20 @@ def test_files_by_their_ending(tmp_path: Path, ending: str) -> None:
     assert start == {"png": b"\x89PNG\r", "svg": b"<?xml", "pdf": b"%PDF-"}[ending]
     with pytest.raises(ValueError, match=r"a figure is saved as \.png, \.svg, \.pdf, got a\.jpg"):
         save_figure(figure, tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    "names", [[chr(65 + k) for k in range(26)], [f"class {k}" for k in range(8)]], ids=["many", "words"]
+)
+def test_names_of_many_classes_and_of_long_ones_lie_apart(names: list[str]) -> None:
+    _, (ax,) = new_figure(7.5, 7)
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(len(names), 2))
+    nested = {k: [ellipse(c, 0.3 * np.eye(2), mass) for mass in (0.5, 0.9)] for k, c in enumerate(centres)}
+    plot_ellipses(nested, names, ax)
+    ax.figure.canvas.draw()
+    assert (ax.get_legend() is None) == (len(names) > 20)
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == len(names)
+    overlaps = sum(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert overlaps <= len(names) // 10
