@@ -10,6 +10,8 @@ networks run inside of the page; it asks nobody for anything.
 from pathlib import Path
 from typing import Annotated
 
+from tqdm import tqdm
+
 from pyrovae.checks import Count, Place, Within
 from pyrovae.cli.options import add_shared, run_parser
 from pyrovae.explore import MOST_BYTES, page
@@ -34,7 +36,9 @@ def main(description: str | None = None) -> None:
     if path.suffix not in (".html", ".htm"):
         raise ValueError(f"--out must be a file that ends in .html, got {path}")
     run = open_run(options.run, options.data_dir, "cpu")
-    text = page(run, options.split, images=options.images, posteriors=options.posteriors, most=options.most_mb * 10**6)
+    sizes = {"images": options.images, "posteriors": options.posteriors, "most": options.most_mb * 10**6}
+    with tqdm(desc="true posteriors", unit="code", unit_scale=True, disable=None) as bar:
+        text = page(run, options.split, **sizes, progress=bar.update)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, text)
     print(f"{path} ({len(text.encode()) / 1e6:.1f} MB)")

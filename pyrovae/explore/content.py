@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,13 +146,16 @@ def _curves(values: np.ndarray) -> np.ndarray:
     return ((line >= ends[0] - 0.5) & (line <= ends[1] + 0.5)).astype(np.float32)[:, None]
 
 
-def truths(run: Run, split: Split, count: int) -> tuple[list[dict[str, Any]], bytes]:
+def truths(
+    run: Run, split: Split, count: int, progress: Callable[[int], object] = lambda codes: None
+) -> tuple[list[dict[str, Any]], bytes]:
     """True posteriors of a few images by quadrature, beside the guide's; none where they do not exist.
 
     Args:
         run: The run.
         split: The images on the sheet, as the model was trained on them.
         count: Images of which they are computed, of different classes as far as there are.
+        progress: Called with the number of codes decoded since the last call.
 
     Returns:
         What is known of each, and the densities as shares of their largest, uint8 (images, 96, 96), as bytes.
@@ -162,7 +165,7 @@ def truths(run: Run, split: Split, count: int) -> tuple[list[dict[str, Any]], by
         return [], b""
     few = split.take(chosen)
     try:
-        grid = quadrature_posterior(run.model, few)
+        grid = quadrature_posterior(run.model, few, progress=progress)
         both = compare(run.model, few, grid)
     except NotApplicable:
         return [], b""

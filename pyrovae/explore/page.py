@@ -7,6 +7,7 @@ import gzip
 import html
 import json
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -31,7 +32,15 @@ class TooLarge(ValueError):  # noqa: N818 - an answer as much as an error
     """The networks do not fit into a page."""
 
 
-def page(run: Run, split_name: str = "test", *, images: int = 1500, posteriors: int = 6, most: int = MOST_BYTES) -> str:
+def page(
+    run: Run,
+    split_name: str = "test",
+    *,
+    images: int = 1500,
+    posteriors: int = 6,
+    most: int = MOST_BYTES,
+    progress: Callable[[int], object] = lambda codes: None,
+) -> str:
     """The HTML of the explorer of a run.
 
     Args:
@@ -40,6 +49,7 @@ def page(run: Run, split_name: str = "test", *, images: int = 1500, posteriors: 
         images: How many of them, at most: as many as fit.
         posteriors: Images whose true posterior is computed, for a code of two dimensions.
         most: Bytes that the page may have.
+        progress: Called with the number of codes decoded for the true posteriors since the last call.
 
     Raises:
         MissingLibrary: If a library of the export is not installed.
@@ -69,7 +79,7 @@ def page(run: Run, split_name: str = "test", *, images: int = 1500, posteriors: 
         )
     count, thumbnails, more = shown
     facts = content.facts_of(run, codes.first(count), exported, runtime.notice)
-    found, values = content.truths(run, whole.take(chosen[:count]), posteriors)
+    found, values = content.truths(run, whole.take(chosen[:count]), posteriors, progress)
     facts |= {"thumbnails": thumbnails, "truths": found, "priorByClass": by_class}
     return assembled(run.path.resolve().name, facts, packed | more | {"truths": pack(values)}, runtime.licence)
 
