@@ -14,7 +14,7 @@ Density = Callable[[Array], tuple[Array, Array]]
 MOST_ERROR = 1000.0
 """An error in the energy beyond which a transition has diverged, as in Stan."""
 FIRST_STEP = 0.5
-WINDOWS = (0.2, 0.5, 0.9)
+WINDOWS = (0.15, 0.6)
 """Parts of the warm-up after which a chain's scale is that of its draws since the last."""
 
 

@@ -94,8 +94,9 @@ def nuts(
         tune: Transitions before them that adapt step size and mass matrix.
         chains: Number of chains.
         seed: Seed of starts, chains and predictive draws.
-        cores: Chains that run at a time, each in a process of its own; as many as there are cores by default. Where
-            the system does not fork soundly (not Linux), and with sampler or engine "pyro", chains follow each other.
+        cores: Chains that run at a time, as many as there are cores by default: in threads where the density is one C
+            function, otherwise in processes. Where the system does not fork soundly (not Linux), and with sampler or
+            engine "pyro", chains without C follow each other.
         target_accept: Acceptance that the step size is adapted to; higher is slower, with fewer divergences.
         max_depth: Doublings of a trajectory at most.
         mass_matrix: "diagonal"; "low_rank" (nutpie) or "dense" (Pyro) for posteriors with strong correlations.
@@ -103,7 +104,7 @@ def nuts(
         reparametrise: Whether latents of location and scale whose scale is sampled too are decentred, by
             `pyro.infer.reparam.LocScaleReparam`; the cure of funnels.
         sampler: "nutpie", "pyro", or "auto" for nutpie where it is installed.
-        engine: "compiled"; "graph", which needs no compiler; "pyro", where every density is a run of the program;
+        engine: "compiled", as one C function or by Inductor; "graph", which needs no compiler; "pyro", where every density is a run of the program;
             "auto" compiles if there is a compiler and more than a few transitions.
         dims: Names of a site's dimensions, or of its last ones; plates name theirs themselves.
         coords: Labels along dimensions.
