@@ -65,7 +65,7 @@ def test_boxes_and_circles(prior: type, posterior: type, few_digits: ImageSet) -
 
 
 def test_nuts_agrees_with_the_closed_form_within_its_errors(many) -> None:
-    """Twenty images are forty chances: 95 % intervals hold for 36 or more in 95 of 100 runs, and not if half as wide."""
+    """Twenty images are forty chances: 95 % intervals hold for 36 or more in 95 of 100 runs; half as wide, not."""
     found = nuts_posterior(many.model(DiagonalNormal), many.split, together=20, **SHORT)
     assert found.z.shape == (4, 100, 20, 2)
     z = (found.mean - many.mean.numpy()) / found.mean_error

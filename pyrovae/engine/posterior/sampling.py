@@ -104,8 +104,8 @@ def nuts(
         reparametrise: Whether latents of location and scale whose scale is sampled too are decentred, by
             `pyro.infer.reparam.LocScaleReparam`; the cure of funnels.
         sampler: "nutpie", "pyro", or "auto" for nutpie where it is installed.
-        engine: "compiled", as one C function or by Inductor; "graph", which needs no compiler; "pyro", where every density is a run of the program;
-            "auto" compiles if there is a compiler and more than a few transitions.
+        engine: "compiled", as one C function or by Inductor; "graph", which needs no compiler; "pyro", where every
+            density is a run of the program; "auto" compiles if there is a compiler and more than a few transitions.
         dims: Names of a site's dimensions, or of its last ones; plates name theirs themselves.
         coords: Labels along dimensions.
         log_likelihood: Whether to keep the log-probability of each observation, for LOO.
