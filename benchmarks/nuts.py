@@ -238,6 +238,36 @@ def pymc(name: str) -> Run:
 # ---- timing
 
 
+def calibration(simulations: int) -> dict[str, Any]:
+    """Ranks of true values among NUTS draws of models with known posteriors, by `pyrovae.check`."""
+    import pyro
+    import pyro.distributions as dist
+    import torch
+
+    import pyrovae
+
+    def model() -> None:
+        level = pyro.sample("level", dist.Normal(1.0, 2.0))
+        rate = pyro.sample("rate", dist.Gamma(3.0, 2.0))
+        with pyro.plate("rows", 6):
+            pyro.sample("y", dist.Normal(level, 1.5), obs=torch.zeros(6))
+            pyro.sample("count", dist.Poisson(rate), obs=torch.ones(6))
+
+    def guide() -> None:
+        pyro.sample("level", dist.Normal(0.2, 0.6))
+        pyro.sample("rate", dist.Gamma(9.0, 8.0))
+
+    begin, cpu = time.perf_counter(), _cpu()
+    found = pyrovae.check(model, guide, draws=1000, simulations=simulations, seed=1)
+    return {
+        "simulations": simulations,
+        "ranks": {name: np.round(ranks[:, 0], 3).tolist() for name, ranks in (found.ranks or {}).items()},
+        "p_values": {name: round(p, 4) for name, p in (found.p_values or {}).items()},
+        "seconds": round(time.perf_counter() - begin, 1),
+        "cpu_seconds": round(_cpu() - cpu, 1),
+    }
+
+
 def _cpu() -> float:
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
@@ -266,9 +296,11 @@ def measure(contender: str, model: str, transitions: int, seed: int, chains: int
     return row
 
 
-def in_process(contender: str, model: str, transitions: int, seed: int, chains: int = 1) -> dict[str, float] | None:
+def in_process(
+    contender: str, model: str, transitions: int, seed: int, chains: int = 1, python: str = sys.executable
+) -> dict[str, float] | None:
     """The row of one contender, or None where it cannot run."""
-    command = [sys.executable, __file__, "--one", contender, model, str(transitions), str(seed), str(chains)]
+    command = [python, __file__, "--one", contender, model, str(transitions), str(seed), str(chains)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -295,11 +327,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="each contender runs so often, in turn")
     parser.add_argument("--chains", action="store_true", help="four chains against one, pyrovae alone")
     parser.add_argument("--save", action="store_true", help=f"write the rows to {RESULTS.name}, beside older ones")
+    parser.add_argument("--numpyro_python", default=sys.executable, help="interpreter that has NumPyro and ArviZ")
+    parser.add_argument("--calibration", type=int, help="simulations from a conjugate model, and nothing else")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         contender, model, transitions, seed, chains = options.one
         print(json.dumps(measure(contender, model, int(transitions), int(seed), int(chains))))
+        return
+    if options.calibration:
+        found = calibration(options.calibration)
+        print(found)
+        if options.save:
+            write({"calibration": found})
         return
     for model in options.models:
         rows: dict[str, list[dict[str, float]]] = {}
@@ -307,7 +347,8 @@ def main() -> None:
             for contender in options.contenders:
                 for chains in (1, 4) if options.chains else (1,):
                     count = min(options.transitions, TRANSITIONS.get(contender, options.transitions))
-                    row = in_process(contender, model, count, seed, chains)
+                    python = options.numpyro_python if contender == "numpyro" else sys.executable
+                    row = in_process(contender, model, count, seed, chains, python)
                     if row is not None:
                         rows.setdefault(contender + (f" x{chains}" if chains > 1 else ""), []).append(row)
         show(model, rows)
@@ -316,11 +357,17 @@ def main() -> None:
 
 
 def save(model: str, rows: dict[str, list[dict[str, float]]]) -> None:
+    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    models = stored.get("models", {})
+    write({"models": {**models, model: {**models.get(model, {}), **rows}}})
+
+
+def write(found: dict[str, Any]) -> None:
+    """Put results beside older ones."""
     from surroundings import surroundings
 
-    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    stored = (json.loads(RESULTS.read_text()) if RESULTS.exists() else {}) | found
     load = os.getloadavg()[0]
-    stored.setdefault("models", {}).setdefault(model, {}).update(rows)
     stored["surroundings"] = {**surroundings(), "load_average": round(load, 1)}
     RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
 

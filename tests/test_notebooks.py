@@ -18,7 +18,7 @@ def words(notebook: NotebookNode, stream: str) -> str:
 
 
 def test_there_are_notebooks() -> None:
-    assert len(NOTEBOOKS) == 5
+    assert len(NOTEBOOKS) == 6
 
 
 @pytest.mark.slow

@@ -29,7 +29,6 @@ class PosteriorDraws:
         z: Codes, (chains, draws, images, latent_dim).
         independent: Whether the draws are independent. Then R-hat and effective sizes do not apply.
         diverging: Which transitions of a Markov chain diverged, (chains, draws, images); all false for other methods.
-            Images that were sampled together diverge together.
     """
 
     source: str
@@ -79,8 +78,8 @@ class PosteriorDraws:
 
     @property
     def divergences(self) -> np.ndarray:
-        """Number of divergent transitions, (images,)."""
-        return self.diverging.any(0).sum(0)
+        """Number of divergent transitions of all chains, (images,)."""
+        return self.diverging.sum((0, 1))
 
     def diagnosis(self) -> str:
         """The worst R-hat, effective size and number of divergences, and a line for each warning."""
@@ -125,8 +124,8 @@ class PosteriorDraws:
             )
         if diverged:
             found.append(
-                f"{diverged} of {draws:,} transitions diverged: the posterior is sharper somewhere than the step size; "
-                f"raise target_accept towards 0.99, and sample images one by one (together=1) to find the one"
+                f"{diverged} of {chains * draws:,} transitions diverged: the posterior is sharper somewhere "
+                f"than the step size; raise target_accept towards 0.99"
             )
         return found
 

@@ -1,13 +1,12 @@
-"""The true posterior of a code of any dimension: Pyro's NUTS, all images and chains as one vectorised potential."""
+"""The true posterior of a code of any dimension by NUTS: independent chains, one pass of the decoder for all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
-from pyro.infer import MCMC, NUTS
 from torch import Tensor
 from torch.distributions import biject_to
 
@@ -15,6 +14,7 @@ from pyrovae.checks import Count, Probability, Seed, Within, checked
 from pyrovae.data import Split
 from pyrovae.engine import compile_function
 from pyrovae.inference.draws import PosteriorDraws
+from pyrovae.inference.side_by_side import walk
 from pyrovae.inference.target import Target
 from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
@@ -22,6 +22,8 @@ from pyrovae.runtime import frozen
 
 PILOT_DRAWS = 2000
 """Draws of the guide, or of the prior, from which a start and a scale are made."""
+MOST_DOUBLINGS = 8
+"""Doublings of a trajectory at most."""
 
 
 @checked
@@ -41,9 +43,8 @@ def nuts_posterior(
 ) -> PosteriorDraws:
     """Draw from p(z | x) by Hamiltonian Monte Carlo, started from the guide.
 
-    All chains of `together` images are one state of one sampler, whose target is the product of theirs: each is drawn
-    from its own posterior, and one pass of the decoder serves all. They share the step size, so one difficult image
-    makes all of them slow, and a divergence is everyone's. Codes are measured in units of the guide, mean and Cholesky
+    One pass of the decoder moves all chains of `together` images by one step, and that is all they share: each has its
+    own step size, scale, trajectory and divergences. Codes are measured in units of the guide, mean and Cholesky
     factor, so that the sampler starts with about the right scale and has only the guide's errors to adapt to. With part
     of the image unseen the start is the prior, its draws weighted by the likelihood.
 
@@ -57,11 +58,11 @@ def nuts_posterior(
         chains: Chains for each image, at least 2, so that they can disagree.
         warmup: Transitions that adapt step and scale, and are thrown away.
         draws: Transitions of each chain that are kept, at least 4.
-        target_accept: Acceptance that the step size is adapted to; higher is slower, with fewer divergences.
-        together: Images in one sampler.
+        target_accept: Acceptance that the step sizes are adapted to; higher is slower, with fewer divergences.
+        together: Images in one pass of the decoder.
         engine: "graph", "compiled" (pays for long chains) or "pyro" (eager; the quickest for a hundred transitions).
         seed: Seed of the chains.
-        progress: Called with the number of transitions done since the last call.
+        progress: Called with the number of transitions done since the last call, those of the slowest chain.
 
     Raises:
         ValueError: If there is no posterior, or an argument is out of its range.
@@ -74,33 +75,20 @@ def nuts_posterior(
         for first in range(0, len(whole), together):
             target = whole.take(slice(first, first + together))
             to_codes, start = _whitened(target, chains)
-            kernel = NUTS(
-                potential_fn=_potential(target, to_codes, engine), target_accept_prob=target_accept, max_tree_depth=8
+            walks = walk(
+                _density(target, to_codes, start, engine),
+                start.reshape(-1, start.shape[-1]).double().cpu().numpy(),
+                draws=draws,
+                warmup=warmup,
+                target_accept=target_accept,
+                max_depth=MOST_DOUBLINGS,
+                seed=[seed, first],
+                progress=progress,
             )
-            u, divergences = _sample(kernel, start, draws, warmup, progress)
-            z, _ = to_codes(u)
+            z, _ = to_codes(torch.from_numpy(walks.draws).to(start).reshape(draws, *start.shape))
             parts.append(z.transpose(0, 1).cpu().numpy())
-            diverged = np.zeros((chains, draws, len(target)), bool)
-            diverged[:, divergences] = True
-            diverging.append(diverged)
+            diverging.append(walks.diverging.reshape(draws, chains, len(target)).swapaxes(0, 1))
     return PosteriorDraws("NUTS", np.concatenate(parts, 2), False, np.concatenate(diverging, 2))
-
-
-def _sample(
-    kernel: NUTS, start: Tensor, draws: int, warmup: int, progress: Callable[[int], object]
-) -> tuple[Tensor, list[int]]:
-    """States of the chains, (draws, images, chains, dims) as the start has them, and which transitions diverged."""
-    sampler = MCMC(
-        kernel,
-        num_samples=draws,
-        warmup_steps=warmup,
-        initial_params={"u": start},
-        disable_progbar=True,
-        hook_fn=lambda *_: progress(1),
-    )
-    with torch.enable_grad():
-        sampler.run()
-    return sampler.get_samples()["u"], sampler.diagnostics()["divergences"]["chain 0"]
 
 
 def _whitened(target: Target, chains: int) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Tensor]:
@@ -123,37 +111,23 @@ def _whitened(target: Target, chains: int) -> tuple[Callable[[Tensor], tuple[Ten
     return to_codes, torch.linalg.solve_triangular(factor, away[:chains, ..., None], upper=False)[..., 0]
 
 
-class _Energy(torch.autograd.Function):
-    """A value whose gradient came with it."""
-
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, graph: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-        value, gradient = graph(u)
-        ctx.save_for_backward(gradient)
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None]:
-        return outer[0] * ctx.saved_tensors[0], None
-
-
-def _potential(
-    target: Target, to_codes: Callable[[Tensor], tuple[Tensor, Tensor]], engine: str
-) -> Callable[[dict[str, Tensor]], Tensor]:
-    """-log p(x, z) - log |dz / du|, summed over chains and images; traced together with its gradient."""
-
-    def energy(u: Tensor) -> Tensor:
-        z, log_volume = to_codes(u)
-        return -(target.log_joint(z) + log_volume).sum()
+def _density(
+    target: Target, to_codes: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, engine: str
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Log p(x, z) + log |dz / du| of each chain, and its gradient, traced together."""
 
     def with_gradient(u: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             u = u.detach().requires_grad_()
-            value = energy(u)
-            (gradient,) = torch.autograd.grad(value, u)
-        return value.detach(), gradient
+            z, log_volume = to_codes(u)
+            values = target.log_joint(z) + log_volume
+            (gradient,) = torch.autograd.grad(values.sum(), u)
+        return values.detach(), gradient
 
-    if engine == "pyro":
-        return lambda parameters: energy(parameters["u"])
-    graph = compile_function(with_gradient, engine)
-    return lambda parameters: _Energy.apply(parameters["u"], graph)
+    call = with_gradient if engine == "pyro" else compile_function(with_gradient, engine)
+
+    def density(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, gradient = call(torch.from_numpy(points).to(start).reshape(start.shape))
+        return values.reshape(-1).double().cpu().numpy(), gradient.reshape(points.shape).double().cpu().numpy()
+
+    return density

@@ -65,12 +65,12 @@ def test_boxes_and_circles(prior: type, posterior: type, few_digits: ImageSet) -
 
 
 def test_nuts_agrees_with_the_closed_form_within_its_errors(many) -> None:
-    """Twenty images are forty chances: 95 % intervals hold for 38 of their means, and would not if half as wide."""
+    """Twenty images are forty chances: 95 % intervals hold for 36 or more in 95 of 100 runs; half as wide, not."""
     found = nuts_posterior(many.model(DiagonalNormal), many.split, together=20, **SHORT)
     assert found.z.shape == (4, 100, 20, 2)
     z = (found.mean - many.mean.numpy()) / found.mean_error
-    assert (np.abs(z) < 1.96).sum() >= 38
-    assert (np.abs(z) < 0.98).sum() < 38
+    assert (np.abs(z) < 1.96).sum() >= 36
+    assert (np.abs(z) < 0.98).sum() < 36
     scales = np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2)) / many.covariance.diagonal().sqrt().numpy()
     assert abs(scales.mean() - 1) < 0.03
     assert found.divergences.sum() == 0
@@ -120,10 +120,10 @@ def test_real_divergences_are_counted_and_told() -> None:
     split = Split(torch.full((1, 1, 2, 3), 100, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
     found = nuts_posterior(model, split, warmup=10, draws=30)
     assert found.diverging.shape == (4, 30, 1)
-    assert 3 < found.divergences[0] == found.diverging[0].sum() <= 30
+    assert 3 < found.divergences[0] == found.diverging[..., 0].sum() <= 120
     verdict = found.diagnosis()
     assert f"divergences {found.divergences[0]}\n" in verdict
-    assert f"{found.divergences[0]} of 30 transitions diverged: the posterior is sharper somewhere" in verdict
+    assert f"{found.divergences[0]} of 120 transitions diverged: the posterior is sharper somewhere" in verdict
     assert "raise target_accept towards 0.99" in verdict
     assert found.complaints() == found.to_dict()["warnings"]
 

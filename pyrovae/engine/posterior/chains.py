@@ -1,4 +1,4 @@
-"""Markov chains beside each other: a process each where the system can fork, otherwise one after the other."""
+"""Markov chains beside each other: in threads where they need no Python, otherwise in forked processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -56,14 +58,23 @@ def can_fork() -> bool:
 
 
 def run_chains(
-    sample: SampleChain, chains: int, cores: int, progress: Callable[[int], None]
+    sample: SampleChain, chains: int, cores: int, progress: Callable[[int], None], *, threads: bool = False
 ) -> tuple[list[Chain], bool]:
     """Run chains, `cores` at a time; Ctrl-C ends them early.
+
+    Args:
+        sample: Draws one of them.
+        chains: How many.
+        cores: How many at a time.
+        progress: Called with transitions done.
+        threads: Whether a chain works without Python's lock, so that threads suffice.
 
     Returns:
         The chains that began, in order, and whether somebody interrupted them.
     """
     with one_thread():
+        if cores > 1 and chains > 1 and threads:
+            return _in_threads(sample, chains, cores, progress)
         if cores > 1 and chains > 1 and can_fork():
             return _Processes(sample, progress).run(chains, cores)
         return _one_by_one(sample, chains, progress)
@@ -78,6 +89,32 @@ def _one_by_one(sample: SampleChain, chains: int, progress: Callable[[int], None
                 break
             found.append(sample(number, stop, progress))
     return found, stop.is_set()
+
+
+def _in_threads(
+    sample: SampleChain, chains: int, cores: int, progress: Callable[[int], None]
+) -> tuple[list[Chain], bool]:
+    stop, done, told = threading.Event(), [0] * chains, 0
+
+    def one(number: int) -> Chain | None:
+        def count(transitions: int) -> None:
+            done[number] += transitions
+
+        return None if stop.is_set() else sample(number, stop, count)
+
+    with _interrupts_set(stop), ThreadPoolExecutor(cores) as pool:
+        try:
+            left = set(futures := [pool.submit(one, number) for number in range(chains)])
+            while left:
+                _, left = wait_for(left, PATIENCE)
+                now = sum(done)
+                progress(now - told)
+                told = now
+        except BaseException:  # a second Ctrl-C, or a bar that fails
+            stop.set()
+            raise
+        found = [future.result() for future in futures]
+    return [chain for chain in found if chain is not None], stop.is_set()
 
 
 @contextlib.contextmanager

@@ -198,7 +198,7 @@ def loss_trend(losses: Sequence[float]) -> float:
 
 
 def _by_nuts(model: Program, args: tuple, seed: int, **kwargs: Any) -> Any:
-    return nuts(model, args, kwargs, draws=200, tune=200, chains=1, seed=seed, engine="graph", progress=False)
+    return nuts(model, args, kwargs, draws=200, tune=200, chains=1, seed=seed, progress=False)
 
 
 def _ranks(density: Density, simulations: int, fit: Callable[..., Any], seed: int) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
 from pyrovae.engine.posterior.chains import PATIENCE, Chain, Stop
+from pyrovae.engine.posterior.native import NativeCall
 
 Call = Callable[[Tensor], Sequence[Tensor]]
 HOW_TO_INSTALL = "pip install 'pyrovae[nuts]'"
@@ -81,9 +82,9 @@ class Evaluation:
 
 
 def nutpie_chain(
-    evaluate: Evaluation, start: np.ndarray, settings: Settings, chain: int, stop: Stop, progress: Callable[[int], None]
+    call: Call, start: np.ndarray, settings: Settings, chain: int, stop: Stop, progress: Callable[[int], None]
 ) -> Chain:
-    """Draw one chain by nutpie.
+    """Draw one chain by nutpie; a density in C is called without Python.
 
     References:
         A. Seyboldt, E. L. Carlson and B. Carpenter, Preconditioning Hamiltonian Monte Carlo by minimizing Fisher
@@ -91,27 +92,12 @@ def nutpie_chain(
     """
     import nutpie  # type: ignore[import-not-found,unused-ignore]
 
-    total, done = settings.draws + settings.tune, 0
-
-    def expand(x: np.ndarray) -> dict[str, np.ndarray]:  # called once for each transition
-        nonlocal done
-        done += 1
-        if done % REPORT_EVERY == 0:
-            progress(REPORT_EVERY)
-        return {"u": np.asarray(x, dtype=np.float64)}
-
     size = len(start)
-    model = nutpie.compiled_pyfunc.from_pyfunc(
-        size,
-        lambda: evaluate,
-        lambda *seeds: expand,
-        [np.dtype(np.float64)],
-        [(size,)],
-        ["u"],
-        dims={"u": ("element",)},
-        coords={"element": np.arange(size)},
-        make_initial_point_fn=lambda seed: start,
-    )
+    if isinstance(call, NativeCall):
+        own = NativeCall(call.native)  # a workspace of its own
+        model, done = _native_model(own, start), lambda: int(own.counts[1])
+    else:
+        model, done = _python_model(Evaluation(call, size), start)
     sampler = nutpie.sample(
         model,
         draws=settings.draws,
@@ -126,14 +112,67 @@ def nutpie_chain(
         return_raw_trace=True,
         blocking=False,
     )
-    raw = None
+    raw, told = None, 0
     while raw is None:
-        try:
+        with contextlib.suppress(TimeoutError):
             raw = sampler.abort() if stop.is_set() else sampler.wait(timeout=PATIENCE)
-        except TimeoutError:
-            continue
-    progress(done % REPORT_EVERY)
-    return _read(raw, size, total)
+        progress(done() - told)
+        told = done()
+    return _read(raw, size, settings.draws + settings.tune)
+
+
+def _python_model(evaluate: Evaluation, start: np.ndarray) -> tuple[Any, Callable[[], int]]:
+    """Nutpie's model of a density in Python, and how many transitions it has made."""
+    import nutpie
+
+    size, done = len(start), [0]
+
+    def expand(x: np.ndarray) -> dict[str, np.ndarray]:  # called once for each transition
+        done[0] += 1
+        return {"u": np.asarray(x, dtype=np.float64)}
+
+    model = nutpie.compiled_pyfunc.from_pyfunc(
+        size,
+        lambda: evaluate,
+        lambda *seeds: expand,
+        [np.dtype(np.float64)],
+        [(size,)],
+        ["u"],
+        dims={"u": ("element",)},
+        coords={"element": np.arange(size)},
+        make_initial_point_fn=lambda seed: start,
+    )
+    return model, lambda: done[0]
+
+
+def _native_model(call: NativeCall, start: np.ndarray) -> Any:
+    """Nutpie's model of a density in C: as PyMC's, whose functions have addresses too."""
+    from nutpie.compile_pymc import CompiledPyMCModel  # type: ignore[import-not-found,unused-ignore]
+
+    size = len(start)
+    return CompiledPyMCModel(
+        dims={"u": ("element",)},
+        compiled_logp_func=_Address(call, "density"),
+        compiled_expand_func=_Address(call, "keep"),
+        initial_point_func=lambda seed: start,
+        shared_data={},
+        user_data=call.table,
+        n_expanded=size,
+        shape_info=(["u"], [slice(0, size)], [(size,)]),
+        logp_func=None,
+        expand_func=None,
+        _n_dim=size,
+        _shapes={"u": (size,)},
+        _coords={"element": np.arange(size)},
+    )
+
+
+class _Address:
+    """A function in C, as nutpie takes it; keeps alive what the function works on."""
+
+    def __init__(self, call: NativeCall, name: str) -> None:
+        self._call = call
+        self.address = call.native.address(name)
 
 
 NUTPIE_STATS = {

@@ -27,11 +27,11 @@ from pyrovae.engine.posterior.density import (
 )
 from pyrovae.engine.posterior.errors import ModelError
 from pyrovae.engine.posterior.graphs import VectorGraph, compile_vector, one_thread, trace_vector, values_at
+from pyrovae.engine.posterior.native import NativeCall, UnsupportedError, check_native, native_call
 from pyrovae.engine.posterior.replay import likelihood_values, predictive_values, prior_values
 from pyrovae.engine.posterior.results import Coords, Dims, Labels, assembled, stats_dataset
 from pyrovae.engine.posterior.samplers import (
     HOW_TO_INSTALL,
-    Evaluation,
     Settings,
     has_nutpie,
     nutpie_chain,
@@ -94,8 +94,9 @@ def nuts(
         tune: Transitions before them that adapt step size and mass matrix.
         chains: Number of chains.
         seed: Seed of starts, chains and predictive draws.
-        cores: Chains that run at a time, each in a process of its own; as many as there are cores by default. Where
-            the system does not fork soundly (not Linux), and with sampler or engine "pyro", chains follow each other.
+        cores: Chains that run at a time, as many as there are cores by default: in threads where the density is one C
+            function, otherwise in processes. Where the system does not fork soundly (not Linux), and with sampler or
+            engine "pyro", chains without C follow each other.
         target_accept: Acceptance that the step size is adapted to; higher is slower, with fewer divergences.
         max_depth: Doublings of a trajectory at most.
         mass_matrix: "diagonal"; "low_rank" (nutpie) or "dense" (Pyro) for posteriors with strong correlations.
@@ -103,8 +104,8 @@ def nuts(
         reparametrise: Whether latents of location and scale whose scale is sampled too are decentred, by
             `pyro.infer.reparam.LocScaleReparam`; the cure of funnels.
         sampler: "nutpie", "pyro", or "auto" for nutpie where it is installed.
-        engine: "compiled"; "graph", which needs no compiler; "pyro", where every density is a run of the program;
-            "auto" compiles if there is a compiler and more than a few transitions.
+        engine: "compiled", as one C function or by Inductor; "graph", which needs no compiler; "pyro", where every
+            density is a run of the program; "auto" compiles if there is a compiler and more than a few transitions.
         dims: Names of a site's dimensions, or of its last ones; plates name theirs themselves.
         coords: Labels along dimensions.
         log_likelihood: Whether to keep the log-probability of each observation, for LOO.
@@ -141,18 +142,20 @@ def nuts(
     call = compiled_density(density, engine, chains * (draws + tune))
     with one_thread():
         begin = starts(density, call, start, chains, seed)
-    sample = _nutpie(density, call, begin, settings) if chosen == "nutpie" else _pyro(call, begin, settings)
+    sample = _nutpie(call, begin, settings) if chosen == "nutpie" else _pyro(call, begin, settings)
     with _bar(progress, chains * (draws + tune)) as bar:
         # Autograd refuses to work in a process that was forked from one that has used it; graphs do without it.
         alone = chosen == "pyro" or engine == "pyro"
-        found, interrupted = run_chains(sample, chains, 1 if alone else cores or available_cores(), bar.update)
+        beside = 1 if alone else cores or available_cores()
+        found, interrupted = run_chains(sample, chains, beside, bar.update, threads=isinstance(call, NativeCall))
     kept = _longest(found)
     if not kept:
         raise KeyboardInterrupt("stopped before any chain had kept a draw")
     if interrupted:
         logger.warning("stopped early: %d chains of %d draws are kept", len(kept), min(c.draws for c in kept))
     request = _Request(log_likelihood, prior, posterior_predictive, keep_tuning, seed)
-    attrs = {"sampler": chosen, "seed": seed, "tuning_steps": tune, "interrupted": int(interrupted)}
+    kind = "C" if isinstance(call, NativeCall) else "Python"
+    attrs = {"sampler": chosen, "density": kind, "seed": seed, "tuning_steps": tune, "interrupted": int(interrupted)}
     return _result(density, kept, labels, request, attrs)
 
 
@@ -233,14 +236,29 @@ def compiled_density(density: Density, engine: str, transitions: int) -> Callabl
     call: Callable[[Tensor], Any] = _plain(graph)
     if engine == "compiled" or (engine == "auto" and transitions > FEW_TRANSITIONS):
         try:
-            with one_thread():
-                call = compile_vector(graph, example)
+            call = _compiled(graph, example)
         except CompilerError as error:
             if engine == "compiled":
                 raise
             logger.warning("%s; the graph runs without, which is slower", error)
     _compare(by_pyro, call, density.size)
     return call
+
+
+def _compiled(graph: VectorGraph, example: Tensor) -> Callable[[Tensor], Any]:
+    """The density as a C function where it can be one, otherwise by Inductor.
+
+    Raises:
+        CompilerError: If it can be neither.
+    """
+    try:
+        native = native_call(graph, len(example))
+        check_native(native, graph)
+    except UnsupportedError as error:
+        logger.info("the density is not one C function (%s): Inductor compiles it", error)
+        with one_thread():
+            return compile_vector(graph, example)
+    return native
 
 
 def _plain(graph: VectorGraph) -> Callable[[Tensor], Any]:
@@ -275,9 +293,9 @@ def _compare(by_pyro: Callable[[Tensor], Any], call: Callable[[Tensor], Any], si
 # ---- the chains
 
 
-def _nutpie(density: Density, call: Callable, begin: list[np.ndarray], settings: Settings) -> Any:
+def _nutpie(call: Callable, begin: list[np.ndarray], settings: Settings) -> Any:
     def sample(chain: int, stop: Any, progress: Callable[[int], None]) -> Chain:
-        return nutpie_chain(Evaluation(call, density.size), begin[chain], settings, chain, stop, progress)
+        return nutpie_chain(call, begin[chain], settings, chain, stop, progress)
 
     return sample
 

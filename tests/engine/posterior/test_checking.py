@@ -95,6 +95,15 @@ def test_calibration_of_nuts_runs():
     assert np.all((found.ranks["mean"] >= 0) & (found.ranks["mean"] <= 1))
 
 
+@needs_nutpie
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore:.*transitions diverged")
+def test_nuts_is_calibrated_on_a_conjugate_model():
+    found = check(model, guide(), simulations=60, seed=3)
+    assert found.p_values["mean"] > 0.001
+    assert 0.35 < found.ranks["mean"].mean() < 0.65
+
+
 def test_other_data_replace_those_of_the_observed_sites():
     trace = pyro.poutine.trace(pyro.poutine.condition(model, data={"y": torch.zeros(4)})).get_trace()
     assert trace.nodes["y"]["is_observed"]

@@ -228,16 +228,18 @@ def test_divergences_name_the_funnel_and_decentring_cures_it():
 
 
 @needs_nutpie
-@pytest.mark.parametrize("cores", [1, 2])
-def test_an_interrupt_keeps_the_draws_so_far(cores, monkeypatch):
+@pytest.mark.parametrize(
+    ("cores", "engine", "most"), [(1, "graph", 100_000), (2, "graph", 100_000), (2, "compiled", 400_000)]
+)
+def test_an_interrupt_keeps_the_draws_so_far(cores, engine, most, monkeypatch):
     first = threading.Event()
     monkeypatch.setattr("pyrovae.engine.posterior.sampling._bar", lambda *_: _Watching(first, after=60))
     threading.Thread(target=_interrupt_when, args=(first,), daemon=True).start()
     begin = time.monotonic()
-    found = few(schools, (EFFECTS, ERRORS), draws=100_000, tune=10, chains=2, cores=cores)
+    found = few(schools, (EFFECTS, ERRORS), draws=most, tune=10, chains=2, cores=cores, engine=engine)
     assert time.monotonic() - begin < 60
     posterior = found["posterior"]
-    assert 1 <= posterior.sizes["draw"] < 100_000
+    assert 1 <= posterior.sizes["draw"] < most
     assert posterior.attrs["interrupted"] == 1
     assert np.isfinite(posterior["mu"]).all()
 
