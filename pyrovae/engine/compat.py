@@ -30,6 +30,7 @@ from pyro.poutine.runtime import _PYRO_PARAM_STORE, _PYRO_STACK, Message, apply_
 from pyro.poutine.subsample_messenger import _Subsample
 from pyro.util import warn_if_inf, warn_if_nan
 from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._decomp.decompositions import native_batch_norm_decomposition
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -119,6 +120,13 @@ def trace_graph(function: Callable[..., Any], tensors: Sequence[Tensor]) -> fx.G
     without_cudnn = torch.backends.cudnn.flags(enabled=False)  # its batch norm hides what it changes
     with without_cudnn, one_mode:
         return make_fx(function, decomposition_table=DECOMPOSITIONS, tracing_mode="real")(*tensors)
+
+
+@functools.cache
+def core_decompositions() -> dict[Any, Callable[..., Any]]:
+    """How operators are taken apart into torch's core ones, soft-max too."""
+    more = (torch.ops.aten._softmax, torch.ops.aten._log_softmax)
+    return {**core_aten_decompositions(), **get_decompositions(more)}
 
 
 def node_of(tensor: Tensor) -> fx.Node | None:

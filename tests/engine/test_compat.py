@@ -195,6 +195,14 @@ def test_settings_around():
     assert compat.settings_around() == before
 
 
+def test_core_decompositions():
+    graph = compat.make_fx(
+        lambda x: torch.log_softmax(torch.nn.functional.softplus(x), -1).square().mean(),
+        decomposition_table=compat.core_decompositions(),
+    )(torch.randn(3))
+    assert not any("softmax" in str(node.target) for node in graph.graph.nodes)
+
+
 def test_onednn_product():
     product = compat.onednn_product()
     a, b, bias = torch.randn(20, 30), torch.randn(30, 40), torch.randn(40)

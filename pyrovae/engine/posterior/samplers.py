@@ -93,11 +93,7 @@ def nutpie_chain(
     import nutpie  # type: ignore[import-not-found,unused-ignore]
 
     size = len(start)
-    if isinstance(call, NativeCall):
-        own = NativeCall(call.native)  # a workspace of its own
-        model, done = _native_model(own, start), lambda: int(own.counts[1])
-    else:
-        model, done = _python_model(Evaluation(call, size), start)
+    model, done = _nutpie_model(call, start)
     sampler = nutpie.sample(
         model,
         draws=settings.draws,
@@ -119,6 +115,15 @@ def nutpie_chain(
         progress(done() - told)
         told = done()
     return _read(raw, size, settings.draws + settings.tune)
+
+
+def _nutpie_model(call: Call, start: np.ndarray) -> tuple[Any, Callable[[], int]]:
+    """Nutpie's model of a density, and how many transitions it has made."""
+    if isinstance(call, NativeCall):
+        own = NativeCall(call.native)  # a workspace of its own
+        with contextlib.suppress(ImportError, TypeError):  # a nutpie whose model of PyMC's is another calls Python
+            return _native_model(own, start), lambda: int(own.counts[1])
+    return _python_model(Evaluation(call, len(start)), start)
 
 
 def _python_model(evaluate: Evaluation, start: np.ndarray) -> tuple[Any, Callable[[], int]]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import core_aten_decompositions, get_decompositions
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.engine.compat import is_view
+from pyrovae.engine.compat import core_decompositions, is_view, make_fx
 from pyrovae.engine.posterior.graphs import VectorGraph
 from pyrovae.engine.posterior.native.elements import OF_TRUTH, PREAMBLE
 from pyrovae.engine.posterior.native.kernels import REDUCTIONS
@@ -55,17 +52,10 @@ def translate(graph: VectorGraph, size: int) -> Text:
     pure = torch.func.functionalize(lambda *inputs: graph.graph(*inputs), remove="mutations")
     try:
         with torch.no_grad():
-            module = make_fx(pure, decomposition_table=_decompositions())(example, *graph.constants)
+            module = make_fx(pure, decomposition_table=core_decompositions())(example, *graph.constants)
     except Exception as error:  # an operator that cannot be taken apart; the graph runs as it is elsewhere
         raise UnsupportedError(f"it cannot be taken apart ({type(error).__name__})") from error
     return _Translation(module, graph.constants).text(size)
-
-
-@functools.cache
-def _decompositions() -> Mapping[Any, Any]:
-    """How operators are taken apart until those are left that are written here."""
-    more = (aten._softmax, aten._log_softmax)
-    return {**core_aten_decompositions(), **get_decompositions(more)}
 
 
 class _Translation(Sums, Places):
