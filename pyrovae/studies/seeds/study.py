@@ -109,7 +109,8 @@ class Study:
 
     def model(self, name: str) -> LatentVariableModel:
         """A run's model with its last weights. The weights with the best bound would favour β = 1."""
-        return self._keep(("model", name), lambda: load(self.folder(name), which="last"))
+        device = analysis_device(self.runs.device)
+        return self._keep(("model", name), lambda: load(self.folder(name), which="last", device=device))
 
     def split(self, name: str = "test") -> Split:
         """The budget's number of images, evenly spaced over a split."""
