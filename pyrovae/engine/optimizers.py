@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.engine.compat import compiling, gradient_hooks, realize, step_hooks
+from pyrovae.engine.values import ValueReadError
 
 OptimizerFactory = Callable[[list[Tensor]], Optimizer]
 
@@ -412,7 +413,7 @@ def capturable_step(updater: Updater, rates: list[Tensor], gradients: Mapping[Te
             try:
                 for optimizer in updater.optimizers:
                     optimizer.step()
-            except (RuntimeError, TypeError) as error:
+            except (RuntimeError, TypeError, ValueReadError) as error:
                 names = ", ".join(sorted({type(optimizer).__name__ for optimizer in updater.optimizers}))
                 raise UncapturableError(f"{names}.step() reads values") from error
             finally:
@@ -423,12 +424,10 @@ def capturable_step(updater: Updater, rates: list[Tensor], gradients: Mapping[Te
 @contextlib.contextmanager
 def _tensor_options(optimizers: Sequence[Optimizer], rates: list[Tensor], *, foreach: bool) -> Iterator[None]:
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    # Adafactor's steps for lists of tensors read their count on the host.
-    lists = [foreach and not isinstance(o, torch.optim.Adafactor) for o in optimizers for _ in o.param_groups]
     saved = [dict(group) for group in groups]
     try:
-        for group, rate, in_lists in zip(groups, rates, lists, strict=True):
-            wanted = {"lr": rate, "capturable": True, "foreach": in_lists, "fused": None}
+        for group, rate in zip(groups, rates, strict=True):
+            wanted = {"lr": rate, "capturable": True, "foreach": foreach, "fused": None}
             group.update({key: value for key, value in wanted.items() if key in group})
         yield
     finally:
