@@ -397,7 +397,9 @@ class Graphs:
             return Replay(call, captured, tensors)
         except RecordingError as error:
             if not self._said_unrecorded:
-                logger.warning("compiled kernels run one by one: they could not be recorded as a CUDA graph (%s)", error)
+                logger.warning(
+                    "compiled kernels run one by one: they could not be recorded as a CUDA graph (%s)", error
+                )
             self._said_unrecorded = True
             return call
 

@@ -68,5 +68,3 @@ def backward(
                     if not users[following]:
                         ready.append(following)
     return tuple(found.get((edge[0], edge[1])) for edge in wanted)
-
-

@@ -20,7 +20,7 @@ from unittest import mock
 
 import torch
 from fake_backward import backward
-from fake_graphs import FakeGenerator, FakeGraph, FakeStream, Recorder
+from fake_graphs import FakeEvent, FakeGenerator, FakeGraph, FakeStream, Recorder
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
@@ -238,6 +238,7 @@ class FakeGpu(TorchDispatchMode):
             "_exchange_device": self._exchange,
             "_maybe_exchange_device": self._exchange,
             "get_device_name": lambda device=None: "a GPU that is none",
+            "Event": FakeEvent,
             "Stream": FakeStream,
             "stream": recorder.on_stream,
             "current_stream": lambda device=None: recorder.streams[number(device)],

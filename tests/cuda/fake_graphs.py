@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -61,6 +62,20 @@ class FakeStream:
 
     def wait_stream(self, other: FakeStream) -> None:
         """Nothing: the other has nothing left to do."""
+
+
+class FakeEvent:
+    """A moment of a stream, by the host's clock."""
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        self.moment = 0.0
+
+    def record(self) -> None:
+        self.moment = time.perf_counter()
+
+    def elapsed_time(self, later: FakeEvent) -> float:
+        """Milliseconds."""
+        return 1000 * (later.moment - self.moment)
 
 
 class FakeGraph:

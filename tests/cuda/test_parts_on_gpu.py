@@ -102,5 +102,3 @@ def test_every_optimizer(gpu: FakeGpu, name: str, digits: ImageSet) -> None:
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
 def test_every_precision(gpu: FakeGpu, precision: str, digits: ImageSet) -> None:
     agree(gpu, PLAIN, digits, TraceELBO(), precision=precision)
-
-

@@ -241,5 +241,3 @@ def test_the_new_switches_of_the_user_are_put_back(gpu: FakeGpu) -> None:
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cuda.matmul.fp32_precision = before[2]["products"]
-
-
