@@ -62,7 +62,8 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 def frozen(model: nn.Module, seed: int = 0) -> Iterator[torch.device]:
     """Evaluate a model without changing it: no gradients, evaluation mode, random numbers from `seed`.
 
-    Products are in whole float32, on a GPU too. Weights, module modes and the random number generators are bit-equal afterwards.
+    Products are in whole float32, on a GPU too. Weights, module modes and the random number generators are bit-equal
+    afterwards.
 
     Yields:
         The device of the model. Inputs must be on it.

@@ -43,9 +43,7 @@ def missing_compiler(device: torch.device) -> str | None:
         except ImportError:
             return "Triton is not installed (pip install triton)"
         if not any(c and shutil.which(c.split()[0]) for c in (os.environ.get("CC"), "gcc", "clang")):
-            return (
-                "no C compiler was found, which Triton calls (apt install gcc / conda install gcc_linux-64, or set CC)"
-            )
+            return "no C compiler was found for Triton (apt install gcc / conda install gcc_linux-64, or set CC)"
     return None
 
 

@@ -47,11 +47,14 @@ class Replay:
     def _record(self, call: Call, inputs: Sequence[Tensor], stream: torch.cuda.Stream) -> list[Tensor]:
         before = torch.cuda.get_rng_state(self.device)
         try:
-            # The outer context goes back to the caller's stream where the end of a failed capture raises.
-            with torch.cuda.stream(stream), _refusing_empty_graphs():
-                # Other threads may allocate meanwhile: a loader of images must not end the capture.
-                with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                    return list(call(*inputs))
+            # The outer context goes back to the caller's stream where the end of a failed capture raises. Other threads
+            # may allocate meanwhile: a loader of images must not end the capture.
+            with (
+                torch.cuda.stream(stream),
+                _refusing_empty_graphs(),
+                torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
+            ):
+                return list(call(*inputs))
         except Exception as error:
             _release_generator(self.device, before)
             cause = error.__context__ or error

@@ -397,9 +397,7 @@ class Graphs:
             return Replay(call, captured, tensors)
         except RecordingError as error:
             if not self._said_unrecorded:
-                logger.warning(
-                    "compiled kernels run one by one: they could not be recorded as a CUDA graph (%s)", error
-                )
+                logger.warning("compiled kernels run one by one: no CUDA graph could be recorded of them (%s)", error)
             self._said_unrecorded = True
             return call
 

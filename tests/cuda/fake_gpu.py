@@ -1,9 +1,9 @@
 """A GPU that is none: tensors that say they are on `cuda:0` or `cuda:1`, and compute on the CPU.
 
-Every operation is checked as CUDA checks it (one device for all tensors; numbers in 0-d tensors of the host excepted) and
-run on the CPU, and its result is on the GPU again. So values are right, code that depends on data runs, and what CUDA would
-refuse is refused. What makes the host wait (`item`, `nonzero`, copies between the memories) is counted by the line of the
-library that asked for it, and refused in a graph that is being recorded, as CUDA does.
+Every operation is checked as CUDA checks it (one device for all tensors; numbers in 0-d tensors of the host excepted)
+and run on the CPU, and its result is on the GPU again. So values are right, code that depends on data runs, and what
+CUDA would refuse is refused. What makes the host wait (`item`, `nonzero`, copies between the memories) is counted by
+the line of the library that asked for it, and refused in a graph that is being recorded, as CUDA does.
 
 What this cannot find: an operator without a CUDA kernel, wrong results of a kernel, races, and anything of speed.
 """

@@ -1,4 +1,4 @@
-"""Every public function that takes a model takes one on a GPU: its answers are those of the CPU, and nothing is changed.
+"""Every public function that takes a model takes one on a GPU: the answers are the CPU's, and nothing is changed.
 
 The arguments are those of the campaign of wrong calls, which has a row for every public function.
 """
@@ -63,10 +63,10 @@ def test_answers_are_those_of_the_cpu(gpu: FakeGpu, tiny: SimpleNamespace) -> No
     from pyrovae.inference import quadrature
     from pyrovae.latent import encode
 
-    on_cpu = quadrature(tiny.vae, tiny.few, 8).values, encode(tiny.vae, tiny.few).mean
+    on_cpu = quadrature(tiny.vae, tiny.few, 8).log_likelihood, encode(tiny.vae, tiny.few).mean
     try:
         tiny.vae.to("cuda")
-        on_gpu = quadrature(tiny.vae, tiny.few, 8).values, encode(tiny.vae, tiny.few).mean
+        on_gpu = quadrature(tiny.vae, tiny.few, 8).log_likelihood, encode(tiny.vae, tiny.few).mean
     finally:
         tiny.vae.to("cpu")
     for found, expected in zip(on_gpu, on_cpu, strict=True):

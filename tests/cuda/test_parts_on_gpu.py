@@ -1,4 +1,4 @@
-"""Every part, objective and optimiser trains on a GPU: each engine's losses are Pyro's, and a recorded step waits for nothing.
+"""Every part, objective and optimiser trains on a GPU: losses are Pyro's, and a recorded step waits for nothing.
 
 The cases are those of the tables of `test_parts.py` and `test_combinations.py`, so that a new part is among them.
 """
