@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import pyro
 import torch
 from gpu_checks import GPU, digits
 from svi_contenders import Problem, Steps, network_and_batches
@@ -42,7 +43,8 @@ def microseconds(take: Steps, count: int) -> float:
 
 def steps(steps: int) -> dict[str, Any]:
     """Microseconds a step through `SVI.run`, for each precision."""
-    return {name: microseconds(by_svi(problem(steps), name), 20 * steps) for name in ("float32", "tf32", "bfloat16")}
+    count = steps if steps < SHORT else 20 * steps
+    return {name: microseconds(by_svi(problem(steps), name), count) for name in ("float32", "tf32", "bfloat16")}
 
 
 def by_svi(given: Problem, precision: str) -> Steps:
@@ -73,6 +75,7 @@ def contenders(steps: int) -> dict[str, Any]:
     for name, build in all_contenders(problem(steps)).items():
         if not any(word in name for word in compiles):
             found[name] = attempt(build, steps)
+    pyro.clear_param_store()
     assert isinstance(found["pyrovae compiled"], float), found["pyrovae compiled"]
     return found
 

@@ -55,14 +55,15 @@ def never_wait(graph: fx.Graph) -> None:
         graph: ATen operations; changed in place.
     """
     for check in [n for n in graph.nodes if n.target is aten._linalg_check_errors.default]:
-        info: fx.Node = check.args[0]
-        results = [n for n in info.args[0].users if n is not info and n.meta["val"].is_floating_point()]
+        info = check.all_input_nodes[0]
+        results = [n for made in info.all_input_nodes for n in made.users if n.meta["val"].is_floating_point()]
         nodes = list(graph.nodes)
         for result in results:
             missing = result.meta["val"].dim() - info.meta["val"].dim()
             with graph.inserting_after(max(result, info, key=nodes.index)):
                 value = graph.call_function(_where_successful, (result, info, missing))
-            result.replace_all_uses_with(value, delete_user_cb=lambda user, value=value: user is not value)
+            for user in [user for user in result.users if user is not value]:
+                user.replace_input_with(result, value)
         graph.erase_node(check)
 
 

@@ -63,10 +63,10 @@ def test_answers_are_those_of_the_cpu(gpu: FakeGpu, tiny: SimpleNamespace) -> No
     from pyrovae.inference import quadrature
     from pyrovae.latent import encode
 
-    on_cpu = quadrature(tiny.vae, tiny.few, 8).log_likelihood, encode(tiny.vae, tiny.few).mean
+    on_cpu = quadrature(tiny.vae, tiny.few, 8).log_likelihood, encode(tiny.vae, tiny.few).means
     try:
         tiny.vae.to("cuda")
-        on_gpu = quadrature(tiny.vae, tiny.few, 8).log_likelihood, encode(tiny.vae, tiny.few).mean
+        on_gpu = quadrature(tiny.vae, tiny.few, 8).log_likelihood, encode(tiny.vae, tiny.few).means
     finally:
         tiny.vae.to("cpu")
     for found, expected in zip(on_gpu, on_cpu, strict=True):
