@@ -1,16 +1,11 @@
 """A machine with two GPUs, for tests that need none."""
 
-import importlib.util
-import sys
-import types
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import torch
-from fake_gpu import HERE, KNOWN_TORCH, FakeGpu
-
-from pyrovae.engine import compilation, engines, observation
+from fake_gpu import KNOWN_TORCH, FakeGpu
+from fake_machine import Compilation, fake_machine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,24 +16,13 @@ def _known_torch() -> None:
 
 
 @pytest.fixture
-def inductor_options() -> list[dict[str, Any]]:
-    """What Inductor was asked for, in each compilation."""
+def compilations() -> list[Compilation]:
+    """What Inductor was given, in each compilation."""
     return []
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch, inductor_options: list[dict[str, Any]]) -> Iterator[FakeGpu]:
+def gpu(compilations: list[Compilation]) -> Iterator[FakeGpu]:
     """Two GPUs that are none; a compiled graph is the graph itself."""
-
-    def compiled(graph: Any, inputs: Any, options: dict[str, Any]) -> Callable[..., Any]:
-        inductor_options.append(options)
-        return graph.forward
-
-    if importlib.util.find_spec("triton") is None:
-        monkeypatch.setitem(sys.modules, "triton", types.ModuleType("triton"))
-    monkeypatch.setattr(compilation, "inductor_compile", compiled)
-    around = engines.modes_around
-    monkeypatch.setattr(engines, "modes_around", lambda: around() - 1)  # the fake GPU is a mode itself
-    monkeypatch.setattr(observation, "_TRUSTED", (*observation._TRUSTED, HERE))  # no code of the programs
-    with FakeGpu() as gpu:
+    with fake_machine(compilations) as gpu:
         yield gpu

@@ -92,7 +92,13 @@ def recordable() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", recordable())
+OFTEN = ("Adafactor", "Adam", "Adam lr tensor", "SGD")
+"""The others are the long rest."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.full) for name in recordable()]
+)
 def test_every_optimizer(gpu: FakeGpu, name: str, digits: ImageSet) -> None:
     by_pyro = losses(gpu, PLAIN, "pyro", digits, TraceELBO(), recordable()[name])
     compiled = losses(gpu, PLAIN, "compiled", digits, TraceELBO(), recordable()[name])

@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from fake_gpu import FakeGpu
+from fake_machine import Compilation
 from pyro.infer.autoguide import AutoLowRankMultivariateNormal, AutoMultivariateNormal
 from torch import Tensor
 
@@ -184,10 +185,10 @@ def test_a_step_whose_factorisation_fails_is_stopped(gpu: FakeGpu) -> None:
     assert torch.equal(loc.detach(), before)
 
 
-def test_inductor_makes_no_graphs_of_its_own(gpu: FakeGpu, inductor_options: list[dict[str, object]]) -> None:
+def test_inductor_makes_no_graphs_of_its_own(gpu: FakeGpu, compilations: list[Compilation]) -> None:
     double = compile_function(lambda x: 2 * x)
     double(torch.ones(2, device="cuda"))
-    assert inductor_options[-1]["triton.cudagraphs"] is False
+    assert compilations[-1][2]["triton.cudagraphs"] is False
 
 
 def test_compiling_leaves_the_random_numbers_of_its_gpu(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
