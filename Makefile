@@ -11,7 +11,7 @@ SHORT := tests/engine/test_engine_parity.py tests/test_parts.py tests/test_model
 	tests/diagnostics/test_export.py
 UV := .venv-uv/bin/uv
 
-.PHONY: train test full lowest newest check clean
+.PHONY: train test full lowest newest gpu check clean
 
 train: $(READY)  ## Train a VAE and a CVAE on MNIST where it is at hand, else on the embedded digits
 	$(VENV)/bin/python scripts/svi_train.py
@@ -34,6 +34,9 @@ newest: $(UV)  ## The short tests with the newest versions, among them ArviZ 1.x
 	$(UV) venv --quiet --no-python-downloads --python $(NEWEST_PYTHON) .venv-newest
 	$(UV) pip install --quiet --python .venv-newest --upgrade --editable ".[test]"
 	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --dist loadfile $(or $(TESTS),$(SHORT))
+
+gpu: $(READY)  ## What must be right and fast on an NVIDIA GPU, in ten minutes
+	$(VENV)/bin/python benchmarks/gpu_acceptance.py
 
 check: $(READY)  ## Style and types
 	$(VENV)/bin/ruff check .

@@ -93,7 +93,8 @@ def _mlp(sizes: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def _start(problem: Problem) -> tuple[Network, Tensor, Iterator[Tensor]]:
+def network_and_batches(problem: Problem) -> tuple[Network, Tensor, Iterator[Tensor]]:
+    """The network, the images, and the order of the batches, all from one seed."""
     torch.manual_seed(0)
     images = problem.images()
     return Network(problem).to(problem.device), images, problem.orders(images)
@@ -103,7 +104,7 @@ def engine(name: str) -> Callable[[Problem], Steps]:
     """This package's engine of that name."""
 
     def build(problem: Problem) -> Steps:
-        network, images, orders = _start(problem)
+        network, images, orders = network_and_batches(problem)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
         svi = SVI(network.model, network.guide, optimizer, engine=name, prepare=lambda index: images[index])
 
@@ -118,7 +119,7 @@ def engine(name: str) -> Callable[[Problem], Steps]:
 
 def pyro_in_memory(problem: Problem) -> Steps:
     """`pyro.infer.SVI` on images in memory."""
-    network, images, orders = _start(problem)
+    network, images, orders = network_and_batches(problem)
     svi = _pyro_svi(network)
 
     def steps(count: int) -> None:
@@ -133,7 +134,7 @@ def pyro_with_loader(problem: Problem) -> Steps:
     from PIL import Image
     from torchvision.transforms import ToTensor
 
-    network, images, _ = _start(problem)
+    network, images, _ = network_and_batches(problem)
     levels = (images * 255).round().to(torch.uint8).view(-1, 28, 28).cpu().numpy()
     to_tensor = ToTensor()
 
@@ -176,7 +177,7 @@ def _pyro_svi(network: Network) -> pyro.infer.SVI:
 
 def eager(problem: Problem) -> Steps:
     """Hand-written PyTorch, eager, images in memory."""
-    network, images, orders = _start(problem)
+    network, images, orders = network_and_batches(problem)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
 
     def steps(count: int) -> None:
@@ -188,12 +189,12 @@ def eager(problem: Problem) -> Steps:
     return steps
 
 
-def torch_compiled(problem: Problem) -> Steps:
-    """Hand-written PyTorch, loss and update each under `torch.compile`."""
-    network, images, orders = _start(problem)
+def torch_compiled(problem: Problem, mode: str | None = None) -> Steps:
+    """Hand-written PyTorch, loss and update each under `torch.compile`; "reduce-overhead" records CUDA graphs."""
+    network, images, orders = network_and_batches(problem)
     optimizer = torch.optim.Adam(network.parameters(), lr=torch.tensor(1e-3))
-    loss = torch.compile(network.hand_written_loss)
-    update = torch.compile(optimizer.step)
+    loss = torch.compile(network.hand_written_loss, mode=mode)
+    update = torch.compile(optimizer.step, mode=mode)
 
     def steps(count: int) -> None:
         for _ in range(count):
@@ -207,7 +208,7 @@ def torch_compiled(problem: Problem) -> Steps:
 
 def cuda_graph(problem: Problem) -> Steps:
     """Hand-written PyTorch, one step captured by hand as a CUDA graph."""
-    network, images, orders = _start(problem)
+    network, images, orders = network_and_batches(problem)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, capturable=True, fused=True)
     index = torch.zeros(problem.batch, dtype=torch.long, device=problem.device)
 
@@ -217,6 +218,7 @@ def cuda_graph(problem: Problem) -> Steps:
         optimizer.step()
 
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
             step()
@@ -241,6 +243,8 @@ def numpyro_loop(problem: Problem) -> Steps:
     from jax.example_libraries import stax
     from numpyro import distributions as ndist
 
+    if problem.device == "cuda" and jax.default_backend() != "gpu":
+        raise RuntimeError(f"JAX runs on the {jax.default_backend()} here, so this would compare two machines")
     activation = {"relu": stax.Relu, "tanh": stax.Tanh}[problem.activation]
     sizes = (problem.pixels, *problem.hidden)
 
@@ -292,7 +296,7 @@ def numpyro_loop(problem: Problem) -> Steps:
 
 def products_alone(problem: Problem) -> Steps:
     """The matrix products of one step, forward and backward, and nothing else: the floor on a CPU."""
-    network, _, _ = _start(problem)
+    network, _, _ = network_and_batches(problem)
     jobs = []
     for layers in (network.encoder, network.decoder):
         linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
@@ -328,5 +332,6 @@ def contenders(problem: Problem) -> dict[str, Callable[[Problem], Steps]]:
         found["NumPyro fori_loop"] = numpyro_loop
     if problem.device == "cuda":
         found["PyTorch CUDA graph by hand"] = cuda_graph
+        found["PyTorch torch.compile, reduce-overhead"] = functools.partial(torch_compiled, mode="reduce-overhead")
     found["matrix products alone"] = products_alone
     return found

@@ -14,6 +14,20 @@ from torch.distributions.transforms import Transform
 from torch.nn.functional import logsigmoid
 
 
+class MixtureOfVectors(dist.MixtureSameFamily):
+    """A mixture whose support is its components' where that is all of space, so that samplers know a way there.
+
+    torch wraps every mixture's support in a constraint of its own, for which `biject_to` has no bijection.
+    """
+
+    @constraints.dependent_property
+    def support(self) -> constraints.Constraint:
+        """Real vectors, or what torch says of a mixture."""
+        inside = self._component_distribution.support
+        base = getattr(inside, "base_constraint", inside)
+        return inside if base is constraints.real or inside is constraints.real_vector else super().support
+
+
 class OpenInterval(constraints.Constraint):
     """Values above `low` and below `high`, both bounds excluded."""
 

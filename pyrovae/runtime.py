@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from pyrovae.engine.compilation import tf32
 from pyrovae.engine.randomness import restore_rng_state, rng_state
 
 MAX_SEED = 2**32 - 1
@@ -61,14 +62,15 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 def frozen(model: nn.Module, seed: int = 0) -> Iterator[torch.device]:
     """Evaluate a model without changing it: no gradients, evaluation mode, random numbers from `seed`.
 
-    Weights, module modes and the random number generators are bit-equal afterwards.
+    Products are in whole float32, on a GPU too. Weights, module modes and the random number generators are bit-equal
+    afterwards.
 
     Yields:
         The device of the model. Inputs must be on it.
     """
     device = device_of(model)
     modes = [(module, module.training) for module in model.modules()]
-    with seeded(seed, device), torch.no_grad():
+    with seeded(seed, device), tf32(False), torch.no_grad():
         model.eval()
         try:
             yield device

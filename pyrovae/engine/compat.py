@@ -256,6 +256,56 @@ _registered_by_inductor = [0]
 """Registrations with abstract classes by Inductor's own imports, which change nothing that a program does."""
 
 
+# ---- precision of float32 products
+
+
+def _precisions() -> dict[str, Any]:
+    """Where torch 2.9 and newer keep the precision of products on the GPU."""
+    places = {"products": torch.backends.cuda.matmul, "convolutions": getattr(torch.backends.cudnn, "conv", None)}
+    places["recurrent"] = getattr(torch.backends.cudnn, "rnn", None)
+    return {name: place for name, place in places.items() if hasattr(place, "fp32_precision")}
+
+
+def float32_precision() -> tuple[bool | None, bool | None, dict[str, str]]:
+    """TF32 in products and in convolutions by the old switches, and each new one.
+
+    An old switch is None where the user has set a new one to another value: torch then refuses to read the old one.
+    """
+    old: list[bool | None] = []
+    for place in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        try:
+            old.append(bool(place.allow_tf32))
+        except RuntimeError:
+            old.append(None)
+    return old[0], old[1], {name: place.fp32_precision for name, place in _precisions().items()}
+
+
+def set_tf32(enabled: bool) -> None:
+    """Allow TF32 in float32 products and convolutions on the GPU, or forbid it.
+
+    By the old switches, which set the new ones too; set the other way round, torch refuses to read the old ones, and
+    Inductor reads them.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = enabled
+    torch.backends.cudnn.allow_tf32 = enabled
+
+
+def restore_float32_precision(before: tuple[bool | None, bool | None, dict[str, str]]) -> None:
+    """Put back what `float32_precision` gave."""
+    products, convolutions, new = before
+    torch.backends.cuda.matmul.allow_tf32 = bool(products)
+    torch.backends.cudnn.allow_tf32 = True if convolutions is None else convolutions
+    for name, place in _precisions().items():
+        place.fp32_precision = new[name]
+
+
+def _matmul_precision() -> str | None:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # set by a new switch alone
+        return None
+
+
 # ---- surroundings of a call
 
 
@@ -280,7 +330,8 @@ def settings_around() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None),
         torch.are_deterministic_algorithms_enabled(),
-        torch.get_float32_matmul_precision(),
+        _matmul_precision(),
+        *(place.fp32_precision for place in _precisions().values()),
         pyro.distributions.util._VALIDATION_ENABLED,
         pyro.poutine.util._VALIDATION_ENABLED,
         pyro.infer.util._VALIDATION_ENABLED,

@@ -1,4 +1,4 @@
-"""Inductor and CUDA graphs: from a traced graph to one call."""
+"""Inductor: from a traced graph to one call."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyrovae.engine.capture import Capture
-from pyrovae.engine.compat import inductor_compile
-from pyrovae.engine.rewriting import rewrite_for_cpu
+from pyrovae.engine.compat import float32_precision, inductor_compile, restore_float32_precision, set_tf32
+from pyrovae.engine.rewriting import rewrite_for_cpu, rewrite_for_cuda
 
 Call = Callable[..., Sequence[Tensor]]
 
@@ -23,6 +22,8 @@ Call = Callable[..., Sequence[Tensor]]
 _INDUCTOR_OPTIONS = {"fallback_random": True, "reorder_for_peak_memory": False}
 # The calls between kernels in C++ too: 3 to 8 % of a step, and one file to compile where there were a dozen.
 _CPU_OPTIONS = {"cpp_wrapper": True}
+# Steps are recorded in `cuda_graphs`, with the tensors that they change; Inductor's own graphs would copy those.
+_CUDA_OPTIONS = {"triton.cudagraphs": False}
 
 
 class CompilerError(RuntimeError):
@@ -41,6 +42,8 @@ def missing_compiler(device: torch.device) -> str | None:
             import triton  # type: ignore[import-untyped]  # noqa: F401
         except ImportError:
             return "Triton is not installed (pip install triton)"
+        if not any(c and shutil.which(c.split()[0]) for c in (os.environ.get("CC"), "gcc", "clang")):
+            return "no C compiler was found for Triton (apt install gcc / conda install gcc_linux-64, or set CC)"
     return None
 
 
@@ -64,12 +67,13 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
     lacking = missing_compiler(device)
     if lacking:
         raise CompilerError(f"the compiled engine cannot run: {lacking}; or choose engine='graph'")
-    if device.type == "cpu":
-        rewrite_for_cpu(captured.graph.graph)
+    if device.type in ("cpu", "cuda"):
+        (rewrite_for_cpu if device.type == "cpu" else rewrite_for_cuda)(captured.graph.graph)
         captured.graph.recompile()
+    options = _INDUCTOR_OPTIONS | {"cpu": _CPU_OPTIONS, "cuda": _CUDA_OPTIONS}.get(device.type, {})
+    devices = [device] if device.type == "cuda" else []  # kernels are tried on the GPU while they are made
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), without_cuda_warning():
-            options = _INDUCTOR_OPTIONS | (_CPU_OPTIONS if device.type == "cpu" else {})
+        with torch.no_grad(), torch.random.fork_rng(devices=devices), without_cuda_warning():
             return inductor_compile(captured.graph, inputs, options)
     except Exception as error:
         first = str(error).strip().splitlines()[:1] or [type(error).__name__]
@@ -90,69 +94,18 @@ def without_cuda_warning() -> Iterator[None]:
         log.setLevel(level)
 
 
-class Replay:
-    """A compiled function captured as a CUDA graph and replayed.
-
-    Args:
-        call: Takes the tensor arguments and then `captured.lifted`.
-        captured: The traced function.
-        leaves: Example arguments, on the GPU.
-
-    Raises:
-        CompilerError: If the capture fails.
-    """
-
-    def __init__(self, call: Call, captured: Capture, leaves: Sequence[Tensor]) -> None:
-        self._static = [leaf.clone() for leaf in leaves]
-        self._graph = torch.cuda.CUDAGraph()
-        inputs = [*self._static, *captured.lifted]
-        device = next(t.device for t in inputs if t.device.type == "cuda")
-        try:
-            with _restored(captured.changed, device):
-                side = torch.cuda.Stream(device)
-                side.wait_stream(torch.cuda.current_stream(device))
-                with torch.cuda.stream(side), torch.no_grad():
-                    for _ in range(3):  # lets libraries allocate and tune outside the capture
-                        call(*inputs)
-                torch.cuda.current_stream(device).wait_stream(side)
-            with torch.cuda.graph(self._graph), torch.no_grad():
-                self._outputs = list(call(*inputs))
-        except Exception as error:
-            raise CompilerError(f"the CUDA graph could not be captured ({error}); engine='graph' needs none") from error
-
-    def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """Copy the arguments in, replay, and copy the results out; no host synchronisation."""
-        for static, given in zip(self._static, inputs, strict=False):
-            static.copy_(given, non_blocking=True)
-        self._graph.replay()
-        return [output.clone() for output in self._outputs]
-
-
-@contextlib.contextmanager
-def _restored(tensors: Sequence[Tensor], device: torch.device) -> Iterator[None]:
-    """Undo what compiled kernels, which no dispatch mode sees, do to tensors and to the generator."""
-    copies = [t.detach().clone() for t in tensors]
-    state = torch.cuda.get_rng_state(device)
-    try:
-        yield
-    finally:
-        torch.cuda.set_rng_state(state, device)
-        with torch.no_grad():
-            for tensor, copy in zip(tensors, copies, strict=True):
-                tensor.copy_(copy)
-
-
 @contextlib.contextmanager
 def tf32(enabled: bool) -> Iterator[None]:
-    """Allow TF32 in matrix products and convolutions on the GPU, here only."""
-    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
-    before = [b.allow_tf32 for b in backends]
+    """Have matrix products and convolutions on the GPU in TF32, or in whole float32, here only.
+
+    torch's own default is TF32 in convolutions and float32 in products. Without a GPU at work nothing is changed.
+    """
+    if not torch.cuda.is_initialized():
+        yield
+        return
+    before = float32_precision()
+    set_tf32(enabled)
     try:
-        if enabled:
-            for backend in backends:
-                backend.allow_tf32 = True
         yield
     finally:
-        if enabled:
-            for backend, value in zip(backends, before, strict=True):
-                backend.allow_tf32 = value
+        restore_float32_precision(before)

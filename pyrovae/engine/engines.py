@@ -589,6 +589,7 @@ class CompiledEngine(GraphEngine):
 
     def _stale(self) -> list[Callable[[], bool]]:
         updater = self._training.updater
+        updater.keep_state_on_device()  # Pyro makes an optimizer at its parameter's first step, and counts on the host
         if self._rates is None or not self._rates.serve(updater):
             self._rates = LearningRates(updater)
         return [*super()._stale(), StateWatch(updater).changed]

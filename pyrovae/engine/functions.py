@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pyrovae.engine.capture import Capture, capture, untouched
 from pyrovae.engine.compat import TreeSpec, settings_around, storage_of, tree_flatten, tree_unflatten
-from pyrovae.engine.compilation import Replay, compiled, tf32
+from pyrovae.engine.compilation import compiled, tf32
+from pyrovae.engine.cuda_graphs import RecordingError, Replay
 from pyrovae.engine.guards import Watch
 from pyrovae.engine.layouts import Layouts, Placement
 from pyrovae.engine.observation import Observation, observing
@@ -228,6 +229,7 @@ class Graphs:
         self._may_guess = may_guess
         self._stale, self._slots, self._tf32 = stale, slots, tf32
         self._trusted: set[int] | None = None
+        self._said_unrecorded = False
         self._before: dict[str, tuple[int, int]] = {}
         self._entries: dict[Any, Entry] = {}
 
@@ -380,7 +382,7 @@ class Graphs:
                 call = compiled(captured, tensors)
                 # A CUDA graph would hold the value that a tensor on the host has now.
                 if all(t.is_cuda for t in (*tensors, *captured.lifted)):
-                    call = Replay(call, captured, tensors)
+                    call = self._recorded(call, captured, tensors)
                     stale.append(Placement(captured.lifted).changed)
         settings = settings_around()  # after tracer and compiler, whose imports register classes
         stale.append(lambda: settings_around() != settings)
@@ -388,6 +390,16 @@ class Graphs:
             captured, call, results[0], entry.watch, stale, values.met, values.moved, values.sites, values.weighted,
             values.guessed,
         )  # fmt: skip
+
+    def _recorded(self, call: Callable[..., Any], captured: Capture, tensors: list[Tensor]) -> Callable[..., Any]:
+        """The call as a CUDA graph, or itself where that cannot be made: right and a little slower."""
+        try:
+            return Replay(call, captured, tensors)
+        except RecordingError as error:
+            if not self._said_unrecorded:
+                logger.warning("compiled kernels run one by one: no CUDA graph could be recorded of them (%s)", error)
+            self._said_unrecorded = True
+            return call
 
     def progress(self) -> dict[str, tuple[int, int]]:
         """How far each signature has come, for a run that is resumed: runs as Python, and uses of its graph."""
@@ -402,7 +414,7 @@ class Graphs:
 
     def switched(self) -> contextlib.AbstractContextManager[None]:
         """Switches of the backend that hold while a graph is made or runs."""
-        return tf32(True) if self._tf32 else contextlib.nullcontext()
+        return tf32(self._tf32)
 
     @property
     def plans(self) -> list[Plan]:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.engine.compat import compiling, gradient_hooks, realize, step_hooks
+from pyrovae.engine.values import ValueReadError
 
 OptimizerFactory = Callable[[list[Tensor]], Optimizer]
 
@@ -412,7 +413,7 @@ def capturable_step(updater: Updater, rates: list[Tensor], gradients: Mapping[Te
             try:
                 for optimizer in updater.optimizers:
                     optimizer.step()
-            except (RuntimeError, TypeError) as error:
+            except (RuntimeError, TypeError, ValueReadError) as error:
                 names = ", ".join(sorted({type(optimizer).__name__ for optimizer in updater.optimizers}))
                 raise UncapturableError(f"{names}.step() reads values") from error
             finally:

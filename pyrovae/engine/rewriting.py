@@ -34,6 +34,44 @@ def rewrite_for_cpu(graph: fx.Graph) -> None:
         node.target = _REWRITTEN.get(node.target, node.target)  # Inductor traces the graph anew, and these with it
 
 
+def rewrite_for_cuda(graph: fx.Graph) -> None:
+    """Put forms into a graph that need no host and that Inductor fuses.
+
+    Args:
+        graph: ATen operations; changed in place. Values differ by rounding.
+    """
+    never_wait(graph)
+    for node in graph.nodes:
+        if node.target is aten.digamma.default:  # Inductor leaves it to torch; lgamma it has from CUDA's own library
+            node.target = digamma
+
+
+def never_wait(graph: fx.Graph) -> None:
+    """Have factorisations that fail give NaN, where torch's own check would wait for the GPU.
+
+    A CUDA graph can hold no such check; the loss is then not finite, which stops the step.
+
+    Args:
+        graph: ATen operations; changed in place.
+    """
+    for check in [n for n in graph.nodes if n.target is aten._linalg_check_errors.default]:
+        info = check.all_input_nodes[0]
+        results = [n for made in info.all_input_nodes for n in made.users if n.meta["val"].is_floating_point()]
+        nodes = list(graph.nodes)
+        for result in results:
+            missing = result.meta["val"].dim() - info.meta["val"].dim()
+            with graph.inserting_after(max(result, info, key=nodes.index)):
+                value = graph.call_function(_where_successful, (result, info, missing))
+            for user in [user for user in result.users if user is not value]:
+                user.replace_input_with(result, value)
+        graph.erase_node(check)
+
+
+def _where_successful(result: Tensor, info: Tensor, missing: int) -> Tensor:
+    """A factorisation's result, NaN where it failed; `info` has so many dimensions less."""
+    return torch.where(info.reshape(*info.shape, *[1] * missing) == 0, result, math.nan)
+
+
 def share_exponential(graph: fx.Graph) -> None:
     """Write the cross-entropy of logits and their sigmoid, which is its gradient, with one exponential between them.
 

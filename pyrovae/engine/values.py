@@ -183,7 +183,22 @@ class TracedValues(TorchFunctionMode):
         """Whether all conditions hold, a boolean (); None if there are none. No branch can be guessed after this."""
         self.may_guess = False
         conditions = [condition.all() for condition in self.valid]
+        elsewhere = {condition.device for condition in conditions} - {torch.device("cpu")}
+        if elsewhere:  # numbers of the host beside tensors of a GPU, which a graph would have to send there
+            conditions = [c for c in conditions if c.device.type != "cpu" or not self._is_settled(c)]
+            conditions = [condition.to(next(iter(elsewhere))) for condition in conditions]
         return torch.stack(conditions).all() if conditions else None
+
+    def _is_settled(self, condition: Tensor) -> bool:
+        """Whether a condition holds until what it rests on changes, which is watched."""
+        with untraced():
+            if not condition.item():
+                return False
+        try:
+            self.allow([condition])
+        except ValueReadError:
+            return False
+        return True
 
 
 class _Operators(TorchDispatchMode):

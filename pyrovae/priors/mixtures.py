@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import Posterior, Prior, name_of
+from pyrovae.distributions import MixtureOfVectors
 from pyrovae.networks import checked_labels, rows_of_labels
 from pyrovae.shapes import MOST, Shapes, is_whole
 
@@ -66,7 +67,7 @@ class GaussianMixture(Prior):
             y = checked_labels(y, self.components)
             return dist.Normal(rows_of_labels(self.loc, y), rows_of_labels(self.log_scale, y).exp()).to_event(1)
         components = dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
+        return MixtureOfVectors(dist.Categorical(logits=self.logits), components)
 
 
 class VampPrior(Prior):
@@ -138,9 +139,9 @@ class VampPrior(Prior):
         (posterior,) = self._posterior
         logits = torch.zeros_like(self.labels, dtype=self.pseudo_inputs.dtype)
         if not self.num_classes:
-            return dist.MixtureSameFamily(dist.Categorical(logits=logits), posterior(self.pseudo_inputs))
+            return MixtureOfVectors(dist.Categorical(logits=logits), posterior(self.pseudo_inputs))
         y = checked_labels(y, self.num_classes)
         components = posterior(self.pseudo_inputs, self.labels)
         # Others' components get no weight; a mixture of the own ones alone would need a distribution to be indexed.
         logits = torch.where(self.labels == y.unsqueeze(-1), logits, -torch.inf)
-        return dist.MixtureSameFamily(dist.Categorical(logits=logits), components.expand(logits.shape))
+        return MixtureOfVectors(dist.Categorical(logits=logits), components.expand(logits.shape))

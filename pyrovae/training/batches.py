@@ -61,7 +61,7 @@ class Batches:
         """The input of `prepare`: indices of a batch, or its images if they are not on the device."""
         if self.resident:
             return (index,)
-        return self.images[index].to(self.device), self.labels[index].to(self.device)
+        return _sent(self.images[index], self.device), _sent(self.labels[index], self.device)
 
     def prepare(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels x, (B, C, H, W), and labels y of a batch, (B,), or of its first images; part of the step's graph."""
@@ -93,6 +93,11 @@ class Batches:
         """The first images of a split, binarised once."""
         whole = self.data.split(name)
         return fixed_split(whole.take(range(min(at_most, len(whole)))), self.policy)
+
+
+def _sent(batch: Tensor, device: torch.device) -> Tensor:
+    """A batch on the device; to a GPU from pinned memory, so that the host goes on while it travels."""
+    return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
 
 
 def _drawn_once(data: ImageSet, policy: PixelPolicy) -> ImageSet:

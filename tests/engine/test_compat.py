@@ -357,3 +357,14 @@ def test_an_import_that_fails_does_not_end_the_record(tmp_path, monkeypatch):
         program()
     assert "after" in {code.co_name for code in found.functions}
     assert "once" not in {code.co_name for code in found.functions}
+
+
+def test_float32_precision():
+    """Old and new switches are put back, whichever the user has set, and one alone breaks nothing."""
+    before = compat.float32_precision()
+    compat.set_tf32(True)
+    assert compat.float32_precision()[:2] == (True, True)
+    compat.set_tf32(False)
+    assert compat.float32_precision()[:2] == (False, False)
+    compat.restore_float32_precision(before)
+    assert compat.float32_precision() == before

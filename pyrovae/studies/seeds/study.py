@@ -16,7 +16,7 @@ from pyrovae.latent import Codes, Reconstructions, encode, reconstruct, sample_p
 from pyrovae.metrics.classifier import Classifier, Predictions, frechet_distance, predict_classes
 from pyrovae.models import LatentVariableModel
 from pyrovae.plots import Axes, Figure, plot_values
-from pyrovae.runs.loading import load
+from pyrovae.runs.loading import analysis_device, load
 from pyrovae.studies.seeds.budgets import Budget
 from pyrovae.studies.seeds.claims import Claim, Found, Statement, bootstrapped
 from pyrovae.studies.seeds.runs import Runs
@@ -109,7 +109,9 @@ class Study:
 
     def model(self, name: str) -> LatentVariableModel:
         """A run's model with its last weights. The weights with the best bound would favour β = 1."""
-        return self._keep(("model", name), lambda: load(self.folder(name), which="last"))
+        trained = self.runs.device
+        device = "cpu" if trained.startswith("mps") else analysis_device(trained)  # MPS trains, and has no float64
+        return self._keep(("model", name), lambda: load(self.folder(name), which="last", device=device))
 
     def split(self, name: str = "test") -> Split:
         """The budget's number of images, evenly spaced over a split."""
