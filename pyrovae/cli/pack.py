@@ -1,4 +1,4 @@
-"""Pack a set of images or values into a folder that is mapped into memory: sets of any size can be trained on.
+"""Pack images or values into a folder that is mapped into memory, so that a set of any size can be trained on.
 
 pyrovae pack photos packed --image_size 64
 pyrovae pack array:faces.npy faces-packed --labels labels.npy

@@ -77,7 +77,7 @@ def training_parser(description: str | None = None) -> Parser:
         type=str,
         default="auto",
         help="Image set: auto (MNIST where it is at hand, else digits), mnist, fashion-mnist, kmnist, emnist:SPLIT, "
-        "celeba:ATTRIBUTE, digits (8x8, embedded), folder:PATH, pack:FOLDER (of scripts/pack.py), "
+        "celeba:ATTRIBUTE, digits (8x8, embedded), folder:PATH, pack:FOLDER (written by pack), "
         "fonts:auto, shapes; or values: table:FILE (CSV, Parquet, .npy, .npz), "
         "array:FILE, sequences:FILE (.npy, .npz).",
     )

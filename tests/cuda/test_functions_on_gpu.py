@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "campaigns"))
 
 from api_calls import ROOMS, right_arguments, world
 
+import pyrovae
+
 
 @pytest.fixture(scope="module")
 def tiny() -> SimpleNamespace:
@@ -40,7 +42,9 @@ FUNCTIONS = [
 
 @pytest.mark.parametrize(("room", "name"), FUNCTIONS)
 def test_every_function(gpu: FakeGpu, tiny: SimpleNamespace, room: str, name: str) -> None:
-    arguments = right_arguments(tiny)[name]
+    labels = {"model": pyrovae.SemiSupervisedVAE((1, 8, 8), 10, 2), "split": tiny.few.without_labels()}
+    simple = {"check_has_likelihood": {"model": tiny.vae}, "other_codes": {"model": tiny.vae}}
+    arguments = (right_arguments(tiny) | simple | {"with_predicted_labels": labels})[name]
     function = getattr(importlib.import_module(f"pyrovae.{room}"), name)
     models = [value for value in (*arguments.values(), *arguments.get("models", ())) if isinstance(value, nn.Module)]
     try:

@@ -31,7 +31,7 @@ def test_a_packed_folder_is_trained_on_and_analysed(photos: Path, monkeypatch, c
     run_script("pack.py", "photos", "packed", "--image_size", "8", "--progress", "false", monkeypatch=monkeypatch)
     printed = capsys.readouterr().out
     assert "ImageSet('pack:packed': 46 train, 4 validation, 10 test images of 3×8×8, 2 classes)" in printed
-    assert "train on it: python scripts/svi_train.py --data pack:packed" in printed
+    assert f"train on it: python {SCRIPTS}/svi_train.py --data pack:packed" in printed
     training = ("--epochs", "2", "--engine", "pyro", "--progress", "false", "--model.likelihood", "DiscretizedLogistic")
     run_script("svi_train.py", "--data", "pack:packed", *training, monkeypatch=monkeypatch)
     printed = capsys.readouterr().out
@@ -64,16 +64,17 @@ def test_a_dataset_of_a_module_is_packed(tmp_path: Path, monkeypatch, capsys) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["photos"], "OUT, the folder of the pack, must be given: python scripts/pack.py photos OUT"),
+        (["photos"], f"OUT, the folder of the pack, must be given: python {SCRIPTS}/pack.py photos OUT"),
         (["photos", "photos"], "photos exists already: remove it, or pack to another folder"),
         (["nowhere", "out"], "data must be one of"),
         (["folder:nowhere", "out"], "there is no such folder; check the path"),
         (["photos", "out", "--labels", "y.npy"], "labels go with an array or a .npy file"),
         (["dataset:no.Such", "out"], "must name a Dataset in a module of the working folder, got dataset:no.Such"),
         (["digits", "out", "--scaling", "log"], "scaling must be one of standard, unit, none, got 'log'"),
-        (["nowhere", "--check", "true"], "nowhere does not exist; make it (python scripts/pack.py SOURCE nowhere)"),
+        (["nowhere", "--check", "true"], f"nowhere does not exist; make it (python {SCRIPTS}/pack.py SOURCE nowhere)"),
         (["photos", "--check", "true"], "photos has no manifest.json: it is no pack"),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_mistakes_are_one_line(words, message, photos: Path, monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
