@@ -4,7 +4,7 @@
     python benchmarks/gpu_acceptance.py --sections engines parts --steps 20
 
 Each section has a limit of seconds. The file of results is written anew after each, so that a run that is cut off keeps
-what it had. The exit status is 1 if a section failed. `tests/cuda` runs the sections on a GPU that is none.
+what it had. The exit status is 1 if a section failed. `tests/cuda` runs the sections on a simulated GPU.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A GPU that is none: tensors that say they are on `cuda:0` or `cuda:1`, and compute on the CPU.
+"""A simulated GPU: tensors that say they are on `cuda:0` or `cuda:1`, and compute on the CPU.
 
 Every operation is checked as CUDA checks it (one device for all tensors; numbers in 0-d tensors of the host excepted)
 and run on the CPU, and its result is on the GPU again. So values are right, code that depends on data runs, and what
@@ -237,7 +237,7 @@ class FakeGpu(TorchDispatchMode):
             "default_generators": recorder.generators,
             "_exchange_device": self._exchange,
             "_maybe_exchange_device": self._exchange,
-            "get_device_name": lambda device=None: "a GPU that is none",
+            "get_device_name": lambda device=None: "a simulated GPU",
             "Event": FakeEvent,
             "Stream": FakeStream,
             "stream": recorder.on_stream,

@@ -1,4 +1,4 @@
-"""Streams, generators and CUDA graphs of a GPU that is none: operations are kept in a list and run again."""
+"""Streams, generators and CUDA graphs of a simulated GPU: operations are kept in a list and run again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The acceptance for a GPU runs, section by section, on one that is none: it is known to work before it meets one."""
+"""The acceptance for a GPU runs, section by section, on a simulated one: it is known to work before it meets one."""
 
 import json
 import sys
