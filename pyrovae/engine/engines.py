@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pyro.infer.util import torch_item
 from torch import Tensor
 
 from pyrovae.engine import checking
@@ -86,7 +87,7 @@ class Training:
 
     def as_loss(self, value: Any) -> Tensor:
         """What a loss returned as a tensor beside the parameters, and of their type."""
-        number = float(sum(value)) if isinstance(value, (tuple, list)) else float(value)
+        number = sum(map(torch_item, value)) if isinstance(value, (tuple, list)) else torch_item(value)
         like = next((p for p in self.updater.parameters if p.is_floating_point()), torch.empty(0))
         return torch.tensor(number, dtype=like.dtype, device=self.device)
 
@@ -159,7 +160,11 @@ class PyroEngine(Engine):
         training.adopt(met, leaves)
         if keep_gradients:
             self.gradients = {p: p.grad.clone() for p in training.updater.parameters if p.grad is not None}
-        loss = apply_update(training, training.as_loss(value), met)
+        loss = training.as_loss(value)
+        if training.objective.states_its_value:
+            loss = apply_update(training, loss, met)
+        else:
+            apply_update(training, torch.zeros_like(loss), met)
         training.steps_taken["pyro"] += 1
         return Step(loss, log_probs, value)
 

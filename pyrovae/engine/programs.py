@@ -206,6 +206,11 @@ class Objective:
             return f"{type(self.loss).__name__} is left to Pyro"
         return None
 
+    @property
+    def states_its_value(self) -> bool:
+        """Whether the loss is a number that it minimises; `TraceTailAdaptive_ELBO` returns infinity at every step."""
+        return not isinstance(self.loss, TraceTailAdaptive_ELBO)
+
     # ---- by Pyro
 
     def backward(self, args: tuple, kwargs: dict) -> tuple[Any, dict[str, Tensor], list[Tensor], list[Tensor]]:

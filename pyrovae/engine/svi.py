@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer.util import torch_item
 from pyro.optim import PyroOptim
 
 from pyrovae.engine.choice import ENGINES, TIERS, Work, tier_for
@@ -174,7 +175,7 @@ class SVI:
         unread = self._unread
         result = self.update(*args, **kwargs)
         self._unread = False
-        if math.isfinite(float(result.loss)):
+        if math.isfinite(float(result.loss)) or not self._training.objective.states_its_value:
             return _as_returned(result)
         restore_rng_state(before, self._training.device)
         engine = self._engine(self.engine)
@@ -379,5 +380,5 @@ class SVI:
 def _as_returned(step: Step) -> Any:
     """The loss as `pyro.infer.SVI` returns it: a number, or several."""
     if isinstance(step.value, (tuple, list)):
-        return type(step.value)(map(float, step.value))
-    return float(step.loss if step.value is None else step.value)
+        return type(step.value)(map(torch_item, step.value))
+    return torch_item(step.loss if step.value is None else step.value)

@@ -1,11 +1,14 @@
 """Bad input: a clear message each time, and under `auto` a working run."""
 
+import math
 from types import SimpleNamespace
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
+from pyro.infer import TraceTailAdaptive_ELBO
 
 from pyrovae.engine import SVI, CompilerError, UntraceableError, compile_function, guards
 
@@ -210,3 +213,41 @@ def test_a_program_that_reaches_too_much_is_refused(monkeypatch):
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), engine="graph")
     with pytest.raises(UntraceableError, match="reach more than 500 objects"):
         [svi.step() for _ in range(3)]
+
+
+def weighted_difference(model, guide, *args, **kwargs):
+    """A loss that is a function, and returns a tensor with a gradient."""
+    traces = poutine.trace(guide).get_trace(*args, **kwargs)
+    model_trace = poutine.trace(poutine.replay(model, traces)).get_trace(*args, **kwargs)
+    return traces.log_prob_sum() - model_trace.log_prob_sum()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("engine", ["pyro", "auto"])
+@pytest.mark.parametrize("loss", ["tail adaptive", "function"])
+def test_losses_that_state_no_number_of_their_own_are_pyros(loss, engine):
+    def model():
+        with pyro.plate("data", 3):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([3]))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=torch.ones(3))
+
+    def guide():
+        loc = pyro.param("loc", torch.zeros(3))
+        with pyro.plate("data", 3):
+            pyro.sample("z", dist.Normal(loc, 1.0))
+
+    def trained(make, **settings):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(0)
+        adaptive = TraceTailAdaptive_ELBO(num_particles=5, vectorize_particles=True, max_plate_nesting=1)
+        given = adaptive if loss == "tail adaptive" else weighted_difference
+        svi = make(model, guide, pyro.optim.Adam({"lr": 0.1}), given, **settings)
+        losses = [svi.step() for _ in range(6)]
+        return losses, pyro.param("loc").detach().clone()
+
+    losses, loc = trained(SVI, engine=engine)
+    theirs, expected = trained(pyro.infer.SVI)
+    assert losses == theirs
+    assert all(map(math.isinf, losses)) == (loss == "tail adaptive")
+    assert torch.equal(loc, expected)
+    pyro.clear_param_store()
