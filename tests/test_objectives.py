@@ -183,7 +183,7 @@ def test_mean_field_is_the_mean_of_the_sampled_elbo() -> None:
 def test_mean_field_says_where_there_is_no_closed_form() -> None:
     assert TraceMeanField().check(small()) is None
     notice = TraceMeanField().check(small(prior=priors.GaussianMixture))
-    assert "no closed form of the KL from Normal to MixtureSameFamily" in notice
+    assert "no closed form of the KL from Normal to MixtureOfVectors" in notice
 
 
 def test_free_bits_hold_the_kl_up() -> None:
