@@ -381,7 +381,6 @@ TRAINING: dict[str, Values] = {
             "",
             "3",
             "[]",
-            "{}",
             "1.5",
             "true",
             "pyrovae",
@@ -394,13 +393,13 @@ TRAINING: dict[str, Values] = {
         ),
     ),
     "model.likelihood": Values(
-        ("Bernoulli",), ("x", "3", "[]", "{}", "true", "pyrovae.priors.Laplace", "StandardNormal", "os.path.join", *ODD)
+        ("Bernoulli",), ("x", "3", "[]", "true", "pyrovae.priors.Laplace", "StandardNormal", "os.path.join", *ODD)
     ),
     "model.posterior": Values(
-        ("DiagonalNormal", "LowRankNormal"), ("x", "3", "[]", "{}", "Delta", "true", "builtins.dict", *ODD)
+        ("DiagonalNormal", "LowRankNormal"), ("x", "3", "[]", "Delta", "true", "builtins.dict", *ODD)
     ),
-    "model.encoder": Values(("MLPEncoder", "GatedMLPEncoder"), ("x", "3", "[]", "{}", "MLPDecoder", "true", *ODD)),
-    "model.decoder": Values(("MLPDecoder", "GatedMLPDecoder"), ("x", "3", "[]", "{}", "MLPEncoder", "null", *ODD)),
+    "model.encoder": Values(("MLPEncoder", "GatedMLPEncoder"), ("x", "3", "[]", "MLPDecoder", "true", *ODD)),
+    "model.decoder": Values(("MLPDecoder", "GatedMLPDecoder"), ("x", "3", "[]", "MLPEncoder", "null", *ODD)),
     "optimizer": Values(
         ("Adam", "SGD", "AdamW", "RMSprop"),
         ("x", "LBFGS", "SparseAdam", "3", "[]", "null", "StepLR", "Optimizer", *ODD),
