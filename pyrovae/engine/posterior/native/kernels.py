@@ -110,29 +110,19 @@ class Kernels:
             return uniform(value.at(()), node.meta["val"].shape)
         for candidate in (value, None):
             value = candidate or self._writer.copied(value)
-            name, strides, offset = value.memory  # type: ignore[misc]
-            tensor = torch.empty(0, dtype=torch.float64, device="meta").as_strided(value.shape, strides, offset)
             try:
-                found = target(tensor, *others, **node.kwargs)
+                return _viewed(value, lambda tensor: [target(tensor, *others, **node.kwargs)])[0]
             except RuntimeError:  # these strides have no such view: a copy has
                 continue
-            return in_memory(name, found.shape, found.stride(), int(found.storage_offset()))
         raise UnsupportedError(f"{node.target} of these strides")
 
     def op_split_with_sizes(self, node: fx.Node, source: Any, sizes: Sequence[int], dim: int = 0) -> list[Value]:
         """Parts along a dimension."""
-        value = self._laid(source)
-        name, strides, offset = value.memory  # type: ignore[misc]
-        tensor = torch.empty(0, dtype=torch.float64, device="meta").as_strided(value.shape, strides, offset)
-        parts = tensor.split_with_sizes(list(sizes), dim)
-        return [in_memory(name, p.shape, p.stride(), int(p.storage_offset())) for p in parts]
+        return _viewed(self._laid(source), lambda tensor: tensor.split_with_sizes(list(sizes), dim))
 
     def op_unbind(self, node: fx.Node, source: Any, dim: int = 0) -> list[Value]:
         """Slices along a dimension."""
-        value = self._laid(source)
-        name, strides, offset = value.memory  # type: ignore[misc]
-        tensor = torch.empty(0, dtype=torch.float64, device="meta").as_strided(value.shape, strides, offset)
-        return [in_memory(name, p.shape, p.stride(), int(p.storage_offset())) for p in tensor.unbind(dim)]
+        return _viewed(self._laid(source), lambda tensor: tensor.unbind(dim))
 
     def op_flip(self, node: fx.Node, source: Any, dims: Sequence[int]) -> Value:
         """The elements of some dimensions backwards."""
@@ -182,12 +172,9 @@ class Kernels:
     def _scattered(self, node: fx.Node, source: Any, part: Any, view: Any, *where: Any) -> Value:
         """A copy whose `view` holds another tensor."""
         found = self._writer.copied(self._of(source))
-        name, strides, _ = found.memory  # type: ignore[misc]
-        tensor = torch.empty(0, dtype=torch.float64, device="meta").as_strided(found.shape, strides)
-        place = view(tensor, *where)
-        there = in_memory(name, place.shape, place.stride(), int(place.storage_offset()))
-        value = broadcast(self._of(part), place.shape)
-        self._writer.loops(place.shape, lambda index: [f"{there.at(index)} = {value(index)};"])
+        (there,) = _viewed(found, lambda tensor: [view(tensor, *where)])
+        value = broadcast(self._of(part), there.shape)
+        self._writer.loops(there.shape, lambda index: [f"{there.at(index)} = {value(index)};"])
         return found
 
     def op_slice_scatter(
@@ -205,6 +192,13 @@ class Kernels:
     ) -> Value:
         """A copy with another diagonal."""
         return self._scattered(node, source, part, aten.diagonal.default, offset, dim1, dim2)
+
+
+def _viewed(value: Value, views: Callable[[torch.Tensor], Sequence[torch.Tensor]]) -> list[Value]:
+    """Views of an operand in memory, whose shapes, strides and offsets torch computes."""
+    name, strides, offset = value.memory  # type: ignore[misc]
+    tensor = torch.empty(0, dtype=torch.float64, device="meta").as_strided(value.shape, strides, offset)
+    return [in_memory(name, view.shape, view.stride(), int(view.storage_offset())) for view in views(tensor)]
 
 
 # ---- what a node is
