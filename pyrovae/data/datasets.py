@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet
 from pyrovae.data.scaling import ScalingPolicy
-from pyrovae.data.values import Kind, encode_labels, from_values
+from pyrovae.data.values import Kind, encode_labels, from_values, row_kind
 
 
 def from_dataset(
@@ -39,21 +39,30 @@ def from_dataset(
     Raises:
         ValueError: If there is no item, one raises, or differs from the first in shape or type.
     """
-    count = len(dataset)
-    if not count:
-        raise ValueError(f"{name} is empty: a dataset must have at least one item")
-    first, label = item_of(dataset, 0, name)
+    count, first, label = first_item(dataset, name)
     values = torch.empty(count, *first.shape, dtype=first.dtype)
     labels: list[Any] = []
     for i in tqdm(range(count), f"reading {name}", unit="item", leave=False, disable=not progress):
         values[i], own = item_of(dataset, i, name, like=first)
         labels.append(own)
     whole = None if label is None else np.asarray(labels)
-    if first.dtype == torch.uint8 and first.ndim in (2, 3) and kind in (None, "images"):
+    kind, grey = row_kind(first.ndim, first.dtype == torch.uint8, kind)
+    if grey:
         coded, class_names = encode_labels(name, whole, count)
         return ImageSet.from_arrays(values, coded, class_names=class_names, name=name, validation=validation)
-    kind = kind or ("vectors" if first.ndim == 1 else "images")
     return from_values(values, whole, kind=kind, scaling=scaling, name=name, validation=validation)
+
+
+def first_item(dataset: Any, name: str) -> tuple[int, Tensor, Any]:
+    """Number of items of a Dataset, and x and label of the first.
+
+    Raises:
+        ValueError: If there is none, or it cannot be read.
+    """
+    count = len(dataset)
+    if not count:
+        raise ValueError(f"{name} is empty: a dataset must have at least one item")
+    return count, *item_of(dataset, 0, name)
 
 
 def item_of(dataset: Any, i: int, name: str, like: Tensor | None = None) -> tuple[Tensor, Any]:

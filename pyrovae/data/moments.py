@@ -65,6 +65,4 @@ class Moments:
             shift, scale = low, high - low
         if policy == "none":
             shift, scale = torch.zeros_like(low), torch.ones_like(low)
-        shape = (1, 1, -1) if self.columns else (-1, 1, 1)
-        one = torch.ones_like(scale)
-        return Scaling(policy, shift.reshape(shape), torch.where(varies, scale, one).reshape(shape), self.columns)
+        return Scaling.of_each(policy, shift, torch.where(varies, scale, torch.ones_like(scale)), self.columns)

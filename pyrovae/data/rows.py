@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data.datasets import item_of
+from pyrovae.data.datasets import first_item, item_of
 from pyrovae.data.image_files import ImageFiles
 from pyrovae.data.images import UNLABELLED, ImageSet, as_images, draw_splits
 from pyrovae.data.scaling import Scaling
-from pyrovae.data.values import Kind, encode_labels, shaped
+from pyrovae.data.values import Kind, encode_labels, row_kind, shaped
 from pyrovae.digests import digest
 
 
@@ -111,8 +111,7 @@ def of_array(
             f"an array to pack must hold numbers in at least two axes, rows first, got {array.dtype} of shape "
             f"{array.shape} in {name}"
         )
-    grey = array.dtype == np.uint8 and array.ndim in (3, 4) and kind in (None, "images")
-    kind = kind or ("vectors" if array.ndim == 2 else "images")
+    kind, grey = row_kind(array.ndim - 1, array.dtype == np.uint8, kind)
 
     def read(numbers: Sequence[int]) -> tuple[Tensor, None]:
         some = array[np.asarray(numbers)]
@@ -130,12 +129,8 @@ def of_dataset(dataset: Any, kind: Kind | None, name: str, validation: float | i
     Raises:
         ValueError: If it is empty, or its first item is no array.
     """
-    count = len(dataset)
-    if not count:
-        raise ValueError(f"{name} is empty: a dataset must have at least one item")
-    first, label = item_of(dataset, 0, name)
-    grey = first.dtype == torch.uint8 and first.ndim in (2, 3) and kind in (None, "images")
-    kind = kind or ("vectors" if first.ndim == 1 else "images")
+    count, first, label = first_item(dataset, name)
+    kind, grey = row_kind(first.ndim, first.dtype == torch.uint8, kind)
 
     def read(numbers: Sequence[int]) -> tuple[Tensor, list[Any] | None]:
         items = [item_of(dataset, int(i), name, like=first) for i in numbers]

@@ -49,7 +49,6 @@ class Scaling:
         if policy not in SCALING_POLICIES:
             raise ValueError(f"scaling must be one of {', '.join(SCALING_POLICIES)}, got {policy!r}")
         by = values.flatten(0, 2).T if columns else values.transpose(0, 1).flatten(1)
-        shape = (1, 1, -1) if columns else (-1, 1, 1)
         shift, scale = torch.zeros(len(by), dtype=torch.float64), torch.ones(len(by), dtype=torch.float64)
         for i, each in enumerate(by) if policy != "none" else ():
             seen = each[~each.isnan()]
@@ -58,6 +57,12 @@ class Scaling:
             shift[i] = low if policy == "unit" or low == high else seen.mean()
             wide = high - low if policy == "unit" else seen.std(correction=0)
             scale[i] = wide if low < high else 1.0
+        return cls.of_each(policy, shift, scale, columns)
+
+    @classmethod
+    def of_each(cls, policy: ScalingPolicy, shift: Tensor, scale: Tensor, columns: tuple[str, ...]) -> "Scaling":
+        """The scaling with these numbers, one for each column of a table, or for each channel of anything else."""
+        shape = (1, 1, -1) if columns else (-1, 1, 1)
         return cls(policy, shift.reshape(shape), scale.reshape(shape), columns)
 
     def apply(self, values: Tensor) -> Tensor:
@@ -85,10 +90,7 @@ class Scaling:
             ValueError: If a number is missing or none.
         """
         try:
-            shape = (1, 1, -1) if state["columns"] else (-1, 1, 1)
-            shift, scale = (
-                torch.tensor(state[name], dtype=torch.float64).reshape(shape) for name in ("shift", "scale")
-            )
-            return cls(state["policy"], shift, scale, tuple(state["columns"]))
+            shift, scale = (torch.tensor(state[name], dtype=torch.float64) for name in ("shift", "scale"))
+            return cls.of_each(state["policy"], shift, scale, tuple(state["columns"]))
         except (KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"this is no scaling of values: {error}") from error

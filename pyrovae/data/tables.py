@@ -13,7 +13,7 @@ import numpy as np
 
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet
 from pyrovae.data.scaling import ScalingPolicy
-from pyrovae.data.values import encode_labels, from_values
+from pyrovae.data.values import encode_labels, from_values, row_kind
 from pyrovae.hints import nearest
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".npy", ".npz")
@@ -107,11 +107,11 @@ def load_array(
         raise ValueError(f"an array must be in a .npy or .npz file, got {file}; CSV and Parquet are table:{path}")
     values, labels = read_arrays(file, label)
     name = f"{'sequences' if sequences else 'array'}:{path}"
-    if values.dtype == np.uint8 and values.ndim in (3, 4) and not sequences:
+    kind, grey = row_kind(values.ndim - 1, values.dtype == np.uint8, "sequences" if sequences else None)
+    if grey:
         coded, class_names = encode_labels(name, labels, len(values))
         return ImageSet.from_arrays(values, coded, class_names=class_names, name=name, validation=validation)
-    kind = "sequences" if sequences else "vectors" if values.ndim == 2 else "images"
-    return from_values(values, labels, kind=kind, scaling=scaling, name=name, validation=validation)  # type: ignore[arg-type]
+    return from_values(values, labels, kind=kind, scaling=scaling, name=name, validation=validation)
 
 
 def read_frame(file: Path) -> Any:

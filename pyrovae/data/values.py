@@ -80,6 +80,18 @@ def from_values(
     return ImageSet(name, images, coded, class_names, index, scaling=scale)
 
 
+def row_kind(axes: int, whole_bytes: bool, kind: Kind | None) -> tuple[Kind, bool]:
+    """What rows are if nobody says, and whether they are grey images, which no scaling is for.
+
+    Args:
+        axes: Number of axes of a row.
+        whole_bytes: Whether their numbers are uint8.
+        kind: What was said.
+    """
+    grey = whole_bytes and axes in (2, 3) and kind in (None, "images")
+    return kind or ("vectors" if axes == 1 else "images"), grey
+
+
 def encode_labels(name: str, labels: Any, count: int) -> tuple[Tensor, tuple[str, ...]]:
     """Numbers classes from 0 in the order of their whole numbers or words.
 
