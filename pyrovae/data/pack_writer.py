@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pyrovae import lock
 from pyrovae.data.manifest import ATTRIBUTES, FACTORS, IMAGES, LABELS, MANIFEST, ROWS, VERSION, Manifest, partial_of
 from pyrovae.data.moments import Moments
 from pyrovae.data.rows import Rows
@@ -29,17 +30,12 @@ from pyrovae.digests import digest
 from pyrovae.files import FULL, replace_file, replace_text
 from pyrovae.memory import in_words
 
-try:
-    import fcntl
-except ImportError:  # Windows knows no such locks: two writers are not kept apart there
-    fcntl = None  # type: ignore[assignment]
-
 SHARD_BYTES = 1 << 26
 READ_ROWS = 256
 """Rows that are read from a source at a time."""
 ORDER_SEED = 1
 """Of the order in which training rows are written."""
-_JOURNAL, _CODES, _LOCK = "journal.jsonl", "codes.bin", ".lock"
+_JOURNAL, _CODES = "journal.jsonl", "codes.bin"
 
 
 class Packing:
@@ -112,7 +108,7 @@ class Packing:
         self._write_shards(journal, scaling)
         self._finish(journal)
         self.partial.rename(self.target)
-        for name in (_JOURNAL, _CODES, _LOCK):
+        for name in (_JOURNAL, _CODES, lock.NAME):
             (self.target / name).unlink(missing_ok=True)
 
     def _journal(self) -> list[dict[str, Any]]:
@@ -306,10 +302,9 @@ def _alone(folder: Path) -> Iterator[None]:
     Raises:
         ValueError: If another process does.
     """
-    with (folder / _LOCK).open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"another process is writing {folder}: wait for it, or stop it") from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock.locked(folder))
+        except lock.InUseError:
+            raise ValueError(f"another process is writing {folder}: wait for it, or stop it") from None
         yield

@@ -20,11 +20,11 @@ from pyrovae.digests import digest
 from pyrovae.factory.parser import training_parser
 from pyrovae.factory.yaml_file import parse_yaml
 from pyrovae.files import replace_text
+from pyrovae.lock import InUseError
 from pyrovae.runs.scaling_file import scaling_text
 from pyrovae.runs.stored import FORMAT, read_config
 from pyrovae.shapes import ImageShape
 from pyrovae.training import RunFolder
-from pyrovae.training.lock import InUseError
 from pyrovae.training.run_folder import TakenError, free_names
 
 

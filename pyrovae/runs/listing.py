@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pyrovae import lock
 from pyrovae.runs.stored import read_config
-from pyrovae.training import lock
 from pyrovae.training.run_folder import RunFolder
 
 State = Literal["running", "stopped", "done", "damaged"]

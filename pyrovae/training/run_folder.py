@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyrovae import lock
 from pyrovae.files import replace_text, unfinished
 from pyrovae.program import command_line
-from pyrovae.training import lock
 
 SCALING = "scaling.json"
 
@@ -121,7 +121,7 @@ class RunFolder:
             )
 
     def locked(self) -> AbstractContextManager[None]:
-        """Be the only one who writes here; see `pyrovae.training.lock`."""
+        """Be the only one who writes here; see `pyrovae.lock`."""
         return lock.locked(self.path)
 
     @classmethod

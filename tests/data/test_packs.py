@@ -16,7 +16,7 @@ from PIL import Image
 
 import pyrovae
 from pyrovae.data import ImageSet, from_values, load_images, pack_writer
-from pyrovae.data.manifest import MANIFEST
+from pyrovae.data.manifest import MANIFEST, partial_of
 from pyrovae.shapes import WrongTypeError
 
 COUNT = 100
@@ -326,3 +326,21 @@ def test_official_validation_images_stay_so(tmp_path: Path) -> None:
     rows = replace(of_images(ImageSet.from_arrays(colours(), validation=10)), official_validation=True)
     pack_writer.Packing(rows, tmp_path / "p").run()
     assert len(load_images(f"pack:{tmp_path / 'p'}", validation=0).splits["validation"]) == 10
+
+
+def test_two_do_not_write_one_pack(tmp_path: Path) -> None:
+    target = tmp_path / "packed"
+    partial = partial_of(target)
+    partial.mkdir()
+    code = (
+        "import sys, pathlib, pyrovae.lock\n"
+        "with pyrovae.lock.locked(pathlib.Path(sys.argv[1])): print('has it', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(partial)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "has it\n"
+        with pytest.raises(ValueError, match=r"another process is writing .*: wait for it, or stop it"):
+            pyrovae.pack(Items(), target)
+        other.communicate("")
+    assert len(pyrovae.pack(Items(), target)) == len(Items())
+    assert not (target / ".lock").exists()

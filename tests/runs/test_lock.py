@@ -14,10 +14,10 @@ import pytest
 
 from pyrovae import VAE, Trainer
 from pyrovae.data import ImageSet
+from pyrovae.lock import InUseError, locked
 from pyrovae.runs.config_file import create_run
 from pyrovae.runs.jobs import Job, train_runs
 from pyrovae.runs.training import open_training, parse_training
-from pyrovae.training.lock import InUseError, locked
 
 HOLD = """
 import fcntl, os, sys, time
