@@ -137,7 +137,7 @@ class VAE(LatentVariableModel):
         missing: networks.Missing | None = None,
     ) -> None:
         shapes = Shapes(image_shape, latent_dim)
-        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posterior, missing))
+        super().__init__(shapes, *build_parts(shapes, encoder, decoder, prior, likelihood, posterior, missing))
 
 
 class CVAE(LatentVariableModel):
@@ -179,7 +179,7 @@ class CVAE(LatentVariableModel):
         shapes = Shapes(image_shape, latent_dim, num_classes)
         if num_classes < 2:
             raise ValueError(f"a CVAE needs images of at least two classes, got {num_classes}: use a VAE")
-        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posterior, missing))
+        super().__init__(shapes, *build_parts(shapes, encoder, decoder, prior, likelihood, posterior, missing))
 
 
 class Autoencoder(LatentVariableModel):
@@ -211,10 +211,10 @@ class Autoencoder(LatentVariableModel):
     ) -> None:
         shapes = Shapes(image_shape, latent_dim)
         prior = priors.Unscored(priors.StandardNormal(shapes))
-        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posteriors.Delta, missing))
+        super().__init__(shapes, *build_parts(shapes, encoder, decoder, prior, likelihood, posteriors.Delta, missing))
 
 
-def _build(
+def build_parts(
     shapes: Shapes,
     encoder: EncoderFactory,
     decoder: DecoderFactory,
@@ -231,7 +231,7 @@ def _build(
     if isinstance(posterior, nn.Module):
         q = as_posterior(posterior)
     else:
-        q = as_posterior(_part("posterior", posterior, shapes, _encoder(encoder, shapes, missing)))
+        q = as_posterior(_part("posterior", posterior, shapes, build_encoder(encoder, shapes, missing)))
     p = as_prior(_part("prior", prior, shapes))
     p.attach(q)  # a VampPrior uses the posterior
     _check_parts(shapes, p, q)
@@ -240,7 +240,7 @@ def _build(
     return p, scored if missing is None else likelihoods.score_seen(scored), q
 
 
-def _encoder(
+def build_encoder(
     encoder: EncoderFactory, shapes: Shapes, missing: networks.Missing | None, slot: str = "encoder"
 ) -> nn.Module:
     """The encoder, which for images with missing values is given none of them.

@@ -22,10 +22,10 @@ from pyrovae.models import (
     LikelihoodFactory,
     PosteriorFactory,
     PriorFactory,
-    _build,
-    _encoder,
+    build_encoder,
+    build_parts,
 )
-from pyrovae.posteriors.base import _out_features
+from pyrovae.posteriors.base import out_features
 from pyrovae.runtime import frozen
 from pyrovae.shapes import ImageShape, Shapes, WrongTypeError
 
@@ -41,7 +41,7 @@ class LabelPosterior(nn.Module):
     def __init__(self, network: nn.Module, num_classes: int) -> None:
         super().__init__()
         self.network = network
-        self.head = nn.Linear(_out_features(network), num_classes)
+        self.head = nn.Linear(out_features(network), num_classes)
 
     def forward(self, x: Tensor) -> dist.Categorical:
         """The label of each image: batch_shape (B,), event_shape ()."""
@@ -106,8 +106,8 @@ class SemiSupervisedVAE(LatentVariableModel):
             raise WrongTypeError(f"alpha, the weight of the classifier's term, must be a number, got {alpha!r}")
         if not 0 <= alpha < math.inf:
             raise ValueError(f"alpha, the weight of the classifier's term, must be at least 0, got {alpha}")
-        super().__init__(shapes, *_build(shapes, encoder, decoder, prior, likelihood, posterior, missing))
-        network = _encoder(classifier, Shapes(image_shape, latent_dim), missing, "classifier")
+        super().__init__(shapes, *build_parts(shapes, encoder, decoder, prior, likelihood, posterior, missing))
+        network = build_encoder(classifier, Shapes(image_shape, latent_dim), missing, "classifier")
         self.classifier = LabelPosterior(network, num_classes)
         self.alpha = float(alpha)
         self.register_buffer("class_probabilities", _probabilities(class_probabilities, num_classes), persistent=False)

@@ -33,8 +33,7 @@ class CompilerError(RuntimeError):
 def missing_compiler(device: torch.device) -> str | None:
     """What is lacking for compiled graphs on `device`, with the cure, or None."""
     if device.type == "cpu":
-        candidates = [os.environ.get("CXX"), "g++", "clang++", "cl"]
-        if not any(c and shutil.which(c.split()[0]) for c in candidates):
+        if not _is_installed(os.environ.get("CXX"), "g++", "clang++", "cl"):
             cure = "apt install g++ / conda install gxx_linux-64 / xcode-select --install, or set CXX"
             return f"no C++ compiler was found ({cure})"
     elif device.type == "cuda":
@@ -42,9 +41,14 @@ def missing_compiler(device: torch.device) -> str | None:
             import triton  # type: ignore[import-untyped]  # noqa: F401
         except ImportError:
             return "Triton is not installed (pip install triton)"
-        if not any(c and shutil.which(c.split()[0]) for c in (os.environ.get("CC"), "gcc", "clang")):
+        if not _is_installed(os.environ.get("CC"), "gcc", "clang"):
             return "no C compiler was found for Triton (apt install gcc / conda install gcc_linux-64, or set CC)"
     return None
+
+
+def _is_installed(*commands: str | None) -> bool:
+    """Whether one of the commands, each with its arguments, can be run here."""
+    return any(command and shutil.which(command.split()[0]) for command in commands)
 
 
 def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:

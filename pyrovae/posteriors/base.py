@@ -16,18 +16,19 @@ class _Headed(Posterior):
     def __init__(self, encoder: nn.Module, outputs: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(_out_features(encoder), outputs)
+        self.head = nn.Linear(out_features(encoder), outputs)
 
     def outputs(self, x: Tensor, y: Tensor | None) -> Tensor:
         """The parameters of each image, (B, outputs)."""
         return self.head(self.encoder(x, y))
 
 
-def _out_features(encoder: nn.Module) -> int:
-    out_features = getattr(encoder, "out_features", None)
-    if not isinstance(out_features, int):
+def out_features(encoder: nn.Module) -> int:
+    """The number of features that an encoder returns; ValueError where it does not say."""
+    features = getattr(encoder, "out_features", None)
+    if not isinstance(features, int):
         raise ValueError(
             f"an encoder must say how many features it returns in its attribute out_features (a whole number); "
-            f"{type(encoder).__name__} has {out_features!r}"
+            f"{type(encoder).__name__} has {features!r}"
         )
-    return out_features
+    return features
