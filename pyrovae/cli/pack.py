@@ -56,9 +56,8 @@ def main(description: str | None = None) -> None:
     source = options.source
     family, _, name = source.partition(":")
     if family == "dataset":
-        source, loading = _dataset(name), {}
-    else:
-        loading = {name: getattr(options, name) for name in ("label", "skip", "image_size", "data_dir")}
+        source = _dataset(name)
+    loading = {name: getattr(options, name) for name in ("label", "skip", "image_size", "data_dir")}
     with repeatable("packed"):
         packed = pack(
             source,

@@ -14,7 +14,7 @@ from pyrovae.data.pack_writer import Packing
 from pyrovae.data.packed import load_pack
 from pyrovae.data.rows import Rows, of_array, of_dataset, of_files, of_images
 from pyrovae.data.scaling import SCALING_POLICIES, ScalingPolicy
-from pyrovae.data.sources import IMAGE_SETS, find_files, load_images
+from pyrovae.data.sources import IMAGE_SETS, check_options, find_files, load_images
 from pyrovae.data.values import Kind
 from pyrovae.digests import digest
 from pyrovae.shapes import WrongTypeError
@@ -68,6 +68,7 @@ def pack(
     if isinstance(source, str | Path):
         rows = named_rows(str(source), labels, kind, validation, {"scaling": scaling, **loading})
     else:
+        _check_unused(f"a {type(source).__name__}", loading)
         rows = given_rows(source, labels, kind, validation)
     Packing(rows, target, scaling, progress).run()
     return load_pack(target, validation)
@@ -93,15 +94,26 @@ def named_rows(name: str, labels: Any, kind: Kind | None, validation: float | in
     if family == "pack":
         raise ValueError(f"{name} is a pack already: pack a folder of images, an array or another set")
     if family in ("array", "sequences") and path.endswith(".npy"):
+        _check_unused(name, {option: loading.get(option) for option in ("label", "skip", "image_size")})
         array, content = _open_array(Path(path).expanduser())
         labels = _open_array(Path(labels).expanduser())[0] if isinstance(labels, str | Path) else labels
         return of_array(array, labels, "sequences" if family == "sequences" else kind, name, validation, content)
     if labels is not None:
         raise ValueError(f"labels go with an array or a .npy file, and {name} brings its own: leave them out")
-    options = dict(loading)
-    root = data_folder(options.get("data_dir"))
-    files = find_files(name, root, validation, options.get("image_size"), options.get("download", True))
-    return of_images(load_images(name, validation=validation, **options)) if files is None else of_files(files)
+    options = {"label": None, "skip": (), "image_size": None, "data_dir": None, "download": True, **loading}
+    data_dir, download = options.pop("data_dir"), options.pop("download")
+    check_options(name, **options)
+    files = find_files(name, data_folder(data_dir), validation, options["image_size"], download)
+    if files is not None:
+        return of_files(files)
+    return of_images(load_images(name, data_dir, validation=validation, download=download, **options))
+
+
+def _check_unused(source: str, loading: Mapping[str, Any]) -> None:
+    """Refuse arguments of `load_images` for a source that is not loaded by it."""
+    given = [name for name, value in loading.items() if value not in (None, (), [])]
+    if given:
+        raise ValueError(f"{', '.join(given)} cannot be given for {source}: leave it out")
 
 
 def given_rows(source: Any, labels: Any, kind: Kind | None, validation: float | int) -> Rows:

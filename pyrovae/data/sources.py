@@ -89,20 +89,29 @@ def load_images(
         raise WrongTypeError(f"data must be a name such as mnist, and data_dir a path, got {type(wrong).__name__}")
     root = data_folder(data_dir)
     family, _, variant = name.partition(":")
-    _check_image_size(name, image_size)
+    check_options(name, label=label, scaling=scaling, skip=skip, image_size=image_size)
     if family in ("table", "array", "sequences") and variant:
         return _load_file(family, variant, root, label, scaling, skip, validation)
-    if label is not None or scaling != "standard" or skip:
+    return _load_images(name, root, validation, image_size, download)
+
+
+def check_options(
+    name: str, *, label: str | None, scaling: ScalingPolicy, skip: Sequence[str], image_size: int | None
+) -> None:
+    """Checks the arguments of `load_images` that some sets do not take, before anything is read.
+
+    Raises:
+        MemoryError: If a single image of that size does not fit into the memory.
+        ValueError: If the set does not take one of them.
+    """
+    family, _, variant = name.partition(":")
+    if not (family in ("table", "array", "sequences") and variant) and (
+        label is not None or scaling != "standard" or skip
+    ):
         raise ValueError(
             f"label, scaling and skip (--data_label, --data_scaling, --data_skip) go with {', '.join(TABLES)} only, "
             f"got {name}"
         )
-    return _load_images(name, root, validation, image_size, download)
-
-
-def _check_image_size(name: str, image_size: int | None) -> None:
-    """Refuse a size for sets whose images have one, and one of which a single image does not fit into the memory."""
-    family = name.partition(":")[0]
     if image_size is not None and (family not in ("celeba", "folder") or image_size < 1):
         raise ValueError(
             f"image_size must be at least 1 and goes with celeba and folder:PATH only, got {image_size} for {name}"

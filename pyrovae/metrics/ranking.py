@@ -115,10 +115,12 @@ def rank(
         progress: Called with the number of codes done since the last call.
 
     Raises:
-        ValueError: If there are fewer than two models, their policies differ, or one has no bound.
+        ValueError: If there are fewer than two models or images, their policies differ, or a model has no bound.
     """
     if len(models) < 2:
         raise ValueError(f"a ranking needs at least two models, got {len(models)}")
+    if len(split) < 2:
+        raise ValueError(f"the errors of a ranking need at least two images, got {len(split)}")
     first, *others = models
     for name in others:
         check_comparable(policies[first], policies[name], (first, name))

@@ -13,19 +13,20 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from children import Ended, in_a_child
-from command_options import CLASSES, COMMANDS, EVERY, HUGE, ODD, RUN, SCHEDULERS, TRAINING, Values
+from command_options import CLASSES, COMMANDS, HUGE, LISTING, ODD, PACKING, RUN, SCHEDULERS, TRAINING, Values
 from PIL import Image
 
 JARGON = ("Traceback", "collections.abc", "typing.", "<class ", "NoneType", "Literal[", "Parser key", "DefaultCPU")
@@ -64,9 +65,8 @@ class Case:
 
 def draw_case(rng: random.Random) -> Case:
     """One case."""
-    kind = rng.choices(["run", "training", "yaml", "scheduler", "sweep", "words"], [50, 24, 14, 3, 3, 6])[0]
-    makers = {"run": _of_a_run, "training": _training, "yaml": _yaml, "scheduler": _scheduler, "sweep": _sweep}
-    return (makers | {"words": _odd_words})[kind](rng)
+    maker, *_ = rng.choices(list(MAKERS), list(MAKERS.values()))
+    return maker(rng)
 
 
 def _value(rng: random.Random, values: Values, kind: str) -> str:
@@ -97,7 +97,7 @@ def _of_a_run(rng: random.Random) -> Case:
 
 def _with_options(rng: random.Random, name: str, run: str, kind: str) -> Case:
     command = COMMANDS[name]
-    names = [o for o in command.options if kind in command.only.get(o, EVERY)]
+    names = [o for o in command.options if kind in command.only.get(o, command.runs)]
     chosen = rng.sample(names, min(len(names), rng.randint(1, 3)))
     for group in (*command.exclusive, ("output", "format")):
         inside = [o for o in chosen if o in group]
@@ -282,6 +282,44 @@ def _odd_words(rng: random.Random) -> Case:
     return Case(name, (*run, *base, f"--{wrong}", "1"), "refused", f"{kind} --{wrong}")
 
 
+def _packing(rng: random.Random) -> Case:
+    """A folder of images packed, with a few options, at most one of them bad."""
+    given = {"source": "{images}", "output": "{tmp}/packed"}
+    mutated = rng.choice(sorted(PACKING))
+    values = PACKING[mutated]
+    how = "bad" if values.bad and (rng.random() < 0.6 or not values.good) else "good"
+    for name in rng.sample([name for name in PACKING if PACKING[name].good], 2):
+        given[name] = _value(rng, PACKING[name], "good")
+    given[mutated] = _value(rng, values, how)
+    options = [
+        word for name, value in given.items() if name not in ("source", "output") for word in _given(rng, name, value)
+    ]
+    words = ("--progress", "false", *options, "--", given["source"], given["output"])
+    return Case("pack", words, "accepted" if how == "good" else "refused", f"{mutated} {how}")
+
+
+def _listing(rng: random.Random) -> Case:
+    """A list of runs in an order, one of the two bad or none."""
+    given = {name: _value(rng, values, "good") for name, values in LISTING.items()}
+    how, mutated = rng.choice(["good", "bad"]), rng.choice(sorted(LISTING))
+    given[mutated] = _value(rng, LISTING[mutated], how)
+    words = (f"--sort={given['sort']}", *rng.choice([(), ("--json",)]), given["folder"])
+    return Case("list_runs", words, "accepted" if how == "good" else "refused", f"{mutated} {how}")
+
+
+MAKERS: dict[Callable[[random.Random], Case], int] = {
+    _of_a_run: 50,
+    _training: 24,
+    _yaml: 14,
+    _scheduler: 3,
+    _sweep: 3,
+    _odd_words: 6,
+    _packing: 5,
+    _listing: 2,
+}
+"""What makes cases, and how many of a hundred and seven each."""
+
+
 # -- oracle ----------------------------------------------------------------------------------------------------------
 
 
@@ -311,6 +349,8 @@ def faults(case: Case, ended: Ended, left: list[str]) -> list[str]:
             found.append(f"an error of {len(last[0])} characters")
         if case.command == "train" and case.expected == "refused" and left:
             found.append("a refused training left a folder behind")
+    if ended.status == 0 and re.search(r"\bnan\b", ended.out):
+        found.append("prints nan")
     if ended.status == 0 and "error:" in ended.err:
         found.append("an error and status 0")
     return found
@@ -337,6 +377,7 @@ class World:
             "{images}": self.root / "images",
             "{config}": tmp / "config.yaml",
             "{other}": self.runs[other],
+            "{runs}": self.root / "runs",
         }
         return {name: str(path) for name, path in found.items()} | {
             "{run:" + name + "}": str(path) for name, path in self.runs.items()
@@ -358,6 +399,13 @@ def write_images(folder: Path, rng: np.random.Generator, *, colour: bool) -> Non
             image.save(folder / f"{label}" / f"{i}.png")
 
 
+def write_table(path: Path, rng: np.random.Generator) -> None:
+    """Sixty rows of four columns, a tenth of the values missing."""
+    values = rng.standard_normal((60, 4)).round(3).astype(str)
+    values[rng.random(values.shape) < 0.1] = ""
+    path.write_text("\n".join(["a,b,c,d", *(",".join(row) for row in values)]) + "\n")
+
+
 RUNS: dict[str, tuple[str, ...]] = {
     "vae": (),
     "cvae": ("--model", "CVAE"),
@@ -366,6 +414,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("--model", "Autoencoder"),
     "grey": ("--pixels", "none", "--model.likelihood", "CrossEntropy"),
     "colour": ("--model.likelihood", "DiscretizedLogistic", "--pixels", "none"),
+    "table": ("--model.likelihood", "Normal", "--model.missing", "mask"),
 }
 
 
@@ -380,13 +429,13 @@ def make_world(root: Path) -> World:
     rng = np.random.default_rng(0)
     write_images(root / "images", rng, colour=False)
     write_images(root / "photographs", rng, colour=True)
+    write_table(root / "table.csv", rng)
     (root / "file").write_text("a file\n")
     runs = {}
+    places = {"colour": f"folder:{root / 'photographs'}", "table": f"table:{root / 'table.csv'}"}
     for name, words in RUNS.items():
-        place = root / ("photographs" if name == "colour" else "images")
-        arguments = parse_training(
-            ["--data", f"folder:{place}", "--runs_dir", str(root / "runs"), "--name", name, *words]
-        )
+        place = places.get(name, f"folder:{root / 'images'}")
+        arguments = parse_training(["--data", place, "--runs_dir", str(root / "runs"), "--name", name, *words])
         data = load_images(arguments.data)
         folder = create_run(arguments, data)
         model = build_model(instantiate(arguments).model, data.image_shape, data.num_classes, 0)
@@ -400,7 +449,7 @@ def warm_up() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in (*COMMANDS, "train", "beta_sweep", "study"):
+    for name in (*COMMANDS, "train", "beta_sweep", "study", "pack", "list_runs"):
         import_module(f"pyrovae.cli.{name}")
     for name in (
         "matplotlib.backends.backend_agg",

@@ -352,8 +352,81 @@ COMMANDS: dict[str, Command] = {
             **FIGURE,
         },
     ),
+    "export": Command(
+        ("--images", "2"),
+        EVERY,
+        (),
+        {
+            "out": Values(("{tmp}/onnx", "{tmp}/a/b"), ("{file}",)),
+            "images": whole(1, 3, 99, huge=False),
+            "split": SPLIT,
+            "data_dir": DATA_DIR,
+        },
+    ),
+    "explore": Command(
+        ("--images", "5", "--posteriors", "0"),
+        ("vae", "cvae", "five"),
+        ("one",),
+        {
+            "out": Values(("{tmp}/a.html", "{tmp}/new/ä.htm"), ("{file}", "a", "a.png", "{folder}")),
+            "images": whole(1, 9, huge=False),
+            "posteriors": whole(0, 1, least=0, huge=False),
+            "most_mb": whole(20, 500, least=1, most=500),
+            "split": SPLIT,
+            "data_dir": DATA_DIR,
+        },
+    ),
+    "compare": Command(
+        ("{run:five}", "--images", "2"),
+        ("vae", "one", "cvae"),
+        ("grey", "colour"),
+        {
+            "images": whole(2, 9, least=2, none=True, huge=False),
+            "samples": whole(1, 3),
+            "split": SPLIT,
+            "engine": ENGINE,
+            "seed": SEED,
+            "data_dir": DATA_DIR,
+            "device": DEVICE,
+            "output": Values(("{tmp}/a.json", "{tmp}/new/a.json"), ("{folder}", "{file}/a.json")),
+        },
+    ),
+    "impute": Command(
+        ("--samples", "5", "--draws", "2"),
+        ("table",),
+        ("vae", "cvae", "autoencoder"),
+        {
+            "samples": whole(5, 9),
+            "draws": whole(1, 3),
+            "mass": number(0.5, 0.95, bad=("0", "1", "-1", "2")),
+            "seed": SEED,
+            "data_dir": DATA_DIR,
+            "device": DEVICE,
+            **FIGURE,
+        },
+    ),
 }
 """The commands that look at runs. `traverse` of a CVAE needs a label and is among the cases of its own."""
+
+PACKING: dict[str, Values] = {
+    "source": Values(("{images}", "folder:{images}"), ("x", "", "{file}", "folder:{nowhere}", "array:{file}", *ODD)),
+    "output": Values(("{tmp}/packed", "{tmp}/ä/b"), ("{file}", "{file}/a", "{folder}", "")),
+    "labels": Values(("null",), ("{file}", "{nowhere}")),  # of arrays alone
+    "label": Values(("null",), ("x",)),  # of tables alone
+    "scaling": Values((), ("unit", "x", "null", "3", *ODD), ("standard", "none")),
+    "skip": Values(("[]",), ("[a]",), ("null",)),
+    "image_size": Values(("4", "6", "null"), ("0", "-1", "x", "1.5", "[]", HUGE, "1000000", *ODD)),
+    "validation": Values(("0", "0.2", "3"), ("-1", "1.0", "1.5", "1000", "x", "nan", "inf", "null", "[]", HUGE, *ODD)),
+    "data_dir": Values(("null",), (), ("x", "[]")),
+    "check": Values(("false",), ("true", *truth().bad)),  # a folder of images is no pack
+    "progress": truth(),
+}
+"""Options of `pack` for a folder of images."""
+LISTING: dict[str, Values] = {
+    "folder": Values(("{runs}", "{run:vae}"), ("{file}", "{nowhere}"), ("",)),
+    "sort": Values(("name", "age", "bound"), ("x", "", "Name", "[]", *ODD)),
+}
+"""Options of `list`."""
 
 HIDDEN = Values(("[4]", "[5,3]"), ("[]", "[0]", "[-1]", "[1.5]", "4", "x", "[x]", "{}", f"[{HUGE}]", "null", "[[4]]"))
 

@@ -88,6 +88,7 @@ def test_the_command(tmp_path: Path, digits: ImageSet, monkeypatch, capsys) -> N
         ([runs[0]], "at least two different runs, got"),
         ([runs[0], runs[0]], "twice"),
         ([runs[0], str(tmp_path / "nothing")], "does not exist"),
+        ([*runs, "--images", "1"], "the errors of a ranking need at least two images, got 1"),
         ([runs[0], grey], "cannot be compared: the pixels of one is dynamic and of the other none"),
     ):
         monkeypatch.setattr(sys, "argv", ["pyrovae", "compare", *words])
