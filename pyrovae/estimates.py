@@ -184,6 +184,7 @@ class PerImage:
     error: np.ndarray
 
     def __sub__(self, other: PerImage) -> PerImage:
+        """The difference; its errors are those of independent draws, which for common ones are too large."""
         return PerImage(self.value - other.value, np.hypot(self.error, other.error))
 
     @property

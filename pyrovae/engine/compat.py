@@ -177,10 +177,24 @@ def realize() -> Callable[[Tensor], Tensor]:
         return lambda tensor: tensor
 
 
-def inductor_compile(graph: fx.GraphModule, inputs: Sequence[Tensor], options: dict[str, Any]) -> Callable[..., Any]:
-    """Compile a graph for inputs like these."""
+def inductor_compile(
+    graph: fx.GraphModule, inputs: Sequence[Tensor], options: dict[str, Any], known: dict[str, str] | None = None
+) -> Callable[..., Any]:
+    """Compile a graph for inputs like these, or take what was compiled from it before from the disk.
+
+    Args:
+        graph: Operators, and Python functions of tensors.
+        inputs: Example arguments.
+        options: Settings of Inductor.
+        known: Names of functions in the graph, and digests that change when they do. With another one torch keeps
+            its kernels alone.
+    """
     import torch._dynamo.utils
     import torch._inductor
+    import torch._inductor.config
+
+    if hasattr(torch._inductor.config, "unsafe_marked_cacheable_functions"):
+        options = {"unsafe_marked_cacheable_functions": known or {}, **options}
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     # Inductor's cache of whole graphs asks for a shape environment, though every shape here is static.
@@ -191,8 +205,9 @@ def inductor_compile(graph: fx.GraphModule, inputs: Sequence[Tensor], options: d
         placeholder.meta["val"] = fake  # where Inductor's C++ wrapper looks for the inputs
     context, before = torch._dynamo.utils.get_metrics_context(), abc.get_cache_token()
     try:
-        # A hit of Inductor's cache is counted in this context, outside of which torch 2.7 raises.
-        with contextlib.nullcontext() if context.in_progress() else context:
+        # A hit of torch's caches is counted in the one context and timed in the other, outside of which torch raises.
+        counted = contextlib.nullcontext() if context.in_progress() else context
+        with counted, torch._dynamo.utils.dynamo_timed("pyrovae"):
             return torch._inductor.compile(graph, fakes, options=options)
     finally:
         _registered_by_inductor[0] += abc.get_cache_token() - before  # type: ignore[operator]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.engine.capture import Capture
 from pyrovae.engine.compat import float32_precision, inductor_compile, restore_float32_precision, set_tf32
-from pyrovae.engine.rewriting import rewrite_for_cpu, rewrite_for_cuda
+from pyrovae.engine.rewriting import rewrite_for_cpu, rewrite_for_cuda, rewritten_functions
 
 Call = Callable[..., Sequence[Tensor]]
 
@@ -78,7 +78,7 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
     devices = [device] if device.type == "cuda" else []  # kernels are tried on the GPU while they are made
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=devices), without_cuda_warning():
-            return inductor_compile(captured.graph, inputs, options)
+            return inductor_compile(captured.graph, inputs, options, rewritten_functions())
     except Exception as error:
         first = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise CompilerError(

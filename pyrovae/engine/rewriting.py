@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, fx
@@ -207,11 +210,14 @@ def _is_slow(a: Tensor, b: Tensor) -> bool:
     return large and a.dtype == b.dtype == torch.float32 and slow_float32_products()
 
 
-def _where_it_pays(elementary: Callable[[Tensor], Tensor], native: Callable[[Tensor], Tensor]) -> Callable:
-    def choose(x: Tensor) -> Tensor:
-        return (elementary if x.numel() >= WORTHWHILE else native)(x)
+def log_gamma_of_many(x: Tensor) -> Tensor:
+    """torch.lgamma, in elementary operations where that pays."""
+    return log_gamma(x) if x.numel() >= WORTHWHILE else torch.lgamma(x)
 
-    return choose
+
+def digamma_of_many(x: Tensor) -> Tensor:
+    """torch.digamma, in elementary operations where that pays."""
+    return digamma(x) if x.numel() >= WORTHWHILE else torch.digamma(x)
 
 
 def bernoulli(p: Tensor) -> Tensor:
@@ -220,11 +226,23 @@ def bernoulli(p: Tensor) -> Tensor:
 
 
 _REWRITTEN: dict[object, Callable[..., Tensor]] = {
-    aten.lgamma.default: _where_it_pays(log_gamma, torch.lgamma),
-    aten.digamma.default: _where_it_pays(digamma, torch.digamma),
+    aten.lgamma.default: log_gamma_of_many,
+    aten.digamma.default: digamma_of_many,
     aten.bernoulli.default: bernoulli,
     aten.mm.default: product,
     aten.addmm.default: product_plus,
     aten.cat.default: joined,
     aten.stack.default: stacked,
 }
+
+
+@functools.cache
+def rewritten_functions() -> dict[str, str]:
+    """Names of the functions here that graphs call, with a digest of all that they depend on.
+
+    Inductor keeps a graph that calls them on disk, and takes it from there as long as the digest is the same.
+    """
+    depends = (Path(__file__).read_bytes(), torch.backends.cpu.get_cpu_capability().encode(), slow_float32_products())
+    digest = hashlib.sha256(repr(depends).encode()).hexdigest()
+    functions = {*_REWRITTEN.values(), digamma, _where_successful}
+    return dict.fromkeys(sorted(f"{function.__module__}.{function.__name__}" for function in functions), digest)

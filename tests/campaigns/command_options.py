@@ -487,7 +487,7 @@ TRAINING: dict[str, Values] = {
     "objective.warmup": number(0, 0.5, 1, bad=("-0.1", "1.1", "null")),
     "objective.schedule": choice("linear", "sigmoid", "cyclical"),
     "objective.particles": whole(1, 2),
-    "epochs": whole(1, 2),
+    "epochs": Values(("1", "2"), tuple(word for word in whole(1).bad if word != "null")),  # null trains for 3,000 steps
     "batch_size": whole(1, 4, 1000, huge=False),
     "pixels": choice("auto", "dynamic", "fixed", "threshold"),
     "patience": whole(1, 3, none=True),

@@ -20,7 +20,7 @@ Compilation = tuple[Any, list[Any], dict[str, Any]]
 def fake_machine(compilations: list[Compilation]) -> Iterator[FakeGpu]:
     """Inside, there are GPUs, and what would be compiled is noted."""
 
-    def compiled(graph: Any, inputs: Any, options: dict[str, Any]) -> Callable[..., Any]:
+    def compiled(graph: Any, inputs: Any, options: dict[str, Any], known: dict[str, str]) -> Callable[..., Any]:
         compilations.append((graph, list(inputs), options))
         return graph.forward
 

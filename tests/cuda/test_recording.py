@@ -110,7 +110,7 @@ def test_training_goes_on_without_replay_and_says_so_once(
     def function(x: Tensor) -> Tensor:
         return 2 * x
 
-    def compiled(graph: object, inputs: object, options: object) -> object:
+    def compiled(graph: object, inputs: object, options: object, known: object) -> object:
         def call(*inputs: Tensor) -> list[Tensor]:
             result = graph.forward(*inputs)
             if gpu.recorder.stream is not None:
@@ -192,7 +192,7 @@ def test_inductor_makes_no_graphs_of_its_own(gpu: FakeGpu, compilations: list[Co
 
 
 def test_compiling_leaves_the_random_numbers_of_its_gpu(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compiled(graph: object, inputs: object, options: object) -> object:
+    def compiled(graph: object, inputs: object, options: object, known: object) -> object:
         torch.rand(5, device=SECOND)  # kernels are tried while they are made
         return graph.forward
 

@@ -14,12 +14,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import torch._dynamo.utils
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.engine import compat
 from pyrovae.engine.observation import observing
+from pyrovae.engine.rewriting import rewrite_for_cpu, rewritten_functions
 
 ENGINE = Path(compat.__file__).parent
 
@@ -144,9 +146,28 @@ def test_a_hit_of_inductors_cache(tmp_path, monkeypatch):
         assert torch.equal(result, torch.full((3,), 3.0))
 
 
+@pytest.mark.slow
+def test_a_graph_that_calls_known_functions_is_read_from_the_disk_whole(tmp_path, monkeypatch):
+    """Without their names torch keeps the kernels alone, and a step takes twice as long to be ready."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    example = [torch.rand(600, 100) + 1, torch.rand(100, 40)]
+    counted = torch._dynamo.utils.counters["aot_autograd"]
+    results, hits = [], []
+    for known in (rewritten_functions(), rewritten_functions(), dict.fromkeys(rewritten_functions(), "other"), {}):
+        graph = compat.trace_graph(lambda x, w: (torch.lgamma(torch.cat([x, x])) @ w,), example)
+        rewrite_for_cpu(graph.graph)
+        graph.recompile()
+        before = counted["autograd_cache_hit"]
+        results.append(compat.inductor_compile(graph, example, {"cpp_wrapper": True}, known)(*example)[0])
+        hits.append(counted["autograd_cache_hit"] - before)
+    assert hits == [0, 1, 0, 0]
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
 FIRST_COMPILATION = """
 import abc
 import torch
+import torch._dynamo.utils
 from collections.abc import Sized
 from pyrovae.engine import compat
 
