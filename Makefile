@@ -35,7 +35,7 @@ newest: $(UV)  ## The short tests with the newest versions, among them ArviZ 1.x
 	$(UV) pip install --quiet --python .venv-newest --upgrade --editable ".[test]"
 	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --dist loadfile $(or $(TESTS),$(SHORT))
 
-gpu: $(READY)  ## What must be right and fast on an NVIDIA GPU, in ten minutes
+gpu: $(READY)  ## What must be right and fast on an NVIDIA GPU, in half an hour at most
 	$(VENV)/bin/python benchmarks/gpu_acceptance.py
 
 check: $(READY)  ## Style and types
