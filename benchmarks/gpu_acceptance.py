@@ -1,4 +1,4 @@
-"""Everything that a GPU must show, in one command of about ten minutes: what is right first, what is fast last.
+"""Everything that a GPU must show, in one command of 24 minutes at most: what is right first, what is fast last.
 
     python benchmarks/gpu_acceptance.py                       # all sections; results/gpu_acceptance.json, and a table
     python benchmarks/gpu_acceptance.py --sections engines parts --steps 20
