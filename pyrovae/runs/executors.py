@@ -72,6 +72,13 @@ def chosen_executor(workers: int | None, cluster: str | None, most: int | None =
 
 
 @contextmanager
+def training_executor(workers: int | None, cluster: str | None) -> Iterator[Executor | None]:
+    """The executor of trainings: the cluster's, or None for processes of this machine, whose number may be open."""
+    with chosen_executor(None if cluster is None else workers, cluster) as executor:
+        yield executor
+
+
+@contextmanager
 def dask_cluster(address: str) -> Iterator[Client]:
     """A client of a Dask cluster.
 

@@ -150,9 +150,7 @@ class JobTable:
 
     def _line(self, ended: int, now: float) -> str:
         """All jobs in a line."""
-        done, whole = (
-            (sum(part) for part in zip(*(row.work for row in self.rows), strict=True)) if self.rows else (0, 0)
-        )
+        done, whole = (sum(part) for part in zip((0.0, 0.0), *(row.work for row in self.rows), strict=True))
         if self._first < 0:
             self._first = done
         speed = (done - self._first) / max(now - self._started, 1e-9)
