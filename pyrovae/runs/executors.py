@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyrovae.memory import check_memory
 from pyrovae.processes import end_children
@@ -16,10 +16,13 @@ from pyrovae.processes import end_children
 if TYPE_CHECKING:
     from distributed import Client
 
+T = TypeVar("T")
 PROCESS_BYTES = 400 * 2**20
 """Memory that a process takes at least; torch alone takes most of it."""
 PATIENCE = 10.0
 """Seconds to wait for a scheduler's first answer."""
+ExecutorSource = Executor | Callable[[], Executor]
+"""An executor, or a function that makes one, which is called again if it breaks."""
 _ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://[^\s/:]+:\d{1,5}|(tcp|tls|ucx|ws|wss)://\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
@@ -63,12 +66,38 @@ def chosen_executor(workers: int | None, cluster: str | None, most: int | None =
         raise ValueError("--workers is for processes of this machine, and --cluster for those of others: give one")
     if cluster is not None:
         with dask_cluster(cluster) as client:
-            yield client.get_executor(pure=False)
+            yield ClusterExecutor(client)
     elif workers is not None:
         with local_processes(min(workers, most or workers)) as executor:
             yield executor
     else:
         yield None
+
+
+class ClusterExecutor(Executor):
+    """The workers of a Dask cluster, which may come and go.
+
+    Args:
+        client: A client of it.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._inner, self._width = client, client.get_executor(pure=False), 1
+
+    @property
+    def width(self) -> int:
+        """How many tasks it does at a time: the threads of its workers, and at least 1."""
+        with suppress(OSError, TimeoutError):  # a scheduler that is gone shows at the tasks
+            self._width = max(1, sum(self._client.nthreads().values()))
+        return self._width
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Have a worker call a function."""
+        return self._inner.submit(function, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work."""
+        self._inner.shutdown(wait=wait)
 
 
 @contextmanager
@@ -102,7 +131,7 @@ def dask_cluster(address: str) -> Iterator[Client]:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except Exception as error:  # of many kinds: of the network, of TLS, of the protocol
         raise ValueError(
-            f"no Dask scheduler answers at {address} within {PATIENCE:.0f} seconds ({_reason(error)}): start one by "
+            f"no Dask scheduler answers at {address} within {PATIENCE:.0f} seconds{_reason(error)}: start one by "
             f"'dask scheduler', which prints its address"
         ) from error
     try:
@@ -116,4 +145,5 @@ def dask_cluster(address: str) -> Iterator[Client]:
 def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    words = " ".join(str(error).split())[:120]
+    return f" ({words})" if words else ""

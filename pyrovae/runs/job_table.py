@@ -103,12 +103,13 @@ class JobTable:
 
     Args:
         rows: The jobs; those that come later are appended.
+        expected: How many there will be, if more come later.
         enabled: Whether anything is shown at all.
         every: Seconds between two lines where there is no terminal.
     """
 
-    def __init__(self, rows: list[Row], *, enabled: bool = True, every: float = 10.0) -> None:
-        self.rows, self._enabled, self._every = rows, enabled, every
+    def __init__(self, rows: list[Row], *, expected: int = 0, enabled: bool = True, every: float = 10.0) -> None:
+        self.rows, self._expected, self._enabled, self._every = rows, expected, enabled, every
         self._alive = enabled and sys.stderr.isatty()
         self._drawn, self._said, self._count = 0, "", -1
         self._started = self._last = time.monotonic()
@@ -134,10 +135,11 @@ class JobTable:
             self._erase()
             self._print(text)
 
-    def end(self) -> None:
-        """Print the whole table as it is at the end."""
+    def end(self, *, kept: bool = True) -> None:
+        """Print the whole table as it is at the end, or only take away what was drawn."""
         if self._enabled:
             self._erase()
+        if self._enabled and kept:
             for row in self.rows:
                 row.look()
             self._print("\n".join(columns([HEAD[:-1], *(row.cells()[:-1] for row in self.rows)])))
@@ -151,6 +153,9 @@ class JobTable:
     def _line(self, ended: int, now: float) -> str:
         """All jobs in a line."""
         done, whole = (sum(part) for part in zip((0.0, 0.0), *(row.work for row in self.rows), strict=True))
+        to_come = max(0, self._expected - len(self.rows))
+        if self.rows:
+            whole += to_come * self.rows[-1].work[1]
         if self._first < 0:
             self._first = done
         speed = (done - self._first) / max(now - self._started, 1e-9)
@@ -159,7 +164,7 @@ class JobTable:
         running = " ".join(
             f"{row.job.name} {row.cells()[2]} {row.cells()[3]}" for row in self.rows if row.state == "running"
         )
-        text = f"{share:4.0%}  {now - self._started:5.0f} s  {ended}/{len(self.rows)} runs{left}"
+        text = f"{share:4.0%}  {now - self._started:5.0f} s  {ended}/{len(self.rows) + to_come} runs{left}"
         return text if self._alive or not running else f"{text}  {running[:100]}"
 
     def _draw(self, lines: list[str]) -> None:

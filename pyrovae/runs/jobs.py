@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from jsonargparse import Namespace
 
-from pyrovae.runs.executors import cores, local_processes
+from pyrovae.runs.executors import ExecutorSource, cores, local_processes
 from pyrovae.runs.job import Job, Standing, lengths
 from pyrovae.runs.job_table import JobTable, Row
-from pyrovae.runs.runner import ExecutorSource, Runner
+from pyrovae.runs.runner import Runner
 from pyrovae.runtime import choose_device
 from pyrovae.shapes import is_whole
 from pyrovae.training.interrupts import InterruptFlag
@@ -57,7 +57,7 @@ def train_runs(
     twice = [folder for folder in folders if folders.count(folder) > 1]
     if twice:
         raise ValueError(f"{len(twice)} of the trainings have the same folder, {twice[0]}: give each another name")
-    _check(workers, executor, threads)
+    check_placing(workers, executor, threads)
     missing = [job for job in jobs if not job.finished]
     if not missing:
         return
@@ -76,7 +76,12 @@ def train_runs(
         )
 
 
-def _check(workers: object, executor: object, threads: object) -> None:
+def check_placing(workers: object, executor: object, threads: object) -> None:
+    """Refuse what says nothing of where trainings run.
+
+    Raises:
+        ValueError: If workers and an executor are given, or one of them is none.
+    """
     if workers is not None and executor is not None:
         raise ValueError("workers is for processes of this machine, and an executor has its own: give one of both")
     for name, value in (("workers", workers), ("threads", threads)):

@@ -13,6 +13,7 @@ from pyrovae import lock
 from pyrovae.files import replace_text
 from pyrovae.lock import InUseError
 from pyrovae.processes import KilledError, Outcome, Task, carry
+from pyrovae.runs.executors import ExecutorSource
 from pyrovae.runs.job import Job
 from pyrovae.training.interrupts import Interrupted
 
@@ -22,8 +23,6 @@ EVICTED = ("KilledWorker", "FutureCancelledError", "CancelledError")
 """Errors of clusters that have lost a worker, by name: their libraries need not be here."""
 
 Ended = tuple[Job, BaseException | None]
-ExecutorSource = Executor | Callable[[], Executor]
-"""An executor, or a function that makes one, which is called again if it breaks."""
 
 
 class Runner:

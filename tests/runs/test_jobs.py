@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pyrovae.runs.workers import Workers
 
 import pyrovae
 from pyrovae.cli.options import divide_words
 from pyrovae.runs.config_file import create_run, read_config
 from pyrovae.runs.jobs import Job, train_runs
 from pyrovae.runs.training import build_training, load_training_data, open_training, parse_training
-from pyrovae.runs.workers import Workers
 from pyrovae.training import Interrupted, RunFolder
 from pyrovae.training.loop import Loop
 

@@ -11,7 +11,7 @@ from pyrovae.data import ImageSet
 from pyrovae.files import replace_text
 from pyrovae.metrics.classifier import Classifier, accuracy, train_classifier
 from pyrovae.plots import save_figure
-from pyrovae.runs.runner import ExecutorSource
+from pyrovae.runs.executors import ExecutorSource
 from pyrovae.runtime import choose_device
 from pyrovae.studies.seeds.budgets import MANY_LABELS, Budget, Recipe
 from pyrovae.studies.seeds.claims import Claim

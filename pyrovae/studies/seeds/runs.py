@@ -9,8 +9,8 @@ from typing import Any
 
 from pyrovae.data import ImageSet, load_images
 from pyrovae.models import LatentVariableModel
+from pyrovae.runs.executors import ExecutorSource
 from pyrovae.runs.jobs import Job, train_runs
-from pyrovae.runs.runner import ExecutorSource
 from pyrovae.studies.seeds.budgets import Recipe
 from pyrovae.training import History, RunFolder
 from pyrovae.training.checkpoint import load_checkpoint
