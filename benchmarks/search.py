@@ -76,9 +76,7 @@ def main() -> None:
         "in_errors": better / error,
     }
     replace_text(RESULTS, json.dumps(report, indent=1) + "\n")
-    print(
-        f"the best is better than the default by {better:.2f} ± {error:.2f} nats per image = {better / error:.1f} errors"
-    )
+    print(f"better than the default by {better:.2f} ± {error:.2f} nats per image = {better / error:.1f} errors")
 
 
 if __name__ == "__main__":
