@@ -38,6 +38,8 @@ HOMES = {
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "onnxscript": {"export"},
+    "distributed": {"runs"},
+    "optuna": {"runs"},
     "torch._inductor": {"engine"},
     "torch._dynamo": {"engine"},
     "torch.fx": {"engine"},

@@ -35,7 +35,7 @@ class Runner:
     """
 
     def __init__(self, source: ExecutorSource, threads: int | None, say: Callable[[str], object]) -> None:
-        self._make = None if isinstance(source, Executor) else source
+        self._make = source if not isinstance(source, Executor) else None
         self._executor = source if isinstance(source, Executor) else source()
         self._threads, self._say = threads, say
         self._in_flight: dict[Future[Outcome], Job] = {}
@@ -146,6 +146,7 @@ class Runner:
         if job in self._unwanted:
             return self._end(job, error and Interrupted(signal.SIGTERM))
         if isinstance(error, InUseError):
+            self._say(f"{str(error).partition(':')[0]}: that is waited for")
             self._elsewhere.add(job)
             return []
         if isinstance(error, KeyboardInterrupt) and error.args != (signal.SIGTERM,):

@@ -102,7 +102,8 @@ def search_runs(
         sampler: Who chooses: "tpe" (a Parzen estimator of what was good) or "random".
         pruner: Who stops a bad trial, by its bounds after each epoch: "median", "hyperband", "halving" or "none".
         seed: Seed of the sampler. One worker repeats a search, without a pruner to the bit.
-        workers: Trials at a time; by default one a core, two on a GPU, and on a cluster one a thread of its workers.
+        workers: Trials at a time; by default one a core, two on a GPU; with an executor 1, on a cluster as many as its
+            workers have threads.
         executor: Who runs them instead of this machine; see `train_runs`.
         threads: Threads of torch in each; see `train_runs`.
         progress: Whether to show progress.
@@ -113,7 +114,8 @@ def search_runs(
         KeyboardInterrupt: When stopped by the user, after every trial in hand has written its checkpoint.
     """
     _check_arguments(trials, sampler, pruner, seed)
-    check_placing(None if executor is not None else workers, executor, threads)
+    check_placing(workers, None, threads)
+    check_placing(None, executor, None)
     room, options = Space.parse(space), tuple(options)
     length, first = _check_trainings(options, room)
     settings: dict[str, object] = {"options": list(options), "space": [str(each) for each in room.dimensions]}
