@@ -17,7 +17,7 @@ ORDER = ("failed", "elsewhere", "running", "waiting", "pruned", "done")
 """States, in the order in which the table shows them where there is no room for all."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
     """A job in the table.
 
@@ -32,7 +32,7 @@ class Row:
     length: Length | None
     state: str = "waiting"
     standing: Standing = field(default_factory=Standing)
-    _seen: tuple[int, int] | None = None
+    _seen: tuple[int, int] | None = field(default=None, init=False, repr=False)
 
     def look(self) -> None:
         """Read how far it is, if its metrics were written since."""

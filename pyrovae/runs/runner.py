@@ -19,6 +19,8 @@ from pyrovae.training.interrupts import Interrupted
 
 DEATHS = 3
 """A job whose process dies so often, without a step more than before, is given up."""
+RENEWALS = 20
+"""An executor that has broken so often is not made again."""
 EVICTED = ("KilledWorker", "FutureCancelledError", "CancelledError")
 """Errors of clusters that have lost a worker, by name: their libraries need not be here."""
 
@@ -37,7 +39,7 @@ class Runner:
     def __init__(self, source: ExecutorSource, threads: int | None, say: Callable[[str], object]) -> None:
         self._make = source if not isinstance(source, Executor) else None
         self._executor = source if isinstance(source, Executor) else source()
-        self._threads, self._say = threads, say
+        self._threads, self._say, self._renewed = threads, say, 0
         self._in_flight: dict[Future[Outcome], Job] = {}
         self._elsewhere: set[Job] = set()
         self._deaths: dict[Job, tuple[int, int]] = {}
@@ -73,6 +75,7 @@ class Runner:
             self._renew(error)
             self._in_flight[self._executor.submit(carry, task)] = job
         except RuntimeError as error:
+            ticket.unlink(missing_ok=True)
             raise ValueError(f"the executor takes no more work ({error}): give one that is not shut down") from error
 
     def stop(self, job: Job) -> None:
@@ -137,6 +140,7 @@ class Runner:
         try:
             error = future.result().error
         except BrokenExecutor as broken:
+            ticket_of(job).unlink(missing_ok=True)
             self._renew(broken)
             return self._again(job, f"its process died with the executor ({_words(broken)})")
         except Exception as lost:
@@ -171,9 +175,10 @@ class Runner:
         """Make a new executor, and begin everything on it that was lost with the old one.
 
         Raises:
-            ValueError: If nobody said how.
+            ValueError: If nobody said how, or it breaks all the time.
         """
-        if self._make is None:
+        self._renewed += 1
+        if self._make is None or self._renewed > RENEWALS:
             raise ValueError(
                 f"the executor has broken ({_words(broken)}), and all that it ran has ended with it: give the same "
                 f"again to go on; a function that makes one, executor=lambda: ProcessPoolExecutor(4), has it replaced"

@@ -139,7 +139,7 @@ def break_when_it_trains(job: Job) -> threading.Thread:
 
 @pytest.mark.slow
 def test_a_broken_pool_is_replaced_by_a_function_that_makes_one(tmp_path: Path) -> None:
-    long = ("--epochs", "60", "--checkpoint_every", "0")
+    long = ("--epochs", "12", "--checkpoint_every", "0")
     jobs, whole = sweep(tmp_path, *long, betas=BETAS[:2]), sweep(tmp_path / "whole", *long, betas=BETAS[:1])
     made = []
 
@@ -157,7 +157,7 @@ def test_a_broken_pool_is_replaced_by_a_function_that_makes_one(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_broken_pool_that_nobody_can_replace_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
-    jobs = sweep(tmp_path, "--epochs", "60", "--checkpoint_every", "0", betas=BETAS[:1])
+    jobs = sweep(tmp_path, "--epochs", "12", "--checkpoint_every", "0", betas=BETAS[:1])
     killer = break_when_it_trains(jobs[0])
     with ProcessPoolExecutor(1) as pool, pytest.raises(ValueError, match=r"the executor has broken \(.*give the same"):
         train_runs(jobs, executor=pool, threads=1, progress=False)

@@ -131,7 +131,7 @@ def when_it_trains(job: Job, what) -> threading.Thread:
 
 @pytest.mark.slow
 def test_a_killed_process_is_replaced_and_its_run_ends_the_same(tmp_path: Path, capsys) -> None:
-    long = ("--epochs", "60", "--checkpoint_every", "0")
+    long = ("--epochs", "12", "--checkpoint_every", "0")
     whole, killed, other = job(tmp_path / "whole", "a", *long), job(tmp_path, "a", *long), job(tmp_path, "b")
     killer = when_it_trains(killed, lambda: os.kill(trainer_of(killed), signal.SIGKILL))
     train_runs([killed, other], workers=2, threads=1)
