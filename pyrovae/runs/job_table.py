@@ -124,7 +124,7 @@ class JobTable:
             return
         now, ended = time.monotonic(), sum(row.state in ("done", "failed", "pruned") for row in self.rows)
         if self._alive:
-            self._draw([*self._table(), self._line(ended, now)])
+            self._draw(self._line(ended, now))
         elif ended != self._count or now - self._last >= self._every:
             self._last, self._count = now, ended
             self._print(self._line(ended, now))
@@ -144,8 +144,8 @@ class JobTable:
                 row.look()
             self._print("\n".join(columns([HEAD[:-1], *(row.cells()[:-1] for row in self.rows)])))
 
-    def _table(self) -> list[str]:
-        chosen = sorted(self.rows, key=lambda row: ORDER.index(row.state))[:MOST_ROWS]
+    def _table(self, most: int) -> list[str]:
+        chosen = sorted(self.rows, key=lambda row: ORDER.index(row.state))[:most]
         lines = columns([HEAD, *(row.cells() for row in self.rows if row in chosen)])
         hidden = len(self.rows) - len(chosen)
         return lines + ([f"and {hidden} more"] if hidden else [])
@@ -167,9 +167,10 @@ class JobTable:
         text = f"{share:4.0%}  {now - self._started:5.0f} s  {ended}/{len(self.rows) + to_come} runs{left}"
         return text if self._alive or not running else f"{text}  {running[:100]}"
 
-    def _draw(self, lines: list[str]) -> None:
+    def _draw(self, last: str) -> None:
+        """Draw as many jobs as fit, what runs before what waits, and all of them in a last line."""
         width, height = shutil.get_terminal_size()
-        lines = [line[: width - 1] for line in lines][-(height - 1) :]
+        lines = [line[: width - 1] for line in (*self._table(max(1, min(MOST_ROWS, height - 4))), last)]
         text = "\n".join(lines) + "\n"
         if text != self._said:
             self._erase()

@@ -13,11 +13,14 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import pyrovae
 from pyrovae import processes
+from pyrovae.data import ImageSet, fixed_split
+from pyrovae.inference import importance_weighted
 from pyrovae.runs.executors import chosen_executor, dask_cluster, local_processes
 from pyrovae.runs.jobs import Job, UnfinishedError, train_runs
 from pyrovae.training import RunFolder
@@ -114,13 +117,24 @@ def test_a_sweep_on_a_cluster_of_which_a_worker_is_killed(cluster: str, alone: l
 def test_every_executor_trains_the_same(kind: str, alone: list[Job], tmp_path: Path, request) -> None:
     jobs = sweep(tmp_path, betas=BETAS[:2])
     if kind == "dask":
-        with dask_cluster(request.getfixturevalue("cluster")) as client:
-            train_runs(jobs, executor=client.get_executor(pure=False), threads=1, progress=False)
+        with chosen_executor(None, request.getfixturevalue("cluster")) as executor:
+            assert executor.width == 2
+            train_runs(jobs, executor=executor, threads=1, progress=False)
     else:
         with {"thread": ThreadPoolExecutor, "process": ProcessPoolExecutor}[kind](2) as pool:
             train_runs(jobs, executor=pool, threads=1, progress=False)
     for one, other in zip(alone, jobs, strict=False):
         assert torch.equal(weights(one), weights(other))
+
+
+@pytest.mark.slow
+def test_a_cluster_estimates_the_same_bits(cluster: str, digits: ImageSet) -> None:
+    torch.manual_seed(0)
+    model, split = pyrovae.VAE((1, 8, 8), 2), fixed_split(digits.split("test"), "dynamic").take(range(45))
+    here = importance_weighted(model, split, 50)
+    with chosen_executor(None, cluster) as executor:
+        there = importance_weighted(model, split, 50, executor=executor)
+    assert np.array_equal(here.log_likelihood, there.log_likelihood)
 
 
 def break_when_it_trains(job: Job) -> threading.Thread:
