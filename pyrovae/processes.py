@@ -11,6 +11,7 @@ A child ends with whoever started it. It is used again for the next task, and en
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import platform
@@ -123,6 +124,9 @@ def end_children() -> None:
         child.kill()
     for child in idle:
         child.close()
+
+
+atexit.register(end_children)
 
 
 def _check_place(task: Task) -> None:
