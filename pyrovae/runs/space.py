@@ -65,11 +65,12 @@ class Dimension:
             inside = ",".join(map(_number, (self.low, self.high) + ((self.step,) if self.step > 1 else ())))
         return f"{self.name}={self.kind}({inside})"
 
-    def ends(self) -> Sequence[Value]:
-        """All choices, or the two ends of a range."""
+    def samples(self) -> Sequence[Value]:
+        """All choices; or the two ends of a range and, before the last, a value between them that is no round number."""
         if self.kind == "choice":
             return self.choices
-        return [int(end) if self.kind.endswith("int") else end for end in (self.low, self.high)]
+        between = self.low + 0.618034 * (self.high - self.low)
+        return [int(each) if self.kind.endswith("int") else each for each in (self.low, between, self.high)]
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class Space:
         return tuple(word for name in given for word in (f"--{name}", _written(values[name])))
 
     def corners(self) -> list[dict[str, Value]]:
-        """Values that show whether a training takes them: the ends of all ranges, and each choice once."""
-        found = [self._with({}, 0), self._with({}, -1)]
+        """Values that show whether a training takes them: the ends of all ranges, a value between them, each choice."""
+        found = [self._with({}, place) for place in (0, 1, -1)]
         found += [self._with({d.name: c}, 0) for d in self.dimensions if d.kind == "choice" for c in d.choices[1:]]
         return [corner for i, corner in enumerate(found) if corner not in found[:i]]
 
@@ -120,11 +121,11 @@ class Space:
         corners = self.corners()
         return [each.name for each in self.dimensions if not any(each.name in corner for corner in corners)]
 
-    def _with(self, fixed: Mapping[str, Value], end: int) -> dict[str, Value]:
+    def _with(self, fixed: Mapping[str, Value], place: int) -> dict[str, Value]:
         values: dict[str, Value] = {}
         for each in self.dimensions:
             if self.applies(each, values):
-                values[each.name] = fixed.get(each.name, each.ends()[end])
+                values[each.name] = fixed.get(each.name, each.samples()[place])
         return values
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyrovae import CVAE, VAE
+from pyrovae import CVAE, VAE, SemiSupervisedVAE
 from pyrovae.data import HIDDEN, ImageSet, Split, fixed_split
 from pyrovae.inference import blocks
 from pyrovae.inference.annealing import Annealing, annealed, bidirectional
@@ -75,12 +75,12 @@ def test_seeds_of_blocks_differ() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_labels_that_are_partly_hidden_are_refused_whole(model: CVAE, split: Split) -> None:
+def test_labels_that_are_partly_hidden_are_refused_whole(split: Split) -> None:
     """Also where each block is all hidden, or not at all."""
     labels = split.labels.clone()
     labels[:20] = HIDDEN
     with pytest.raises(ValueError, match="the labels of 20 of 45 images are hidden"):
-        importance_weighted(VAE((1, 8, 8), 2), Split(split.images, labels), 4)
+        importance_weighted(SemiSupervisedVAE((1, 8, 8), 10, 2), Split(split.images, labels), 4)
 
 
 class Deadly(Executor):

@@ -130,6 +130,7 @@ def test_an_option_that_a_class_does_not_take_is_left_out() -> None:
     assert space.applies(components, {"model.prior": "my_module.Mine"})
     assert space.corners() == [
         {"model.prior": "StandardNormal"},
+        {"model.prior": "VampPrior", "model.prior.components": 6},
         {"model.prior": "VampPrior", "model.prior.components": 9},
         {"model.prior": "VampPrior", "model.prior.components": 2},
     ]
