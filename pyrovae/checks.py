@@ -13,6 +13,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, wraps
 from types import NoneType, UnionType
@@ -88,6 +89,7 @@ CURES: dict[type, str] = {
     Split: "a Split: cut one out of an image set, data.split('test'), or make one, Split(images, labels)",
     ImageSet: "an ImageSet: pyrovae.load_images(name), or pyrovae.ImageSet.from_arrays(images, labels)",
     Tensor: "a tensor: torch.as_tensor(array) makes one",
+    Executor: "a concurrent.futures.Executor, such as a ProcessPoolExecutor",
     str: "a text",
     bool: "True or False",
 }

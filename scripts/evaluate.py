@@ -3,6 +3,7 @@
 python scripts/evaluate.py runs/mnist-vae-2d
 python scripts/evaluate.py runs/mnist-vae-10d --images 10000 --samples 5000 --engine compiled
 python scripts/evaluate.py runs/mnist-vae-10d --ais 500 --classifier true --against runs/mnist-vae-2d
+python scripts/evaluate.py runs/mnist-vae-10d --images 10000 --ais 500 --workers 8
 """
 
 from pyrovae.cli import run_command

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
     {"engine"},
-    {"shapes", "runtime", "files", "digests", "hints", "estimates", "memory", "lazy", "program", "lock"},
+    {"shapes", "runtime", "files", "digests", "hints", "estimates", "memory", "lazy", "program", "lock", "processes"},
     {"data"},
     {"networks", "distributions"},
     {"contracts"},
@@ -38,6 +38,8 @@ HOMES = {
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "onnxscript": {"export"},
+    "distributed": {"runs"},
+    "optuna": {"runs"},
     "torch._inductor": {"engine"},
     "torch._dynamo": {"engine"},
     "torch.fx": {"engine"},

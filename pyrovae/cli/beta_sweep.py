@@ -3,6 +3,7 @@
 pyrovae sweep --data digits --name sweep
 pyrovae sweep --low 0.01 --high 100 --points 9 --data mnist --model.latent_dim 10 --epochs 10 --name ten
 pyrovae sweep --betas [0,0.5,1,4] --config my.yaml --workers 2
+pyrovae sweep --data mnist --runs_dir /shared/runs --cluster tcp://10.0.0.1:8786
 
 All other options are those of pyrovae train. Finished runs are not trained again, and interrupted ones continue.
 """
@@ -14,14 +15,15 @@ from typing import Annotated
 
 import numpy as np
 
-from pyrovae.checks import Count, NotNegative, Positive, Within
+from pyrovae.checks import NotNegative, Positive, Within
 from pyrovae.cli.command import repeatable
-from pyrovae.cli.options import add_figure, add_shared, divide_words, figure_path, save_picture
+from pyrovae.cli.options import TRAININGS, add_figure, add_shared, divide_words, figure_path, save_picture
 from pyrovae.estimates import for_json
 from pyrovae.factory.parser import Parser
 from pyrovae.files import replace_text
 from pyrovae.metrics.rate_distortion import rate_distortion
 from pyrovae.plots import new_figure, plot_rate_distortion
+from pyrovae.runs.executors import training_executor
 from pyrovae.runs.jobs import Job, train_runs
 from pyrovae.runs.loading import open_run
 from pyrovae.runs.training import parse_training
@@ -40,8 +42,7 @@ def main(description: str | None = None) -> None:
         help="Number of weights, evenly spaced in their logarithms.",
     )
     parser.add_option("--betas", type=list[NotNegative] | None, default=None, help="The weights themselves, instead.")
-    parser.add_option("--workers", type=Count | None, default=None, help="Trainings at a time; by default one a core.")
-    add_shared(parser, split="Images to measure.")
+    add_shared(parser, "cluster", split="Images to measure.", workers=TRAININGS)
     add_figure(parser, "Picture; by default beside the runs.")
     names = [name for action in parser._actions for name in action.option_strings]
     own, training = divide_words(sys.argv[1:], names)
@@ -57,8 +58,8 @@ def main(description: str | None = None) -> None:
     jobs = [
         Job(folder, (*training, "--objective.beta", f"{beta:.4g}")) for folder, beta in zip(folders, betas, strict=True)
     ]
-    with repeatable():
-        train_runs(jobs, workers=options.workers, progress=settings.progress)
+    with repeatable(), training_executor(options.workers, options.cluster) as executor:
+        train_runs(jobs, workers=options.workers, executor=executor, progress=settings.progress)
     runs = [open_run(folder.path, settings.data_dir) for folder in folders]
     weight = settings.objective.init_args.get("reconstruction_weight", 1.0)
     split = runs[0].split(options.split)

@@ -22,6 +22,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "train": {
         "train": Command("train a VAE, a CVAE or an autoencoder, or go on with one", "train"),
         "sweep": Command("train with several weights of the KL term; rate against distortion", "beta_sweep"),
+        "search": Command("search among options for the best validation bound, by many workers", "search"),
         "study": Command("train and measure the founding study, and decide its claims", "study"),
     },
     "runs": {

@@ -3,6 +3,7 @@
 pyrovae evaluate runs/mnist-vae-2d
 pyrovae evaluate runs/mnist-vae-10d --images 10000 --samples 5000 --engine compiled
 pyrovae evaluate runs/mnist-vae-10d --ais 500 --classifier true --against runs/mnist-vae-2d
+pyrovae evaluate runs/mnist-vae-10d --images 10000 --ais 500 --workers 8
 """
 
 import json
@@ -19,9 +20,11 @@ from pyrovae.data import PixelPolicy
 from pyrovae.diagnostics.information import density_ratio
 from pyrovae.files import replace_text
 from pyrovae.inference.annealing import Annealing
+from pyrovae.inference.blocks import GROUPS
 from pyrovae.metrics.report import EvaluationBudget, Policy, Report, check_comparable, compare_reports, evaluate
 from pyrovae.metrics.samples import trained_classifier
 from pyrovae.plots import new_figure, plot_density_ratio
+from pyrovae.runs.executors import chosen_executor
 from pyrovae.runs.loading import open_run
 from pyrovae.runtime import device_of
 
@@ -37,7 +40,8 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--ais", type=Place, default=0, help="Temperatures of annealing; 0 for none.")
     parser.add_option("--classifier", type=bool, default=False, help="Whether to train one for the quality of samples.")
     parser.add_option("--against", type=str | None, default=None, help="Another run that was evaluated before.")
-    add_shared(parser, "split", "engine", "seed", "data_dir", "device", "size", "format", "dpi")
+    add_shared(parser, "split", "engine", "seed", "data_dir", "device", "size", "format", "dpi", "cluster")
+    add_shared(parser, workers="Processes that share the images of log p(x); the results are the same to the bit.")
     return parser.parse_args()
 
 
@@ -56,7 +60,7 @@ def main(description: str | None = None) -> None:
     )
     if options.classifier:
         predict = trained_classifier(run.data, run.pixels, seed=options.seed, device=device_of(run.model))
-    with ExitStack() as bars:
+    with chosen_executor(options.workers, options.cluster, most=GROUPS) as executor, ExitStack() as bars:
 
         def progress(what: str, total: int) -> Callable[[int], object]:
             return bars.enter_context(tqdm(total=total, desc=what, unit_scale=True, disable=None)).update
@@ -69,6 +73,7 @@ def main(description: str | None = None) -> None:
             train=run.split("train"),
             predict=predict,
             seed=options.seed,
+            executor=executor,
             progress=progress,
         )
     print(report)

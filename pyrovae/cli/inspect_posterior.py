@@ -6,6 +6,7 @@ pyrovae inspect runs/mnist-vae-2d --method nuts --output posteriors.pdf
 """
 
 import json
+from concurrent.futures import Executor
 from typing import Annotated, Any, Literal
 
 from jsonargparse import Namespace
@@ -19,11 +20,13 @@ from pyrovae.diagnostics.gap import Comparison, compare
 from pyrovae.diagnostics.predictive import predictive_check
 from pyrovae.files import replace_text
 from pyrovae.inference.annealing import Annealing, annealed
+from pyrovae.inference.blocks import GROUPS
 from pyrovae.inference.draws import PosteriorDraws, guide_draws
 from pyrovae.inference.grid import GridPosterior, quadrature_posterior
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.inference.nuts import nuts_posterior
 from pyrovae.plots import Figure, new_figure, plot_posterior, plot_predictive, posterior_legend
+from pyrovae.runs.executors import chosen_executor
 from pyrovae.runs.loading import Run, open_run
 
 
@@ -38,19 +41,24 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--warmup", type=Count, default=300, help="Transitions before them.")
     parser.add_option("--target_accept", type=Probability, default=0.8, help="Higher: slower, with fewer divergences.")
     parser.add_option("--ais", type=Place, default=0, help="Temperatures of annealing, for log p(x); 0 for none.")
-    add_shared(parser, "split", "seed", "data_dir", "device")
+    add_shared(parser, "split", "seed", "data_dir", "device", "cluster")
+    add_shared(
+        parser, workers="Processes that share the images of NUTS and --ais; the results are the same to the bit."
+    )
     add_figure(parser)
     return parser.parse_args()
 
 
-def _truth(run: Run, split: Split, options: Namespace) -> tuple[GridPosterior | PosteriorDraws, PosteriorDraws]:
+def _truth(
+    run: Run, split: Split, options: Namespace, executor: Executor | None
+) -> tuple[GridPosterior | PosteriorDraws, PosteriorDraws]:
     """The true posterior as it was found, and draws from it."""
     if options.method == "quadrature" or (options.method == "auto" and run.model.shapes.latent_dim <= 2):
         grid = quadrature_posterior(run.model, split)
         return grid, grid.draws(4 * options.draws, seed=options.seed)
     settings = {"warmup": options.warmup, "draws": options.draws, "target_accept": options.target_accept}
     with tqdm(unit="transition", disable=None) as bar:
-        draws = nuts_posterior(run.model, split, **settings, seed=options.seed, progress=bar.update)
+        draws = nuts_posterior(run.model, split, **settings, seed=options.seed, executor=executor, progress=bar.update)
     return draws, draws
 
 
@@ -74,8 +82,9 @@ def main(description: str | None = None) -> None:
     split = run.split(options.split).take(options.images)
     output = figure_path(options, "posteriors")
     print(f"{run.data.name}, split {options.split}, pixels {run.pixels}, seed {seed}")
-    evidence = annealed(model, split, Annealing(options.ais), seed=seed) if options.ais else None
-    truth, draws = _truth(run, split, options)
+    with chosen_executor(options.workers, options.cluster, most=GROUPS) as executor:
+        evidence = annealed(model, split, Annealing(options.ais), seed=seed, executor=executor) if options.ais else None
+        truth, draws = _truth(run, split, options, executor)
     guide = guide_draws(model, split, 4 * options.draws, seed=seed)
     comparison = compare(model, split, truth, evidence=evidence, seed=seed)
     print(f"{draws.diagnosis()}\n{comparison.table(options.images)}\n{comparison.remark}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from jsonargparse import Namespace
 
-from pyrovae.checks import Seed, Within
+from pyrovae.checks import Count, Seed, Within
 from pyrovae.factory import Parser
 from pyrovae.plots import Figure, save_figure
 from pyrovae.training import RunFolder
@@ -19,12 +19,21 @@ MOST_PIXELS = 2 * 10**8
 """Of a picture, whose drawing takes eight bytes for each."""
 FigureFormat = Literal["png", "svg", "pdf"]
 
+TRAININGS = "Trainings at a time on this machine; by default one a core."
+"""What --workers is where runs are trained."""
+
 SHARED: dict[str, dict[str, Any]] = {
     "split": {"type": SplitName, "default": "test", "help": "Which images."},
     "engine": {"type": GraphEngine, "default": "graph", "help": "compiled pays for large jobs."},
     "seed": {"type": Seed, "default": 0, "help": "Seed of everything drawn."},
     "data_dir": {"type": str | None, "default": None, "help": "Folder of the images."},
     "device": {"type": str, "default": "auto", "help": "auto, cpu or cuda."},
+    "workers": {"type": Count | None, "default": None, "help": "Processes of this machine at a time."},
+    "cluster": {
+        "type": str | None,
+        "default": None,
+        "help": "Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do it instead.",
+    },
     "output": {"type": str | None, "default": None, "help": "Picture; by default in the run's figures."},
     "size": {
         "type": tuple[Side, Side] | None,

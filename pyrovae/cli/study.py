@@ -9,10 +9,11 @@ The same command continues after an interruption. Finished runs are not trained 
 
 from pathlib import Path
 
-from pyrovae.checks import Count, Place
+from pyrovae.checks import Place
 from pyrovae.cli.command import repeatable
-from pyrovae.cli.options import add_shared
+from pyrovae.cli.options import TRAININGS, add_shared
 from pyrovae.factory.parser import Parser
+from pyrovae.runs.executors import training_executor
 from pyrovae.studies.seeds import BUDGETS, BudgetName, run_study
 from pyrovae.studies.seeds.report import claims_markdown
 
@@ -23,12 +24,13 @@ def main(description: str | None = None) -> None:
     parser.add_option("--budget", type=BudgetName, default="quick", help="quick: digits; standard, full: MNIST.")
     parser.add_option("--only", type=list[Place] | None, default=None, help="Numbers of the claims; by default all.")
     parser.add_option("--output_dir", type=str | None, default=None, help="Folder; by default runs/study-BUDGET.")
-    parser.add_option("--workers", type=Count | None, default=None, help="Trainings at a time; by default one a core.")
     parser.add_option("--progress", type=bool, default=True, help="Whether to show progress.")
-    add_shared(parser, data_dir="Folder of the image sets.", device="auto, cpu, cuda or mps.")
+    add_shared(
+        parser, "cluster", data_dir="Folder of the image sets.", device="auto, cpu, cuda or mps.", workers=TRAININGS
+    )
     options = parser.parse_args()
     folder = Path(options.output_dir or f"runs/study-{options.budget}")
-    with repeatable():
+    with repeatable(), training_executor(options.workers, options.cluster) as executor:
         claims = run_study(
             BUDGETS[options.budget],
             folder,
@@ -36,6 +38,7 @@ def main(description: str | None = None) -> None:
             device=options.device,
             only=options.only,
             workers=options.workers,
+            executor=executor,
             progress=options.progress,
         )
     print(claims_markdown(claims))

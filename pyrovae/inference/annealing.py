@@ -15,8 +15,10 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -28,11 +30,12 @@ from pyrovae.checks import Count, Seed, Within, check_fields, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
 from pyrovae.estimates import Estimate, PerImage, crossing
+from pyrovae.inference.blocks import block_seed, in_blocks, split_blocks
 from pyrovae.inference.graphs import GraphEngine, graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.target import other_codes
 from pyrovae.models import LatentVariableModel, labels_in_turn
-from pyrovae.runtime import frozen
+from pyrovae.runtime import frozen, seeded
 
 Start = Literal["prior", "guide"]
 
@@ -115,6 +118,7 @@ def annealed(
     settings: Annealing = Annealing(),
     *,
     seed: Seed = 0,
+    executor: Executor | None = None,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> LikelihoodEstimate:
     """Estimate log p(x) of images by annealed importance sampling: in expectation a lower bound.
@@ -124,6 +128,8 @@ def annealed(
         split: Images, uint8 (N, C, H, W), and labels, (N,); binarise it first with `fixed_split`.
         settings: Temperatures, chains and so on.
         seed: Seed of the chains.
+        executor: Who computes the images, a block at a time and to the same bits: a `concurrent.futures.Executor`; by
+            default this process.
         progress: Called with the number of transitions of a chain done since the last call.
 
     Raises:
@@ -132,14 +138,40 @@ def annealed(
     _check(model)
     if not len(split):
         raise ValueError("there are no images to evaluate: the split is empty")
-    parts = []
+    size = _block_size(len(split), settings)
+    worker = partial(_anneal_blocks, model, settings, seed, size)
+    parts = in_blocks(worker, split_blocks(split, size, executor), executor, progress)
+    return _estimate(torch.cat(parts, 1), f"annealed, {settings}", sign=1)
+
+
+def _anneal_blocks(
+    model: LatentVariableModel,
+    settings: Annealing,
+    seed: int,
+    size: int,
+    blocks: Sequence[tuple[int, Split]],
+    progress: Callable[[int], object],
+) -> list[Tensor]:
+    """Log weights of some blocks of images, (chains, images) each; see `in_blocks`."""
+    found = []
     with frozen(model, seed) as device:
         chains = _Chains(model, settings, progress)
-        size = min(len(split), max(1, CHAINS_AT_ONCE // settings.chains))
-        for x, y in batches(split, size, device):
-            filled = torch.arange(size, device=device).clamp(max=len(x) - 1)
-            parts.append(chains.forward(x[filled], y[filled])[:, : len(x)])
-    return _estimate(torch.cat(parts, 1), f"annealed, {settings}", sign=1)
+        for first, block in blocks:
+            ((x, y),) = batches(block, size, device)
+            filled = _filled(len(x), size, device)
+            with seeded(block_seed(seed, first), device):
+                found.append(chains.forward(x[filled], y[filled])[:, : len(x)].cpu())
+    return found
+
+
+def _block_size(images: int, settings: Annealing) -> int:
+    """Images in a block."""
+    return min(images, max(1, CHAINS_AT_ONCE // settings.chains))
+
+
+def _filled(images: int, size: int, device: torch.device) -> Tensor:
+    """Rows that make a short block as large as the others, so that one graph serves all."""
+    return torch.arange(size, device=device).clamp(max=images - 1)
 
 
 @checked
@@ -149,6 +181,7 @@ def bidirectional(
     settings: Annealing = Annealing(),
     *,
     seed: Seed = 0,
+    executor: Executor | None = None,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> BidirectionalBounds:
     """Bound log p(x) from both sides for images drawn from the model.
@@ -161,27 +194,48 @@ def bidirectional(
         images: Number of images.
         settings: Temperatures, chains and so on.
         seed: Seed of images and chains.
+        executor: Who computes the images, a block at a time and to the same bits: a `concurrent.futures.Executor`; by
+            default this process.
         progress: Called with the number of transitions of a chain done since the last call.
 
     Raises:
         ValueError: If no such likelihood exists.
     """
     _check(model)
-    lower, upper = [], []
     with frozen(model, seed) as device:
-        chains = _Chains(model, settings, progress)
         y = labels_in_turn(model, images, device)
         z = model.prior(y).expand([images]).sample()
         x = model.likelihood(z, y).sample()
-        size = min(images, max(1, CHAINS_AT_ONCE // settings.chains))
-        for index in torch.arange(images, device=device).split(size):
-            filled = index[torch.arange(size, device=device).clamp(max=len(index) - 1)]
-            labels = None if y is None else y[filled]
-            lower.append(chains.forward(x[filled], labels)[:, : len(index)])
-            upper.append(chains.backward(x[filled], labels, z[filled])[:, : len(index)])
+    size = _block_size(images, settings)
+    rows = [slice(first, first + size) for first in range(0, images, size)]
+    blocks = [(r.start, x[r].clone(), None if y is None else y[r].clone(), z[r].clone()) for r in rows]
+    worker = partial(_anneal_both_ways, model, settings, seed, size)
+    lower, upper = zip(*in_blocks(worker, blocks, executor, progress), strict=True)
     method = f"bidirectional, {settings}, simulated images"
     below, above = _estimate(torch.cat(lower, 1), method, sign=1), _estimate(torch.cat(upper, 1), method, sign=-1)
     return BidirectionalBounds(below, above)
+
+
+def _anneal_both_ways(
+    model: LatentVariableModel,
+    settings: Annealing,
+    seed: int,
+    size: int,
+    blocks: Sequence[tuple[int, Tensor, Tensor | None, Tensor]],
+    progress: Callable[[int], object],
+) -> list[tuple[Tensor, Tensor]]:
+    """Log weights of some blocks of images with their codes, forwards and backwards; see `in_blocks`."""
+    found = []
+    with frozen(model, seed) as device:
+        chains = _Chains(model, settings, progress)
+        for first, x, y, z in blocks:
+            filled = _filled(len(x), size, device)
+            labels = None if y is None else y[filled]
+            with seeded(block_seed(seed, first, 1), device):
+                lower = chains.forward(x[filled], labels)[:, : len(x)]
+                upper = chains.backward(x[filled], labels, z[filled])[:, : len(x)]
+            found.append((lower.cpu(), upper.cpu()))
+    return found
 
 
 def _check(model: LatentVariableModel) -> None:

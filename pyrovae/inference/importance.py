@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
 
 import numpy as np
 import pyro
@@ -19,14 +21,18 @@ from torch import Tensor
 from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split, batches_of_any
 from pyrovae.estimates import PerImage
+from pyrovae.inference.blocks import block_seed, check_labels, in_blocks, split_blocks
 from pyrovae.inference.graphs import GraphEngine, graph_of
 from pyrovae.inference.likelihood import LikelihoodEstimate, check_has_likelihood
 from pyrovae.inference.pareto import SMALLEST_TAIL, pareto_shape, tail_size, threshold
 from pyrovae.models import LatentVariableModel
-from pyrovae.runtime import frozen
+from pyrovae.runtime import device_of, frozen, seeded
 
 SWEEP = (1, 10, 100, 1000, 5000)
 """Numbers of samples k at which the bound is reported."""
+
+_Summary = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Bounds and errors, (stops, images), and the largest weights, (largest, images), of a block."""
 
 _CPU_CHUNK = 20, 100
 _GPU_CHUNK = 100, 500
@@ -42,6 +48,7 @@ def importance_weighted(
     sweep: Sequence[int] = SWEEP,
     engine: GraphEngine = "graph",
     seed: Seed = 0,
+    executor: Executor | None = None,
     progress: Callable[[int], object] = lambda codes: None,
 ) -> LikelihoodEstimate:
     """Estimate log p(x) ≥ E log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i from the posterior.
@@ -57,6 +64,8 @@ def importance_weighted(
         sweep: Smaller k at which the mean bound is reported too.
         engine: "graph", or "compiled", which is faster from a few million codes on.
         seed: Seed of the codes.
+        executor: Who computes the images, a block at a time and to the same bits: a `concurrent.futures.Executor`; by
+            default this process.
         progress: Called with the number of codes done since the last call.
 
     Raises:
@@ -66,15 +75,43 @@ def importance_weighted(
     if not len(split):
         raise ValueError(f"an estimate needs at least one sample and one image, got {samples} and {len(split)}")
     stops = sorted({k for k in sweep if k <= samples} | {samples})
+    check_labels(split)
+    chunk = _CPU_CHUNK if device_of(model).type == "cpu" else _GPU_CHUNK
+    size, draws = map(min, chunk, (len(split), samples))
+    worker = partial(_weigh_blocks, model, engine, seed, (samples, stops), (size, draws))
+    return _estimate(in_blocks(worker, split_blocks(split, size, executor), executor, progress), samples, stops)
+
+
+def _weigh_blocks(
+    model: LatentVariableModel,
+    engine: str,
+    seed: int,
+    wanted: tuple[int, Sequence[int]],
+    chunk: tuple[int, int],
+    blocks: Sequence[tuple[int, Split]],
+    progress: Callable[[int], object],
+) -> list[_Summary]:
+    """What is known of the weights of some blocks of images; see `in_blocks`.
+
+    Args:
+        model: The model.
+        engine: "graph" or "compiled".
+        seed: Seed of the codes.
+        wanted: Number of weights of each image, and the numbers at which the bound is reported.
+        chunk: Images, and codes of each, in a pass.
+        blocks: The blocks.
+        progress: Called with the number of codes done since the last call.
+    """
     weigh = graph_of(_log_weights(model), engine)
-    parts: list[_Weights] = []
+    found = []
     with frozen(model, seed) as device:
-        size, draws = map(min, _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK, (len(split), samples))
-        for x, y in batches_of_any(split, size, device):
-            weights = _Weights(len(x), samples, stops, device)
-            _fill(weights, weigh, x, y, size, draws, progress)
-            parts.append(weights)
-    return _estimate(parts, samples, stops)
+        for first, block in blocks:
+            ((x, y),) = batches_of_any(block, len(block), device)
+            weights = _Weights(len(x), *wanted, device)
+            with seeded(block_seed(seed, first), device):
+                _fill(weights, weigh, x, y, *chunk, progress)
+            found.append(weights.summary())
+    return found
 
 
 def _fill(
@@ -96,12 +133,9 @@ def _fill(
         progress(logs.numel())
 
 
-def _estimate(parts: Sequence[_Weights], samples: int, stops: Sequence[int]) -> LikelihoodEstimate:
+def _estimate(parts: Sequence[_Summary], samples: int, stops: Sequence[int]) -> LikelihoodEstimate:
     """The estimate from the weights of all images."""
-    bounds, errors, tails = (
-        torch.cat(tensors, -1).cpu().numpy()
-        for tensors in zip(*[(w.bounds, w.errors, w.tail) for w in parts], strict=True)
-    )
+    bounds, errors, tails = (np.concatenate(arrays, -1) for arrays in zip(*parts, strict=True))
     return LikelihoodEstimate(
         f"importance-weighted, k = {samples:,}",
         bounds[-1],
@@ -148,15 +182,10 @@ class _Weights:
         self._bounds: list[Tensor] = []
         self._errors: list[Tensor] = []
 
-    @property
-    def bounds(self) -> Tensor:
-        """The bound at each stop, (stops, images)."""
-        return torch.stack(self._bounds)
-
-    @property
-    def errors(self) -> Tensor:
-        """Its standard error by the delta method, sd(w) / (sqrt(k) mean(w)), (stops, images)."""
-        return torch.stack(self._errors)
+    def summary(self) -> _Summary:
+        """The bound at each stop, its standard error by the delta method, sd(w) / (sqrt(k) mean(w)); the tail."""
+        bounds, errors = torch.stack(self._bounds), torch.stack(self._errors)
+        return bounds.cpu().numpy(), errors.cpu().numpy(), self.tail.cpu().numpy()
 
     def add(self, logs: Tensor) -> None:
         """Add logarithms of weights, (draws, images)."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,12 +15,13 @@ from torch.distributions import biject_to
 from pyrovae.checks import Count, Probability, Seed, Within, checked
 from pyrovae.data import Split
 from pyrovae.engine import compile_function
+from pyrovae.inference.blocks import block_seed, in_blocks
 from pyrovae.inference.draws import PosteriorDraws
 from pyrovae.inference.side_by_side import walk
 from pyrovae.inference.target import Target
 from pyrovae.memory import check_memory
 from pyrovae.models import LatentVariableModel
-from pyrovae.runtime import frozen
+from pyrovae.runtime import device_of, frozen, seeded
 
 PILOT_DRAWS = 2000
 """Draws of the guide, or of the prior, from which a start and a scale are made."""
@@ -39,6 +42,7 @@ def nuts_posterior(
     together: Count = 8,
     engine: str = "graph",
     seed: Seed = 0,
+    executor: Executor | None = None,
     progress: Callable[[int], object] = lambda transitions: None,
 ) -> PosteriorDraws:
     """Draw from p(z | x) by Hamiltonian Monte Carlo, started from the guide.
@@ -62,6 +66,8 @@ def nuts_posterior(
         together: Images in one pass of the decoder.
         engine: "graph", "compiled" (pays for long chains) or "pyro" (eager; the quickest for a hundred transitions).
         seed: Seed of the chains.
+        executor: Who computes the images, a block at a time and to the same bits: a `concurrent.futures.Executor`; by
+            default this process.
         progress: Called with the number of transitions done since the last call, those of the slowest chain.
 
     Raises:
@@ -69,26 +75,41 @@ def nuts_posterior(
     """
     size = 16 * chains * (draws + warmup) * len(split) * model.shapes.latent_dim
     check_memory({f"{chains} chains of {draws:,} draws": size}, "choose fewer draws")
-    parts, diverging = [], []
+    whole = Target.of(model, split, device_of(model), seen)
+    blocks = [(first, whole.take(slice(first, first + together)).copied()) for first in range(0, len(whole), together)]
+    lengths = {"draws": draws, "warmup": warmup, "target_accept": target_accept}
+    found = in_blocks(partial(_walk_blocks, model, chains, lengths, engine, seed), blocks, executor, progress)
+    parts, diverging = zip(*found, strict=True)
+    return PosteriorDraws("NUTS", np.concatenate(parts, 2), False, np.concatenate(diverging, 2))
+
+
+def _walk_blocks(
+    model: LatentVariableModel,
+    chains: int,
+    lengths: dict[str, Any],
+    engine: str,
+    seed: int,
+    blocks: Sequence[tuple[int, Target]],
+    progress: Callable[[int], object],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Codes, (chains, draws, images, latent_dim), and divergences of some blocks of images; see `in_blocks`."""
+    found = []
     with frozen(model, seed) as device:
-        whole = Target.of(model, split, device, seen)
-        for first in range(0, len(whole), together):
-            target = whole.take(slice(first, first + together))
-            to_codes, start = _whitened(target, chains)
+        for first, target in blocks:
+            with seeded(block_seed(seed, first), device):
+                to_codes, start = _whitened(target, chains)
             walks = walk(
                 _density(target, to_codes, start, engine),
                 start.reshape(-1, start.shape[-1]).double().cpu().numpy(),
-                draws=draws,
-                warmup=warmup,
-                target_accept=target_accept,
                 max_depth=MOST_DOUBLINGS,
                 seed=[seed, first],
                 progress=progress,
+                **lengths,
             )
-            z, _ = to_codes(torch.from_numpy(walks.draws).to(start).reshape(draws, *start.shape))
-            parts.append(z.transpose(0, 1).cpu().numpy())
-            diverging.append(walks.diverging.reshape(draws, chains, len(target)).swapaxes(0, 1))
-    return PosteriorDraws("NUTS", np.concatenate(parts, 2), False, np.concatenate(diverging, 2))
+            z, _ = to_codes(torch.from_numpy(walks.draws).to(start).reshape(lengths["draws"], *start.shape))
+            diverging = walks.diverging.reshape(lengths["draws"], chains, len(target)).swapaxes(0, 1)
+            found.append((z.transpose(0, 1).cpu().numpy(), diverging))
+    return found
 
 
 def _whitened(target: Target, chains: int) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Tensor]:

@@ -112,6 +112,10 @@ class Target:
         seen = self.seen if self.seen is None or self.seen.ndim == 3 else self.seen[rows]
         return replace(self, x=self.x[rows], y=self.y[rows], seen=seen)
 
+    def copied(self) -> Target:
+        """The same with images of its own, so that no others are sent with them to another process."""
+        return replace(self, x=self.x.clone(), y=self.y.clone(), seen=None if self.seen is None else self.seen.clone())
+
     def ends(self) -> tuple[float, float]:
         """Bounds of the support of the codes; infinite unless the prior lives on a box or a torus."""
         support: Any = self.model.prior(self.y).support

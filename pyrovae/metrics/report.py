@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -234,6 +235,7 @@ def evaluate(
     train: Split | None = None,
     predict: Callable[[np.ndarray], Predictions] | None = None,
     seed: Seed = 0,
+    executor: Executor | None = None,
     progress: Callable[[str, int], Callable[[int], object]] = lambda name, total: lambda done: None,
 ) -> Report:
     """Estimate every number that exists for a model.
@@ -246,6 +248,8 @@ def evaluate(
         train: Training images with labels, for the accuracy of codes.
         predict: A classifier of images, for the quality of samples.
         seed: Seed of all draws.
+        executor: Who does importance weighting and annealing, block by block and to the same bits: a
+            `concurrent.futures.Executor`; by default this process.
         progress: Takes a name and a total; returns a function to call with the work done since the last call.
 
     Raises:
@@ -257,8 +261,8 @@ def evaluate(
         few, whole = few.without_labels(), split.without_labels()
     bound = list(_bound(model, estimate_elbo(model, whole, seed=seed)))
     sections: dict[str, Callable[[], Iterable[Row]]] = {
-        "log p(x)": lambda: _likelihoods(model, few, budget, seed, progress),
-        "annealed log p(x)": lambda: _annealed(model, few, budget, seed, progress),
+        "log p(x)": lambda: _likelihoods(model, few, budget, seed, executor, progress),
+        "annealed log p(x)": lambda: _annealed(model, few, budget, seed, executor, progress),
         "parts of the KL": lambda: _parts_of_kl(model, some, seed),
         "quality of samples": lambda: _samples(model, some, predict, seed),
         "accuracy of codes": lambda: _accuracy(model, train, some, seed),
@@ -337,6 +341,7 @@ def _likelihoods(
     few: Split,
     budget: EvaluationBudget,
     seed: int,
+    executor: Executor | None,
     progress: Callable[[str, int], Callable[[int], object]],
 ) -> Iterable[Row]:
     check_has_likelihood(model)
@@ -347,6 +352,7 @@ def _likelihoods(
         budget.samples,
         engine=budget.engine,
         seed=seed,
+        executor=executor,
         progress=progress("importance weighting, codes", budget.samples * n),
     )
     for k, bound in weighted.sweep.items():
@@ -371,6 +377,7 @@ def _annealed(
     few: Split,
     budget: EvaluationBudget,
     seed: int,
+    executor: Executor | None,
     progress: Callable[[str, int], Callable[[int], object]],
 ) -> Iterable[Row]:
     settings = budget.annealing
@@ -380,11 +387,11 @@ def _annealed(
         raise NotApplicable("annealing is for a given label, and this model's log p(x) sums over labels")
     each = settings.temperatures * (PILOTS + settings.chains)
     bar = progress("annealing, transitions", each * len(few))
-    found = annealed(model, few, settings, seed=seed, progress=bar)
+    found = annealed(model, few, settings, seed=seed, executor=executor, progress=bar)
     yield Row("log p(x) at least", found.estimate, len(few), found.method)
     yield Row("its bias", Estimate(-found.mean_bias), len(few), f"{found.method}, to first order")
     bar = progress("annealing both ways, transitions", 2 * each * budget.simulated)
-    bounds = bidirectional(model, budget.simulated, settings, seed=seed, progress=bar)
+    bounds = bidirectional(model, budget.simulated, settings, seed=seed, executor=executor, progress=bar)
     for name, side in (("least", bounds.lower), ("most", bounds.upper)):
         yield Row(f"log p(simulated) at {name}", side.estimate, budget.simulated, side.method)
 

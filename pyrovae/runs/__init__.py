@@ -6,8 +6,11 @@ from pyrovae.lazy import exported
 
 if TYPE_CHECKING:
     from pyrovae.runs.config_file import RunInfo, create_run, run_info
-    from pyrovae.runs.jobs import Job, train_runs
+    from pyrovae.runs.executors import chosen_executor, dask_cluster, local_processes
+    from pyrovae.runs.job import Job
+    from pyrovae.runs.jobs import UnfinishedError, train_runs
     from pyrovae.runs.loading import Run, analysis_device, load, load_data, open_run, open_runs, picture
+    from pyrovae.runs.search import SearchResult, search_runs
     from pyrovae.runs.stored import read_config
     from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
 
@@ -15,13 +18,18 @@ __all__ = [
     "Job",
     "Run",
     "RunInfo",
+    "SearchResult",
+    "UnfinishedError",
     "analysis_device",
     "build_training",
+    "chosen_executor",
     "create_run",
+    "dask_cluster",
     "finish_run",
     "load",
     "load_data",
     "load_training_data",
+    "local_processes",
     "open_run",
     "open_runs",
     "open_training",
@@ -29,6 +37,7 @@ __all__ = [
     "picture",
     "read_config",
     "run_info",
+    "search_runs",
     "train_runs",
 ]
 
@@ -40,9 +49,19 @@ __getattr__, __dir__ = exported(
             "create_run",
             "run_info",
         ),
+        "pyrovae.runs.executors": (
+            "chosen_executor",
+            "dask_cluster",
+            "local_processes",
+        ),
+        "pyrovae.runs.job": ("Job",),
         "pyrovae.runs.jobs": (
-            "Job",
+            "UnfinishedError",
             "train_runs",
+        ),
+        "pyrovae.runs.search": (
+            "SearchResult",
+            "search_runs",
         ),
         "pyrovae.runs.loading": (
             "Run",

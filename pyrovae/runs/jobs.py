@@ -1,187 +1,160 @@
-"""Several trainings in parallel. Finished ones are skipped."""
+"""Several trainings by any executor. Finished ones are skipped, and those that were cut off go on."""
 
-import json
-import os
-import signal
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from jsonargparse import Namespace
 
-from pyrovae.factory.build import build_trainer, instantiate
-from pyrovae.files import replace_text
-from pyrovae.runs.stored import read_config
-from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
-from pyrovae.runs.workers import KilledError, Workers
+from pyrovae.runs.executors import ExecutorSource, cores, local_processes
+from pyrovae.runs.job import Job, Standing, lengths
+from pyrovae.runs.job_table import JobTable, Row
+from pyrovae.runs.runner import Runner
 from pyrovae.runtime import choose_device
-from pyrovae.training import RunFolder
-from pyrovae.training.interrupts import Interrupted, InterruptFlag
-from pyrovae.training.order import order_of
-from pyrovae.training.progress import Progress
+from pyrovae.shapes import is_whole
+from pyrovae.training.interrupts import InterruptFlag
 
 POLL = 0.5
-"""Seconds between two updates of the progress."""
+"""Seconds between two looks at the jobs."""
 ON_A_GPU = 2
 """Default number of parallel trainings on one GPU."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One of several trainings.
-
-    Attributes:
-        folder: Where it is kept.
-        options: Its options of scripts/svi_train.py, but for where it goes.
-        which: The weights that its test images are measured by; see `finish_run`.
-        cost: What one of its steps costs beside those of the others, for the progress bar.
-    """
-
-    folder: RunFolder
-    options: tuple[str, ...]
-    which: str | None = None
-    cost: int = 1
-
-    @property
-    def finished(self) -> bool:
-        """Whether it was trained to its end by these options, which are the last thing that is written."""
-        try:
-            return json.loads(self.folder.command.read_text(encoding="utf-8")) == self._made_by
-        except (FileNotFoundError, ValueError, RecursionError):  # not there, or damaged and so written anew
-            return False
-
-    def parse(self) -> Namespace:
-        """Its command line, with `resume` if there is a checkpoint.
-
-        Raises:
-            ValueError: If its folder holds a run of other settings.
-        """
-        if self.folder.can_resume:
-            saved = read_config(self.folder)
-            where = ("--name", saved["name"], "--runs_dir", saved["runs_dir"], "--resume", str(self.folder.path))
-            try:
-                return parse_training([*self.options, *where])
-            except ValueError as error:
-                raise ValueError(
-                    f"{self.folder.path} holds another run than is asked for ({error}): remove that folder, or choose "
-                    f"another place"
-                ) from error
-        self.folder.check_resumable()
-        # A folder without a checkpoint was cut off in its first epoch: nothing is lost.
-        path = self.folder.path
-        where = ("--name", path.name, "--runs_dir", str(path.parent), "--overwrite", "true")
-        return parse_training([*self.options, *where])
-
-    def train(self) -> None:
-        """Train or resume it silently to its end, and test it."""
-        arguments = self.parse()
-        data = load_training_data(arguments)
-        trainer, model = build_training(arguments, data)
-        with open_training(arguments, data) as (folder, resume):
-            trainer.fit(model, data, folder, resume=resume, progress=False)
-            finish_run(folder, trainer, data, self.which)
-            replace_text(folder.command, json.dumps(self._made_by, indent=1) + "\n")
-
-    def steps_done(self) -> int:
-        """Steps that its metrics tell of."""
-        try:
-            rows = self.folder.rows() if self.folder.can_resume else []
-            return int(rows[-1].get("step", 0)) if rows else 0
-        except ValueError:  # damaged, and written anew when it goes on
-            return 0
-
-    @property
-    def _made_by(self) -> dict[str, object]:
-        return {"options": list(self.options), "weights": self.which}
+class UnfinishedError(ValueError):
+    """Some of several trainings did not end; the others did."""
 
 
-def train_runs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool = True) -> None:
-    """Train runs in separate processes, with one progress bar for all.
+def train_runs(
+    jobs: Sequence[Job],
+    *,
+    workers: int | None = None,
+    executor: ExecutorSource | None = None,
+    threads: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Train runs, each in a process of its own, with one table for all.
+
+    A training whose process dies is begun again where it can be, from its checkpoint, and one that another process has
+    in hand is waited for. Folders are known by their paths: on other machines they must be the same.
 
     Args:
         jobs: The runs; those that were trained to their end are skipped, and those that were cut off are resumed.
-        workers: Trainings at a time; by default as many as there are cores, and two on a GPU.
+        workers: Trainings at a time on this machine; by default as many as there are cores, and two on a GPU.
+        executor: Who chooses machine and moment instead: any `concurrent.futures.Executor`, such as Dask's
+            `client.get_executor(pure=False)`; or a function that makes one, which is called again if it breaks.
+        threads: Threads of torch in each training; by default its share of the cores, with an executor those of its
+            environment.
         progress: Whether to show progress.
 
     Raises:
-        ValueError: If two have the same folder, a folder holds a run of other settings, or a training cannot be done.
-        ChildProcessError: If the process of a training was killed; the others were trained to their ends.
+        ValueError: If two have the same folder, a folder holds a run of other settings, or workers and an executor are
+            given.
+        UnfinishedError: If some trainings failed; the others were trained to their ends.
         KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
     """
     folders = [job.folder.path.resolve() for job in jobs]
     twice = [folder for folder in folders if folders.count(folder) > 1]
     if twice:
         raise ValueError(f"{len(twice)} of the trainings have the same folder, {twice[0]}: give each another name")
+    check_placing(workers, executor, threads)
     missing = [job for job in jobs if not job.finished]
-    if missing:
-        commands = [job.parse() for job in missing]
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        on_gpu = any(choose_device(command.device).type != "cpu" for command in commands)
-        workers = min(workers or (ON_A_GPU if on_gpu else cores), len(missing))
-        tasks = [job.train for job in missing]
-        with InterruptFlag() as flag, Workers(tasks, workers, max(1, cores // workers)) as pool:
-            try:
-                killed = _follow(missing, _steps(commands), pool, flag, progress)
-            except BaseException:
-                pool.stop()
-                raise
-        if killed:
-            raise ChildProcessError(
-                f"{len(killed)} of {len(missing)} trainings did not end ({'; '.join(killed)}): give the same command "
-                f"again to go on with those, with fewer --workers if memory ran out"
-            )
+    if not missing:
+        return
+    commands = [job.parse() for job in missing]
+    known = dict(zip(missing, lengths(commands), strict=True))
+    rows = [Row(job, known.get(job), "waiting" if job in known else "done", job.standing()) for job in jobs]
+    table = JobTable(rows, enabled=progress)
+    workers = min(workers or default_workers(commands), len(commands))
+    with InterruptFlag() as flag, opened_runner(workers, executor, threads, table.say) as runner:
+        failed = _follow({row.job: row for row in rows if row.job in known}, runner, table, flag)
+    table.end()
+    if failed:
+        raise UnfinishedError(
+            f"{len(failed)} of {len(missing)} trainings did not end ({'; '.join(failed)}): what was trained is kept, "
+            f"and the same command goes on with those"
+        )
 
 
-def _follow(
-    jobs: Sequence[Job], totals: Sequence[int], pool: Workers, flag: InterruptFlag, progress: bool
-) -> list[str]:
-    """Show how far the trainings are until all are done, one fails or the user stops them.
+def check_placing(workers: object, executor: object, threads: object) -> None:
+    """Refuse what says nothing of where trainings run.
+
+    Raises:
+        ValueError: If workers and an executor are given, or one of them is none.
+    """
+    if workers is not None and executor is not None:
+        raise ValueError("workers is for processes of this machine, and an executor has its own: give one of both")
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value is not None and not is_whole(value, 1):
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if executor is not None and not (hasattr(executor, "submit") or callable(executor)):
+        raise ValueError(
+            f"executor must be a concurrent.futures.Executor, or a function that makes one, got "
+            f"{type(executor).__name__}"
+        )
+
+
+@contextmanager
+def opened_runner(
+    workers: int, executor: ExecutorSource | None, threads: int | None, say: Callable[[str], object]
+) -> Iterator[Runner]:
+    """A runner on so many processes of this machine, or on an executor.
+
+    When it is left by an error, also Ctrl-C, what runs writes its checkpoint first.
+    """
+    if executor is not None:
+        with _ending(Runner(executor, threads, say)) as runner:
+            yield runner
+        return
+    with local_processes(workers) as processes, _ending(Runner(processes, threads or share(workers), say)) as runner:
+        yield runner
+
+
+def default_workers(commands: Sequence[Namespace]) -> int:
+    """Trainings at a time on this machine: as many as there are cores, and two on a GPU."""
+    on_gpu = any(choose_device(command.device).type != "cpu" for command in commands)
+    return ON_A_GPU if on_gpu else cores()
+
+
+def share(workers: int) -> int:
+    """Threads of each of so many trainings."""
+    return max(1, cores() // workers)
+
+
+@contextmanager
+def _ending(runner: Runner) -> Iterator[Runner]:
+    try:
+        yield runner
+    except BaseException:
+        runner.stop_all()
+        raise
+    finally:
+        runner.close()
+
+
+def _follow(rows: dict[Job, Row], runner: Runner, table: JobTable, flag: InterruptFlag) -> list[str]:
+    """Train all, and show how far they are until all have ended or the user stops them.
 
     Returns:
-        Those whose process was killed, and by what.
+        Those that failed, and why.
     """
-    names = [job.folder.path.name for job in jobs]
-    ended: set[int] = set()
-    killed: list[str] = []
-
-    def cost_done() -> int:
-        steps = [
-            total if i in ended else min(job.steps_done(), total)
-            for i, (job, total) in enumerate(zip(jobs, totals, strict=True))
-        ]
-        return sum(job.cost * done for job, done in zip(jobs, steps, strict=True))
-
-    done = cost_done()
-    whole = sum(job.cost * total for job, total in zip(jobs, totals, strict=True))
-    with Progress(whole, done, enabled=progress) as bar:
-        while len(ended) < len(jobs):
-            for number, error in pool.step(POLL):
-                ended.add(number)
-                if flag.signal or (isinstance(error, Interrupted) and error.args == (signal.SIGINT,)):
-                    raise KeyboardInterrupt
-                if isinstance(error, KilledError | Interrupted):
-                    killed.append(f"{names[number]}: {error if isinstance(error, KilledError) else 'it was stopped'}")
-                    bar.say(f"{killed[-1]}; the others go on")
-                elif error is not None:
-                    raise error
-            if flag.signal:
-                raise KeyboardInterrupt
-            now = cost_done()
-            if now != done:
-                text = " ".join(names[i] for i in pool.running[:2])
-                bar.advance(now - done, f"{len(ended)}/{len(jobs)} runs  {text}")
-            done = now
-    return killed
+    failed: list[str] = []
+    for job in rows:
+        runner.start(job)
+    while runner.count:
+        for job, error in runner.step(POLL):
+            rows[job].state = "done" if error is None else "failed"
+            rows[job].look()
+            if error is not None:
+                failed.append(f"{job.name}: {' '.join(str(error).split())}")
+                table.say(f"{failed[-1]}; the others go on")
+        if flag.signal:
+            raise KeyboardInterrupt
+        for job, row in rows.items():
+            if row.state not in ("done", "failed"):
+                row.state = runner.state(job)
+        table.show()
+    return failed
 
 
-def _steps(commands: Sequence[Namespace]) -> list[int]:
-    """Number of steps of each training; each image set is loaded once."""
-    sizes: dict[tuple[object, ...], int] = {}
-    found = []
-    for command in commands:
-        trainer = build_trainer(instantiate(command))
-        key = (command.data, command.data_dir, command.validation, command.image_size, command.data_labels)
-        if (*key, trainer.batch_size) not in sizes:
-            sizes[(*key, trainer.batch_size)] = order_of(load_training_data(command), trainer.batch_size).per_epoch
-        per_epoch = sizes[(*key, trainer.batch_size)]
-        found.append(trainer.total_epochs(per_epoch) * per_epoch)
-    return found
+__all__ = ["Job", "Standing", "UnfinishedError", "train_runs"]

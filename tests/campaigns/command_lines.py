@@ -259,6 +259,46 @@ SWEEPS = {
 """Options of a sweep that must be refused."""
 
 
+def _search(rng: random.Random) -> Case:
+    """A search that must be refused before it trains: by its space, or by another option beside a good space."""
+    name = rng.choice(["space", *SEARCHES])
+    value = rng.choice(SPACES if name == "space" else SEARCHES[name])
+    words = [word for word in _training_words({}) if not word.startswith("--name")]
+    given = (f"--space={value}",) if name == "space" else ("--space=optimizer.lr=log(1e-4,1e-2)", f"--{name}={value}")
+    return Case("search", (*given, *words), "refused", f"{name}={value}")
+
+
+SPACES = (
+    *ODD,
+    "",
+    "optimizer.lr",
+    "optimizer.lr=log",
+    "optimizer.lr=log(0,1)",
+    "optimizer.lr=log(1,1)",
+    "optimizer.lr=log(1,x)",
+    "optimizer.lr=choice(a,b)",
+    "model.latent_dim=int(0,5)",
+    "model.latent_dim=int(1,1e9)",
+    f"model.latent_dim=int(1,{HUGE})",
+    "model.latent_dim=float(1,5)",
+    "model.prior=choice(StandardNormal,Nothing)",
+    "model.prior.components=int(1,5)",
+    "nothing=int(1,5)",
+    "data=choice(digits,mnist)",
+    "name=choice(a,b)",
+)
+"""Spaces that must be refused."""
+SEARCHES = {
+    "trials": ("0", "-1", "x", "null", HUGE),
+    "workers": ("0", "-1", "x"),
+    "cluster": ("x", "tcp://", "tcp://localhost"),
+    "sampler": ("x", "TPE", "null"),
+    "pruner": ("x", "null", "[]"),
+    "sampler_seed": ("-1", "x", HUGE),
+}
+"""Other options of a search that must be refused."""
+
+
 def _odd_words(rng: random.Random) -> Case:
     """Words that no option has, options without a value, too many words, none, and calls for help."""
     name = rng.choice([*sorted(COMMANDS), "train"])
@@ -314,10 +354,11 @@ MAKERS: dict[Callable[[random.Random], Case], int] = {
     _scheduler: 3,
     _sweep: 3,
     _odd_words: 6,
+    _search: 3,
     _packing: 5,
     _listing: 2,
 }
-"""What makes cases, and how many of a hundred and seven each."""
+"""What makes cases, and how many of a hundred and ten each."""
 
 
 # -- oracle ----------------------------------------------------------------------------------------------------------
@@ -449,7 +490,7 @@ def warm_up() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in (*COMMANDS, "train", "beta_sweep", "study", "pack", "list_runs"):
+    for name in (*COMMANDS, "train", "beta_sweep", "study", "pack", "list_runs", "search"):
         import_module(f"pyrovae.cli.{name}")
     for name in (
         "matplotlib.backends.backend_agg",

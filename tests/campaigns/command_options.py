@@ -97,6 +97,11 @@ PICTURE = {
 FIGURE = {"output": OUTPUT, **PICTURE}
 """Options of a picture; a format and a file of another would get in each other's way."""
 DATA_DIR = Values(("null", "{tmp}"), (), ("x", "", "{file}", "[]", *ODD))
+SHARED_OUT = {
+    "workers": whole(1, 2, none=True),
+    "cluster": Values(("null",), ("x", "", "localhost:1", "tcp://localhost", "tcp://:1", "http://a:1", "[]", *ODD)),
+}
+"""Options of who does the work; no scheduler is there."""
 RUN = ("{nowhere}", "{folder}", "{file}", "", "null", "[]", "{nowhere}/" + "x" * 300, *ODD[:3])
 """What is no run folder."""
 
@@ -290,6 +295,7 @@ COMMANDS: dict[str, Command] = {
             "classifier": Values(("false",), truth().bad, truth().open),
             "split": SPLIT,
             "engine": ENGINE,
+            **SHARED_OUT,
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
@@ -309,6 +315,7 @@ COMMANDS: dict[str, Command] = {
             "target_accept": number(0.8, 0.5, bad=("0", "1", "-1", "2")),
             "ais": whole(0, least=0),
             "split": SPLIT,
+            **SHARED_OUT,
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,

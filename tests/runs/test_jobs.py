@@ -1,10 +1,11 @@
 """Many trainings: the same bits as one by one, what is there is skipped, and what was cut off goes on."""
 
 import json
-import multiprocessing
 import os
 import re
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ import torch
 import pyrovae
 from pyrovae.cli.options import divide_words
 from pyrovae.runs.config_file import create_run, read_config
-from pyrovae.runs.jobs import Job, train_runs
+from pyrovae.runs.jobs import Job, UnfinishedError, train_runs
+from pyrovae.runs.runner import DEATHS
 from pyrovae.runs.training import build_training, load_training_data, open_training, parse_training
-from pyrovae.runs.workers import Workers
 from pyrovae.training import Interrupted, RunFolder
 from pyrovae.training.loop import Loop
 
@@ -36,7 +37,7 @@ def test_a_run_is_trained_once_and_is_the_same_in_a_pool(tmp_path: Path, capsys)
     alone = job(tmp_path / "alone", "a")
     alone.train()
     jobs = [job(tmp_path / "pool", name) for name in ("a", "b")]
-    train_runs(jobs, workers=2)
+    train_runs(jobs, workers=2, threads=torch.get_num_threads())
     assert torch.equal(weights(alone), weights(jobs[0]))
     assert json.loads(jobs[1].folder.test.read_text())["images"] == 300
     capsys.readouterr()
@@ -61,7 +62,7 @@ def test_what_was_cut_off_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch:
     with pytest.raises(Interrupted):
         cut.train()
     monkeypatch.undo()
-    assert (cut.finished, cut.steps_done()) == (False, whole.steps_done() // 2)
+    assert (cut.finished, cut.standing().step) == (False, whole.standing().step // 2)
     cut.train()
     assert cut.finished
     assert torch.equal(weights(whole), weights(cut))
@@ -93,58 +94,99 @@ def test_a_folder_of_other_settings_is_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_that_fails_ends_the_others_with_its_words(tmp_path: Path) -> None:
-    long, short = job(tmp_path, "long", "--epochs", "100000"), job(tmp_path, "short", "--epochs", "1")
+def test_a_training_that_fails_is_one_line_and_the_others_go_on(tmp_path: Path, capsys) -> None:
+    others = [job(tmp_path, name, "--epochs", "1") for name in ("a", "b")]
     broken = job(tmp_path, "broken", "--optimizer.lr", "1e30")
-    with pytest.raises(ValueError, match="training broke in epoch"):
-        train_runs([long, short, broken], workers=2, progress=False)
-    assert short.finished
-    assert broken.folder.config.exists()
-    assert (long.finished, long.folder.checkpoint.exists()) == (False, True)
+    with pytest.raises(UnfinishedError, match=r"^1 of 3 trainings did not end \(broken: training broke in epoch 1"):
+        train_runs([others[0], broken, others[1]], workers=2)
+    assert [job.finished for job in (*others, broken)] == [True, True, False]
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("broken: training broke") and line.endswith("the others go on") for line in lines) == 1
+    table = lines[-4:]
+    assert [line.split()[:3] for line in table] == [
+        ["run", "state", "epochs"],
+        ["a", "done", "1/1"],
+        ["broken", "failed", "0/2"],
+        ["b", "done", "1/1"],
+    ]
+
+
+def trainer_of(job: Job) -> int:
+    """The process that trains a job now."""
+    return int(re.search(r"process (\d+) on", (job.folder.path / ".lock").read_text())[1])
+
+
+def when_it_trains(job: Job, what) -> threading.Thread:
+    """Do something once, as soon as a job has a checkpoint."""
+
+    def wait() -> None:
+        while not job.folder.checkpoint.exists():
+            time.sleep(0.02)
+        what()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_one_line_and_the_others_go_on(tmp_path: Path, capsys, monkeypatch) -> None:
-    long = job(tmp_path, "long", "--epochs", "100000")
-    others = [job(tmp_path, name) for name in ("a", "b")]
-    found = []
-
-    def kill_when_it_trains(self, timeout: float) -> list:
-        ended = step(self, timeout)
-        if long.folder.checkpoint.exists() and not found:
-            found.append(re.search(r"process (\d+) on", (long.folder.path / ".lock").read_text())[1])
-            os.kill(int(found[0]), signal.SIGKILL)
-        return ended
-
-    step = Workers.step
-    monkeypatch.setattr(Workers, "step", kill_when_it_trains)
-    with pytest.raises(ChildProcessError, match=r"^1 of 3 trainings did not end \(long: its process was kille"):
-        train_runs([long, *others], workers=2)
-    assert [job.finished for job in others] == [True, True]
+def test_a_killed_process_is_replaced_and_its_run_ends_the_same(tmp_path: Path, capsys) -> None:
+    long = ("--epochs", "12", "--checkpoint_every", "0")
+    whole, killed, other = job(tmp_path / "whole", "a", *long), job(tmp_path, "a", *long), job(tmp_path, "b")
+    killer = when_it_trains(killed, lambda: os.kill(trainer_of(killed), signal.SIGKILL))
+    train_runs([killed, other], workers=2, threads=1)
+    killer.join()
+    assert (killed.finished, other.finished) == (True, True)
     out = capsys.readouterr().out
-    assert "long: its process was killed by SIGKILL, as Linux does where memory runs out; the others go on\n" in out
+    assert "a: its process was killed by SIGKILL, as Linux does where memory runs out; it goes on in another one" in out
     assert "Traceback" not in out
+    train_runs([whole], workers=1, threads=1, progress=False)
+    assert torch.equal(weights(whole), weights(killed))
 
 
 @pytest.mark.slow
-def test_a_stop_has_all_trainings_write_their_checkpoints(tmp_path: Path, monkeypatch) -> None:
-    """Ctrl-C for this process alone; its workers end, each at a checkpoint, and the same again goes on."""
-    jobs = [job(tmp_path, name, "--epochs", "100000") for name in "ab"]
-    step = Workers.step
+def test_a_training_that_dies_again_and_again_is_given_up(tmp_path: Path, capsys, monkeypatch) -> None:
+    """Its second layer is a module that ends the process; the other run is trained."""
+    (tmp_path / "deadly.py").write_text(
+        "import os, torch\nclass Deadly(torch.nn.Module):\n    def forward(self, x):\n        os._exit(7)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    deadly = job(tmp_path, "deadly", "--model.encoder.activation", "deadly.Deadly", "--engine", "pyro")
+    other = job(tmp_path, "b", "--epochs", "1")
+    with pytest.raises(UnfinishedError, match=rf"its process ended with status 7, {DEATHS} times without"):
+        train_runs([deadly, other], workers=2, progress=False)
+    assert other.finished
 
-    def stop_when_all_train(self, timeout: float) -> list:
-        if all(job.folder.checkpoint.exists() for job in jobs) and self.waiting is not None:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, timeout)
 
-    monkeypatch.setattr(Workers, "step", stop_when_all_train)
+@pytest.mark.slow
+def test_a_stop_has_all_trainings_write_their_checkpoints(tmp_path: Path) -> None:
+    """Ctrl-C for this process alone; its children end, each at a checkpoint, and the same again goes on."""
+    jobs = [job(tmp_path, name, "--epochs", "100000") for name in "abc"]
+
+    def stop() -> None:
+        when_it_trains(jobs[1], lambda: os.kill(os.getpid(), signal.SIGINT)).join()
+
+    stopper = when_it_trains(jobs[0], stop)
     with pytest.raises(KeyboardInterrupt):
         train_runs(jobs, workers=2, progress=False)
-    assert not multiprocessing.active_children()
-    for each in jobs:
+    stopper.join()
+    for each in jobs[:2]:
         assert not each.finished
         with each.folder.locked():  # by nobody else
             assert each.folder.can_resume
+    assert not jobs[2].folder.path.exists()
+    assert not list(tmp_path.glob(".*.job"))
+
+
+@pytest.mark.slow
+def test_a_run_whose_folder_goes_away_is_one_failure(tmp_path: Path) -> None:
+    gone, other = job(tmp_path, "gone", "--epochs", "100000", "--checkpoint_every", "0"), job(tmp_path, "b")
+    remover = when_it_trains(gone, lambda: gone.folder.path.rename(tmp_path / "elsewhere"))
+    with pytest.raises(UnfinishedError, match=r"gone: cannot write .*gone"):
+        train_runs([gone, other], workers=2, progress=False)
+    remover.join()
+    assert other.finished
 
 
 def test_damaged_words_about_a_finished_training_are_no_trouble(tmp_path: Path) -> None:
@@ -155,10 +197,10 @@ def test_damaged_words_about_a_finished_training_are_no_trouble(tmp_path: Path) 
         assert not done.finished
     for damage in ("epoch\nx\n", "epoch\n1\n", "epoch,step\n1,nan\n"):
         done.folder.metrics.write_text(damage)
-        assert done.steps_done() == 0
+        assert done.standing().step == 0
     done.train()
     assert done.finished
-    assert done.steps_done() > 0
+    assert done.standing().step > 0
 
 
 def test_a_run_that_was_moved_knows_its_place(tmp_path: Path, monkeypatch) -> None:

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,10 +118,18 @@ def test_whatever_would_write_is_refused(tmp_path: Path, few_digits: ImageSet, o
 
 
 @pytest.mark.slow
-def test_the_trainings_of_a_sweep_are_locked_too(tmp_path: Path, few_digits: ImageSet, options: list[str]) -> None:
+def test_a_sweep_waits_for_a_run_that_somebody_else_has(tmp_path: Path, few_digits: ImageSet, options) -> None:
+    """And trains it when it was left before its end."""
     folder = create_run(parse_training(options), few_digits)
-    with another(folder.path), pytest.raises(InUseError, match="in use by process"):
-        train_runs([Job(folder, tuple(options[:8]))], workers=1, progress=False)
+    job = Job(folder, tuple(options[:8]))
+    with ThreadPoolExecutor(1) as pool:
+        with another(folder.path):
+            sweep = pool.submit(train_runs, [job], workers=1, progress=False)
+            time.sleep(8)
+            assert not sweep.done()
+            assert not job.finished
+        sweep.result(timeout=60)
+    assert job.finished
 
 
 def test_a_run_without_a_name_takes_the_next_one_that_is_free(tmp_path: Path, few_digits: ImageSet, options) -> None:

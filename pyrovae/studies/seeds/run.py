@@ -11,6 +11,7 @@ from pyrovae.data import ImageSet
 from pyrovae.files import replace_text
 from pyrovae.metrics.classifier import Classifier, accuracy, train_classifier
 from pyrovae.plots import save_figure
+from pyrovae.runs.executors import ExecutorSource
 from pyrovae.runtime import choose_device
 from pyrovae.studies.seeds.budgets import MANY_LABELS, Budget, Recipe
 from pyrovae.studies.seeds.claims import Claim
@@ -30,6 +31,7 @@ def run_study(
     device: str = "auto",
     only: Sequence[int] | None = None,
     workers: int | None = None,
+    executor: ExecutorSource | None = None,
     progress: bool = True,
 ) -> list[Claim]:
     """Train missing runs, measure them, and write `report.html`, `claims.json` and `figures/` into a folder.
@@ -43,6 +45,7 @@ def run_study(
         device: Where to train; see `Trainer`.
         only: Numbers of the claims to decide; by default all.
         workers: Trainings at a time; by default the number of cores, and two on a GPU.
+        executor: Who runs the trainings instead; see `train_runs`.
         progress: Whether to show progress.
 
     Raises:
@@ -56,7 +59,7 @@ def run_study(
     if progress:
         print(data.source, flush=True)
     recipes = _needed(budget, runs, chosen)
-    runs.train(recipes, workers=workers, progress=progress)
+    runs.train(recipes, workers=workers, executor=executor, progress=progress)
     with Progress(1 + len(chosen), enabled=progress) as bar:
         study = Study(budget, runs, load_or_train_classifier(budget, data, folder, device))
         bar.advance(1, "classifier")

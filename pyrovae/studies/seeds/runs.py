@@ -9,6 +9,7 @@ from typing import Any
 
 from pyrovae.data import ImageSet, load_images
 from pyrovae.models import LatentVariableModel
+from pyrovae.runs.executors import ExecutorSource
 from pyrovae.runs.jobs import Job, train_runs
 from pyrovae.studies.seeds.budgets import Recipe
 from pyrovae.training import History, RunFolder
@@ -48,7 +49,14 @@ class Runs:
             return False
         return True
 
-    def train(self, recipes: Iterable[Recipe], *, workers: int | None = None, progress: bool = True) -> None:
+    def train(
+        self,
+        recipes: Iterable[Recipe],
+        *,
+        workers: int | None = None,
+        executor: ExecutorSource | None = None,
+        progress: bool = True,
+    ) -> None:
         """Train the missing runs, several at a time. The last weights are tested, since the claims use them.
 
         Raises:
@@ -60,7 +68,7 @@ class Runs:
             Job(self[recipe.name], (*recipe.options, "--device", self.device, *where), "last", recipe.cost)
             for recipe in recipes
         ]
-        train_runs(jobs, workers=workers, progress=progress)
+        train_runs(jobs, workers=workers, executor=executor, progress=progress)
 
 
 def read_test(folder: RunFolder) -> dict[str, Any]:
