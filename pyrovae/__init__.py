@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from pyrovae.engine import SVI
     from pyrovae.engine.posterior import check, guide_draws, nuts, predictive
     from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
-    from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
+    from pyrovae.objectives import (
+        DIPVAE,
+        BetaTCVAE,
+        Contractive,
+        FreeBits,
+        ImportanceWeighted,
+        InfoVAE,
+        Renyi,
+        Sparse,
+        TraceELBO,
+        TraceMeanField,
+    )
     from pyrovae.runs import load, run_info
     from pyrovae.semi_supervised import SemiSupervisedVAE
     from pyrovae.shapes import Shapes
@@ -25,18 +36,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CVAE",
+    "DIPVAE",
     "SVI",
     "VAE",
     "Autoencoder",
+    "BetaTCVAE",
+    "Contractive",
     "FreeBits",
     "History",
     "ImageSet",
     "ImportanceWeighted",
+    "InfoVAE",
     "LatentVariableModel",
     "Renyi",
     "RunFolder",
     "SemiSupervisedVAE",
     "Shapes",
+    "Sparse",
     "TraceELBO",
     "TraceMeanField",
     "Trainer",
@@ -58,7 +74,18 @@ __getattr__, __dir__ = exported(
         "pyrovae.engine": ("SVI",),
         "pyrovae.engine.posterior": ("check", "guide_draws", "nuts", "predictive"),
         "pyrovae.models": ("CVAE", "VAE", "Autoencoder", "LatentVariableModel"),
-        "pyrovae.objectives": ("FreeBits", "ImportanceWeighted", "Renyi", "TraceELBO", "TraceMeanField"),
+        "pyrovae.objectives": (
+            "DIPVAE",
+            "BetaTCVAE",
+            "Contractive",
+            "FreeBits",
+            "ImportanceWeighted",
+            "InfoVAE",
+            "Renyi",
+            "Sparse",
+            "TraceELBO",
+            "TraceMeanField",
+        ),
         "pyrovae.runs": ("load", "run_info"),
         "pyrovae.semi_supervised": ("SemiSupervisedVAE",),
         "pyrovae.shapes": ("Shapes",),

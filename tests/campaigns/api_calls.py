@@ -200,6 +200,7 @@ def library_calls(w: SimpleNamespace) -> Iterator[tuple[str, Any, tuple[Any, ...
         pyrovae.run_info: [(None,), (3,)],
         pyrovae.TraceELBO: [(None,), ("x",), (-1,), (float("nan"),), (1, None), (1, 1, "x"), (1, 1, 0, "x")],
         pyrovae.ImportanceWeighted: [(None,), ("x",), (0,), (1.5,), (2, "x")],
+        pyrovae.Sparse: [(-1,), ("x",), (1, 1, 0, "linear", 4, 0), (1, 1, 0, "linear", 4, 1, None)],
         pyrovae.Renyi: [(None,), ("x",), (1,), (-1,), (0.5, None)],
         trainer.fit: [(None, digits), (w.vae, None), (w.vae, few), (pyrovae.VAE, digits), (w.vae, digits, 3)],
         digits.split: [(None,), (3,), ("x",)],
