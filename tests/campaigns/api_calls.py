@@ -59,6 +59,7 @@ def world() -> SimpleNamespace:
     w.vector = latent.attribute_vector(w.codes, has)
     w.has = has
     w.policy = metrics.Policy("digits", "test", "dynamic", "NLL")
+    w.factors = metrics.Factors(w.codes.labels[:, None] % 3 + np.zeros((1, 2)), ("a", "b"), (True, False))
     w.report = metrics.Report(w.policy, 0, ())
     return w
 
@@ -84,6 +85,9 @@ def right_arguments(w: SimpleNamespace) -> dict[str, dict[str, Any]]:
         "predict_labels": {"model": pyrovae.SemiSupervisedVAE((1, 8, 8), 10, 2), "split": w.few},
         "quadrature": {"model": w.vae, "split": w.few, "points": 8, "engine": "graph", "tolerance": 1.0},
         "quadrature_posterior": {"model": w.vae, "split": w.few, "points": 8, "tolerance": 1.0},
+        "importance": {"train": w.codes, "test": w.codes, "factors": (w.factors, w.factors), "trees": 2, "seed": 0},
+        "information_gap": {"codes": w.codes, "factors": w.factors, "bins": 5},
+        "separation": {"train": w.codes, "test": w.codes, "factors": (w.factors, w.factors)},
         "agreement": {"first": w.gaussians, "second": w.gaussians},
         "attribute_effect": {"model": w.vae, "codes": w.codes, "vector": w.vector, "alphas": [0.0, 1.0]},
         "attribute_vector": {"codes": w.codes, "has": w.has},
