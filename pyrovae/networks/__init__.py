@@ -18,6 +18,7 @@ from pyrovae.networks.base import (
     rows_of_labels,
 )
 from pyrovae.networks.convolutional import ConvDecoder, ConvEncoder, FourLayerConvDecoder, FourLayerConvEncoder
+from pyrovae.networks.denoising import Denoising, Noise
 from pyrovae.networks.dense import (
     GatedMLPDecoder,
     GatedMLPEncoder,
@@ -33,6 +34,7 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Decoder",
+    "Denoising",
     "Encoder",
     "FourLayerConvDecoder",
     "FourLayerConvEncoder",
@@ -41,6 +43,7 @@ __all__ = [
     "MLPDecoder",
     "MLPEncoder",
     "Missing",
+    "Noise",
     "OnTorus",
     "ResidualMLPDecoder",
     "ResidualMLPEncoder",
