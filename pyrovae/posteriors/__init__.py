@@ -8,6 +8,7 @@ Each is built from the model's shapes and an encoder, whose features it turns in
 from pyrovae.contracts import Posterior
 from pyrovae.posteriors.correlated import Flow, FullNormal, LowRankNormal, Mixture
 from pyrovae.posteriors.factorised import Beta, Delta, DiagonalNormal, Laplace, StudentT, WrappedNormal
+from pyrovae.posteriors.semi_amortised import SemiAmortised
 
 __all__ = [
     "Beta",
@@ -19,6 +20,7 @@ __all__ = [
     "LowRankNormal",
     "Mixture",
     "Posterior",
+    "SemiAmortised",
     "StudentT",
     "WrappedNormal",
 ]
