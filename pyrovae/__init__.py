@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyrovae.data import ImageSet, load_images, pack
     from pyrovae.engine import SVI
     from pyrovae.engine.posterior import check, guide_draws, nuts, predictive
+    from pyrovae.hierarchical import HierarchicalVAE
     from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
     from pyrovae.objectives import (
         DIPVAE,
@@ -43,6 +44,7 @@ __all__ = [
     "BetaTCVAE",
     "Contractive",
     "FreeBits",
+    "HierarchicalVAE",
     "History",
     "ImageSet",
     "ImportanceWeighted",
@@ -73,6 +75,7 @@ __getattr__, __dir__ = exported(
         "pyrovae.data": ("ImageSet", "load_images", "pack"),
         "pyrovae.engine": ("SVI",),
         "pyrovae.engine.posterior": ("check", "guide_draws", "nuts", "predictive"),
+        "pyrovae.hierarchical": ("HierarchicalVAE",),
         "pyrovae.models": ("CVAE", "VAE", "Autoencoder", "LatentVariableModel"),
         "pyrovae.objectives": (
             "DIPVAE",

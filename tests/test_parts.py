@@ -110,6 +110,11 @@ PRIORS = [
     Row(priors.GaussianMixture, {"components": CLASSES, "labels": True}),
     Row(priors.VampPrior, {"components": 7}, refused={"must be at least 1, got 0": {"components": 0}}),
     Row(
+        priors.Hierarchical,
+        refused={"top_dim must be a whole number of at least 1 and below latent_dim, 2, .* got 2": {"top_dim": 2}},
+        exact_moments=False,
+    ),
+    Row(
         priors.Flow,
         {"kind": "realnvp"},
         refused={"must be at least 1": {"transforms": 0}},
@@ -174,6 +179,11 @@ POSTERIORS = [
     Row(posteriors.Flow, {"kind": "nsf"}, tolerance=2e-3, exact_moments=False),
     Row(posteriors.Flow, {"kind": "realnvp"}, exact_moments=False),
     Row(posteriors.Mixture, refused={"components must be at least 2": {"components": 1}}),
+    Row(
+        posteriors.Hierarchical,
+        refused={"below latent_dim, 2, .* got 0": {"top_dim": 0}, "context must be at least 1": {"context": 0}},
+        exact_moments=False,
+    ),
     Row(
         posteriors.SemiAmortised,
         refused={

@@ -11,6 +11,7 @@ from pyrovae.networks.base import (
     Activation,
     Decoder,
     Encoder,
+    FromDimension,
     OnTorus,
     checked_labels,
     described,
@@ -26,6 +27,7 @@ from pyrovae.networks.dense import (
     MLPEncoder,
     ResidualMLPDecoder,
     ResidualMLPEncoder,
+    dense,
 )
 from pyrovae.networks.seen import Missing, SeenEncoder
 
@@ -38,6 +40,7 @@ __all__ = [
     "Encoder",
     "FourLayerConvDecoder",
     "FourLayerConvEncoder",
+    "FromDimension",
     "GatedMLPDecoder",
     "GatedMLPEncoder",
     "MLPDecoder",
@@ -49,6 +52,7 @@ __all__ = [
     "ResidualMLPEncoder",
     "SeenEncoder",
     "checked_labels",
+    "dense",
     "described",
     "one_hot_labels",
     "rows_of_labels",
