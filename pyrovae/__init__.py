@@ -16,8 +16,20 @@ if TYPE_CHECKING:
     from pyrovae.data import ImageSet, load_images, pack
     from pyrovae.engine import SVI
     from pyrovae.engine.posterior import check, guide_draws, nuts, predictive
+    from pyrovae.hierarchical import HierarchicalVAE
     from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
-    from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
+    from pyrovae.objectives import (
+        DIPVAE,
+        BetaTCVAE,
+        Contractive,
+        FreeBits,
+        ImportanceWeighted,
+        InfoVAE,
+        Renyi,
+        Sparse,
+        TraceELBO,
+        TraceMeanField,
+    )
     from pyrovae.runs import load, run_info
     from pyrovae.semi_supervised import SemiSupervisedVAE
     from pyrovae.shapes import Shapes
@@ -25,18 +37,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CVAE",
+    "DIPVAE",
     "SVI",
     "VAE",
     "Autoencoder",
+    "BetaTCVAE",
+    "Contractive",
     "FreeBits",
+    "HierarchicalVAE",
     "History",
     "ImageSet",
     "ImportanceWeighted",
+    "InfoVAE",
     "LatentVariableModel",
     "Renyi",
     "RunFolder",
     "SemiSupervisedVAE",
     "Shapes",
+    "Sparse",
     "TraceELBO",
     "TraceMeanField",
     "Trainer",
@@ -57,8 +75,20 @@ __getattr__, __dir__ = exported(
         "pyrovae.data": ("ImageSet", "load_images", "pack"),
         "pyrovae.engine": ("SVI",),
         "pyrovae.engine.posterior": ("check", "guide_draws", "nuts", "predictive"),
+        "pyrovae.hierarchical": ("HierarchicalVAE",),
         "pyrovae.models": ("CVAE", "VAE", "Autoencoder", "LatentVariableModel"),
-        "pyrovae.objectives": ("FreeBits", "ImportanceWeighted", "Renyi", "TraceELBO", "TraceMeanField"),
+        "pyrovae.objectives": (
+            "DIPVAE",
+            "BetaTCVAE",
+            "Contractive",
+            "FreeBits",
+            "ImportanceWeighted",
+            "InfoVAE",
+            "Renyi",
+            "Sparse",
+            "TraceELBO",
+            "TraceMeanField",
+        ),
         "pyrovae.runs": ("load", "run_info"),
         "pyrovae.semi_supervised": ("SemiSupervisedVAE",),
         "pyrovae.shapes": ("Shapes",),

@@ -88,6 +88,14 @@ class Posterior(nn.Module, ABC):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
 
+    @property
+    def amortised(self) -> Posterior:
+        """The posterior whose parameters are an encoder's own, of which a prior may be made; by default this one."""
+        return self
+
+    def attach(self, prior: Prior, likelihood: Likelihood) -> None:
+        """Receive the model's other parts, for a posterior that depends on them. The model calls this."""
+
     def need_density(self, otherwise: str) -> None:
         """Refuse a point mass.
 
@@ -161,7 +169,7 @@ class _PlainLikelihood(_Wrapped, Likelihood):
 class _PlainPosterior(_Wrapped, Posterior):
     """A plain module as a posterior."""
 
-    declared = ("has_density", "periodic")
+    declared = ("has_density", "periodic", "attach")
 
 
 def as_prior(module: nn.Module) -> Prior:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -332,6 +332,59 @@ class Flow(ZukoToPyro):
     def _points(self) -> Tensor:
         base = self.dist.base
         return self.at(normal_points(base.event_shape[0]).to(base.mean))
+
+
+class TwoLayers(dist.TorchDistribution):
+    """Two vectors one after the other, the second of them drawn given the first: p(top) p(bottom | top).
+
+    Args:
+        top: Distribution of the first vector, batch_shape (...,), event_shape (top_dim,), a Normal of independent
+            dimensions.
+        given: Makes the distribution of the second, event_shape (bottom_dim,), of first vectors (..., top_dim).
+        bottom_dim: Size of the second vector.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - torch's own form
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, top: dist.TorchDistribution, given: Callable[[Tensor], Distribution], bottom_dim: int) -> None:
+        self.top, self.given, self.bottom_dim = top, given, bottom_dim
+        size = torch.Size([top.event_shape[0] + bottom_dim])
+        super().__init__(top.batch_shape, size, validate_args=False)
+        self._validate_args = top._validate_args
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "TwoLayers":
+        """Return the same with another batch shape."""
+        return TwoLayers(self.top.expand(batch_shape), self.given, self.bottom_dim)
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - torch's own form
+        """Draw differentiably."""
+        top = self.top.rsample(sample_shape)
+        return torch.cat([top, self.given(top).rsample()], -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of both."""
+        if self._validate_args:
+            self._validate_sample(value)
+        top, bottom = value.split([value.shape[-1] - self.bottom_dim, self.bottom_dim], -1)
+        return self.top.log_prob(top) + self.given(top).log_prob(bottom)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean; that of the second vector by quasi-Monte-Carlo over 256 fixed points of the first."""
+        return torch.cat([self.top.mean, self._bottom().mean.mean(0)], -1)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance, over the same points."""
+        bottom = self._bottom()
+        return torch.cat([self.top.variance, bottom.variance.mean(0) + bottom.mean.var(0, correction=0)], -1)
+
+    def _bottom(self) -> Distribution:
+        mean, scale = self.top.mean, self.top.variance.sqrt()
+        points = normal_points(mean.shape[-1]).to(mean)
+        return self.given(mean + scale * points.reshape(len(points), *[1] * (mean.ndim - 1), -1))
 
 
 def normal_points(dimensions: int) -> Tensor:

@@ -75,6 +75,8 @@ class LatentVariableModel(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         # A part that is assigned later is wrapped like those of the constructor.
         super().__setattr__(name, _AS_PART[name](value) if name in _AS_PART else value)
+        if name in _AS_PART and self._modules.keys() >= _AS_PART.keys():
+            self.posterior.attach(self.prior, self.likelihood)  # a SemiAmortised uses both
 
     def need_bound(self, otherwise: str) -> None:
         """Refuse a model that has no bound of log p(x), because its codes have no density.
@@ -233,8 +235,8 @@ def build_parts(
     else:
         q = as_posterior(_part("posterior", posterior, shapes, build_encoder(encoder, shapes, missing)))
     p = as_prior(_part("prior", prior, shapes))
-    p.attach(q)  # a VampPrior uses the posterior
-    _check_parts(shapes, p, q)
+    p.attach(q.amortised)  # a VampPrior uses the posterior
+    _check_parts(shapes, p, q.amortised)
     make_decoder = _decoder_factory(shapes, decoder, q.periodic)
     scored = as_likelihood(_part("likelihood", likelihood, shapes, make_decoder))
     return p, scored if missing is None else likelihoods.score_seen(scored), q

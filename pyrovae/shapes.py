@@ -57,3 +57,17 @@ class Shapes:
 def _and_at_most(value: object) -> str:
     """The upper limit, for who has passed it."""
     return f" and at most {MOST:,}" if isinstance(value, int) and value > MOST else ""
+
+
+def bottom_dim(shapes: Shapes, top_dim: int) -> int:
+    """Dimensions that the top layer leaves to the bottom one.
+
+    Raises:
+        ValueError: If it leaves none, or has none.
+    """
+    if not is_whole(top_dim, 1, shapes.latent_dim - 1):
+        raise ValueError(
+            f"top_dim must be a whole number of at least 1 and below latent_dim, {shapes.latent_dim}, which counts "
+            f"both layers, got {top_dim!r}"
+        )
+    return shapes.latent_dim - top_dim

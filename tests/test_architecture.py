@@ -14,7 +14,7 @@ ROWS = [
     {"contracts"},
     {"priors", "likelihoods", "posteriors"},
     {"models"},
-    {"semi_supervised"},
+    {"semi_supervised", "hierarchical"},
     {"checks"},
     {"objectives"},
     {"inference"},

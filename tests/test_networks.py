@@ -1,10 +1,13 @@
 """Encoders and decoders: any size of image, with labels or without."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from pyrovae import networks
+from pyrovae import SVI, VAE, Autoencoder, Trainer, load_images, networks
+from pyrovae.runtime import frozen
 from pyrovae.shapes import Shapes
 
 ENCODERS = [
@@ -13,6 +16,7 @@ ENCODERS = [
     networks.ResidualMLPEncoder,
     networks.ConvEncoder,
     networks.FourLayerConvEncoder,
+    networks.Denoising,
 ]
 DECODERS = [
     networks.MLPDecoder,
@@ -80,6 +84,12 @@ def test_images_too_small_are_refused_with_the_sizes_that_fit(cls: type) -> None
         (lambda s: networks.ResidualMLPDecoder(s, 1, blocks=0), "blocks must be one or more positive"),
         (lambda s: networks.ConvEncoder(s, channels=(0,)), "channels must be one or more positive"),
         (lambda s: networks.FourLayerConvEncoder(s, channels=(8,)), "channels must be four numbers"),
+        (lambda s: networks.Denoising(s, noise="rain"), "noise must be one of gaussian, masking, .* got 'rain'"),
+        (lambda s: networks.Denoising(s, level=-1), "level of gaussian noise must be at least 0, got -1"),
+        (lambda s: networks.Denoising(s, level=float("inf")), "level of gaussian noise must be at least 0, got inf"),
+        (lambda s: networks.Denoising(s, noise="masking", level=1.5), "share of the pixels, from 0 to 1, got 1.5"),
+        (lambda s: networks.Denoising(s, level="x"), "level of the noise must be a number, got 'x'"),
+        (lambda s: networks.SeenEncoder(networks.Denoising(s), "mask"), "damage the mask too: choose missing='zeros'"),
         (lambda s: networks.FourLayerConvDecoder(s, 1, hidden=(8,)), "hidden must be two numbers"),
     ],
 )
@@ -112,6 +122,66 @@ def test_residual_blocks_begin_with_the_identity() -> None:
             block.layers[-1].bias.zero_()
     x = torch.randn(5, 1, 2, 2)
     torch.testing.assert_close(encoder(x), encoder.layers[0](x.flatten(1)).relu())
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper"])
+def test_noise_is_what_it_says(noise: str) -> None:
+    """Moments and shares of the damaged pixels; level 0 damages none."""
+    torch.manual_seed(0)
+    shapes, x = Shapes((1, 50, 50), 2), torch.full((40, 1, 50, 50), 0.5)
+    damaged = networks.Denoising(shapes, noise=noise, level=0.4).damaged(x)
+    if noise == "gaussian":
+        assert abs((damaged - x).mean()) < 5 * 0.4 / 316
+        assert (damaged - x).std() == pytest.approx(0.4, rel=0.02)
+    else:
+        hit = damaged != x
+        assert hit.float().mean() == pytest.approx(0.4, abs=5 * 0.49 / 316)
+        white = 0.5 if noise == "salt_and_pepper" else 0.0
+        assert damaged[hit].mean() == pytest.approx(white, abs=0.02)
+        assert set(damaged[hit].unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(networks.Denoising(shapes, noise=noise, level=0).damaged(x), x)
+
+
+def test_nothing_is_damaged_in_evaluation() -> None:
+    encoder = networks.Denoising(Shapes((1, 8, 8), 2), lambda shapes: networks.MLPEncoder(shapes, (7,)))
+    x = torch.rand(5, 1, 8, 8)
+    assert not torch.equal(encoder(x), encoder(x))
+    encoder.eval()
+    assert torch.equal(encoder(x), encoder.network(x))
+    assert encoder.out_features == 7
+
+
+def test_a_denoising_autoencoder_repairs_images() -> None:
+    """Trained on damaged images it reconstructs clean ones from them better than a plain one does."""
+    digits = load_images("digits")
+    x = (digits.split("test").images / 255).round()
+    left = []
+    for encoder in (networks.MLPEncoder, partial(networks.Denoising, noise="masking", level=0.4)):
+        torch.manual_seed(0)
+        model = Autoencoder(digits.image_shape, 16, encoder=encoder)
+        Trainer(epochs=20, pixels="threshold", engine="graph").fit(model, digits, progress=False)
+        with frozen(model):
+            damaged = networks.Denoising(model.shapes, noise="masking", level=0.4).damaged(x)
+            codes = model.posterior(damaged).mean
+            left.append(-model.likelihood(codes).log_prob(x).mean().item())
+    assert left[1] < 0.95 * left[0]
+
+
+def test_a_denoising_vae_is_the_same_on_a_graph_and_takes_turns_with_evaluation() -> None:
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)).round()
+    losses = []
+    for engine in ("pyro", "graph"):
+        torch.manual_seed(0)
+        model = VAE((1, 8, 8), encoder=partial(networks.Denoising, noise="salt_and_pepper"))
+        svi = SVI(model.model, model.guide, torch.optim.SGD(model.parameters(), 1e-3), engine=engine)
+        torch.manual_seed(1)
+        found = []
+        for _ in range(4):
+            found.append(svi.step(x))
+            with frozen(model):
+                found.append(float(model.posterior(x).mean.sum()))
+        losses.append(found)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_a_decoder_of_angles_closes_the_circle() -> None:

@@ -65,7 +65,10 @@ class Row:
             return make(shapes, lambda channels: networks.MLPDecoder(shapes, channels, hidden=(16,)))
         encoder = networks.MLPEncoder(shapes, hidden=(16,), activation=nn.Tanh)
         if issubclass(self.part, posteriors.Posterior):
-            return make(shapes, encoder)
+            posterior = make(shapes, encoder)
+            decoder = networks.MLPDecoder(shapes, 1, hidden=(16,), activation=nn.Tanh)
+            posterior.attach(priors.StandardNormal(shapes), likelihoods.Bernoulli(shapes, lambda channels: decoder))
+            return posterior
         prior = make(shapes)
         if hasattr(prior, "attach"):
             prior.attach(posteriors.DiagonalNormal(shapes, encoder).double().float())
@@ -106,6 +109,11 @@ PRIORS = [
     Row(priors.GaussianMixture, {"components": 4}, refused={"must be at least 1, got 0": {"components": 0}}),
     Row(priors.GaussianMixture, {"components": CLASSES, "labels": True}),
     Row(priors.VampPrior, {"components": 7}, refused={"must be at least 1, got 0": {"components": 0}}),
+    Row(
+        priors.Hierarchical,
+        refused={"top_dim must be a whole number of at least 1 and below latent_dim, 2, .* got 2": {"top_dim": 2}},
+        exact_moments=False,
+    ),
     Row(
         priors.Flow,
         {"kind": "realnvp"},
@@ -171,6 +179,22 @@ POSTERIORS = [
     Row(posteriors.Flow, {"kind": "nsf"}, tolerance=2e-3, exact_moments=False),
     Row(posteriors.Flow, {"kind": "realnvp"}, exact_moments=False),
     Row(posteriors.Mixture, refused={"components must be at least 2": {"components": 1}}),
+    Row(
+        posteriors.Hierarchical,
+        refused={"below latent_dim, 2, .* got 0": {"top_dim": 0}, "context must be at least 1": {"context": 0}},
+        exact_moments=False,
+    ),
+    Row(
+        posteriors.SemiAmortised,
+        refused={
+            "steps must be a whole number of at least 1, got 0": {"steps": 0},
+            "lr must be above 0 and at most 1, got 1.5": {"lr": 1.5},
+            "lr must be a number, got 'x'": {"lr": "x"},
+            "points must be an even number of at least 2, got 3": {"points": 3},
+            "Flow is none: use DiagonalNormal or FullNormal": {"posterior": posteriors.Flow},
+        },
+    ),
+    Row(posteriors.SemiAmortised, {"posterior": posteriors.FullNormal, "steps": 2, "points": 2}),
     Row(posteriors.Delta, has_density=False),
 ]
 PARTS = PRIORS + LIKELIHOODS + POSTERIORS
@@ -209,7 +233,7 @@ def event_of(row: Row, shapes: Shapes) -> tuple[int, ...]:
 def part_of(row: Row, shapes: Shapes, dtype: torch.dtype = torch.float32) -> nn.Module:
     torch.manual_seed(0)
     part = row.build(shapes).to(dtype)
-    for attached in getattr(part, "_posterior", ()):
+    for attached in (*getattr(part, "_posterior", ()), *(getattr(part, "_others", None) or ())):
         attached.to(dtype)
     return part
 
@@ -307,9 +331,10 @@ def test_gradients_through_draws_are_those_of_the_expectation(row: Row) -> None:
 
     _, points, area = plane(row)
     expectation = (d.log_prob(points.unsqueeze(1)).exp().squeeze(1) * f(points)).sum() * area
-    (exact,) = torch.autograd.grad(expectation, part.head.bias, retain_graph=True)
+    bias = getattr(part, "posterior", part).head.bias
+    (exact,) = torch.autograd.grad(expectation, bias, retain_graph=True)
     estimates = torch.stack(
-        [torch.autograd.grad(f(d.rsample([400])).mean(), part.head.bias, retain_graph=True)[0] for _ in range(40)]
+        [torch.autograd.grad(f(d.rsample([400])).mean(), bias, retain_graph=True)[0] for _ in range(40)]
     )
     error = estimates.std(0) / math.sqrt(len(estimates))
     assert ((estimates.mean(0) - exact).abs() < 5 * error + min(row.tolerance, 5e-3)).all()
@@ -429,6 +454,8 @@ def test_state_dict_round_trip(row: Row) -> None:
     one, other = row.build(shapes), row.build(shapes)
     if isinstance(one, priors.VampPrior):
         other.attach(*one._posterior)
+    if isinstance(one, posteriors.SemiAmortised):
+        other.attach(*one._others)
     other.load_state_dict(copy.deepcopy(one.state_dict()))
     draws = []
     for part in (one, other):

@@ -1,5 +1,7 @@
 """Evaluate a run: bound, log p(x), failures of the guide, parts of the KL, quality of samples, accuracy of codes.
 
+Of a set with known factors (shapes) also disentanglement: MIG, SAP and DCI.
+
 pyrovae evaluate runs/mnist-vae-2d
 pyrovae evaluate runs/mnist-vae-10d --images 10000 --samples 5000 --engine compiled
 pyrovae evaluate runs/mnist-vae-10d --ais 500 --classifier true --against runs/mnist-vae-2d
@@ -21,6 +23,7 @@ from pyrovae.diagnostics.information import density_ratio
 from pyrovae.files import replace_text
 from pyrovae.inference.annealing import Annealing
 from pyrovae.inference.blocks import GROUPS
+from pyrovae.metrics.disentanglement import Factors
 from pyrovae.metrics.report import EvaluationBudget, Policy, Report, check_comparable, compare_reports, evaluate
 from pyrovae.metrics.samples import trained_classifier
 from pyrovae.plots import new_figure, plot_density_ratio
@@ -54,6 +57,9 @@ def main(description: str | None = None) -> None:
     if options.against:
         other = Report.read(Path(options.against) / file)
         check_comparable(policy, other.policy, (str(run.path), options.against))
+    factors = None
+    if run.data.factors is not None:
+        factors = Factors.of(run.data, "train"), Factors.of(run.data, options.split)
     annealing = Annealing(options.ais, engine=options.engine) if options.ais else None
     budget = EvaluationBudget(
         options.images, options.samples, options.points, options.engine, annealing, others=options.others
@@ -72,6 +78,7 @@ def main(description: str | None = None) -> None:
             budget,
             train=run.split("train"),
             predict=predict,
+            factors=factors,
             seed=options.seed,
             executor=executor,
             progress=progress,

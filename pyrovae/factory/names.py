@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae import likelihoods, networks, posteriors, priors
+from pyrovae.hierarchical import HierarchicalVAE  # noqa: F401 - a model that is found by its base
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, Weighting
 from pyrovae.semi_supervised import SemiSupervisedVAE  # noqa: F401 - a model that is found by its base

@@ -137,7 +137,7 @@ def add_model_arguments(parser: ArgumentParser) -> None:
         instantiate=False,
         fail_untyped=False,
         default={"class_path": "pyrovae.models.VAE"},
-        help="VAE, CVAE, SemiSupervisedVAE, Autoencoder or a class of your own; see --model.help VAE.",
+        help="VAE, CVAE, SemiSupervisedVAE, HierarchicalVAE, Autoencoder or a class of your own; see --model.help VAE.",
     )
 
 

@@ -28,6 +28,7 @@ from pyrovae.inference.target import other_codes
 from pyrovae.latent import encode
 from pyrovae.metrics.classifier import Predictions
 from pyrovae.metrics.codes import code_accuracy
+from pyrovae.metrics.disentanglement import BINS, Factors, importance, information_gap, separation
 from pyrovae.metrics.samples import sample_quality
 from pyrovae.models import LatentVariableModel
 from pyrovae.program import command_line
@@ -234,6 +235,7 @@ def evaluate(
     *,
     train: Split | None = None,
     predict: Callable[[np.ndarray], Predictions] | None = None,
+    factors: tuple[Factors, Factors] | None = None,
     seed: Seed = 0,
     executor: Executor | None = None,
     progress: Callable[[str, int], Callable[[int], object]] = lambda name, total: lambda done: None,
@@ -247,6 +249,7 @@ def evaluate(
         budget: Sizes of the evaluation.
         train: Training images with labels, for the accuracy of codes.
         predict: A classifier of images, for the quality of samples.
+        factors: What the training images and those of the split were rendered from, where that is known.
         seed: Seed of all draws.
         executor: Who does importance weighting and annealing, block by block and to the same bits: a
             `concurrent.futures.Executor`; by default this process.
@@ -267,6 +270,9 @@ def evaluate(
         "quality of samples": lambda: _samples(model, some, predict, seed),
         "accuracy of codes": lambda: _accuracy(model, train, some, seed),
     }
+    if factors is not None and train is not None:
+        known = train, factors  # for the type checker, which does not follow them into the function
+        sections["disentanglement"] = lambda: _disentanglement(model, *known, split, seed)
     if isinstance(model, SemiSupervisedVAE) and policy.split == "test":  # labels of other splits may have been hidden
         sections["predicted labels"] = lambda: _labels(model, split)
     rows, missing = _collect(sections)
@@ -438,6 +444,20 @@ def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed
             yield Row(name, share, len(some), f"share classified correctly, {labels:,} labels, 5 draws")
 
 
+def _disentanglement(
+    model: LatentVariableModel, train: Split, factors: tuple[Factors, Factors], split: Split, seed: int
+) -> Iterable[Row]:
+    chosen, n = _spaced(len(train), 10_000), len(split)
+    both = encode(model, train.take(chosen), seed=seed), encode(model, split, seed=seed)
+    factors = factors[0].take(chosen), factors[1]
+    gap = information_gap(both[1], factors[1])
+    yield Row("MIG", Estimate(gap.score), n, f"lead in information, as a share; {BINS} bins")
+    yield Row("SAP", Estimate(separation(*both, factors).score), n, "lead in predictability")
+    found, how = importance(*both, factors, seed=seed), f"random forests, {len(chosen):,} training images"
+    for name in ("disentanglement", "completeness", "informativeness"):
+        yield Row(f"DCI {name}", Estimate(getattr(found, name)), n, how)
+
+
 def _labels(model: LatentVariableModel, split: Split) -> Iterable[Row]:
     found = predict_labels(model, split)
     yield Row("error of q(y | x)", found.error, len(split), "share of wrong labels")
@@ -448,7 +468,13 @@ def _labels(model: LatentVariableModel, split: Split) -> Iterable[Row]:
 
 def _evenly_spaced(split: Split, count: int) -> Split:
     """At most `count` images, evenly spaced over a split, since image sets are often ordered by source."""
-    return split if count >= len(split) else split.take([i * len(split) // count for i in range(count)])
+    return split if count >= len(split) else split.take(_spaced(len(split), count))
+
+
+def _spaced(length: int, count: int) -> list[int]:
+    """The numbers of at most `count` of so many images, evenly spaced."""
+    count = min(count, length)
+    return [i * length // count for i in range(count)]
 
 
 def _number(row: Row) -> str:

@@ -11,6 +11,7 @@ from pyrovae.networks.base import (
     Activation,
     Decoder,
     Encoder,
+    FromDimension,
     OnTorus,
     checked_labels,
     described,
@@ -18,6 +19,7 @@ from pyrovae.networks.base import (
     rows_of_labels,
 )
 from pyrovae.networks.convolutional import ConvDecoder, ConvEncoder, FourLayerConvDecoder, FourLayerConvEncoder
+from pyrovae.networks.denoising import Denoising, Noise
 from pyrovae.networks.dense import (
     GatedMLPDecoder,
     GatedMLPEncoder,
@@ -25,6 +27,7 @@ from pyrovae.networks.dense import (
     MLPEncoder,
     ResidualMLPDecoder,
     ResidualMLPEncoder,
+    dense,
 )
 from pyrovae.networks.seen import Missing, SeenEncoder
 
@@ -33,19 +36,23 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Decoder",
+    "Denoising",
     "Encoder",
     "FourLayerConvDecoder",
     "FourLayerConvEncoder",
+    "FromDimension",
     "GatedMLPDecoder",
     "GatedMLPEncoder",
     "MLPDecoder",
     "MLPEncoder",
     "Missing",
+    "Noise",
     "OnTorus",
     "ResidualMLPDecoder",
     "ResidualMLPEncoder",
     "SeenEncoder",
     "checked_labels",
+    "dense",
     "described",
     "one_hot_labels",
     "rows_of_labels",

@@ -172,3 +172,20 @@ class OnTorus(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Angles, (..., B, latent_dim), to (..., B, channels, H, W)."""
         return self.decoder(torch.cat([z.cos(), z.sin()], -1), y)
+
+
+class FromDimension(nn.Module):
+    """A decoder of the last dimensions of the code: gives another what is left without the first ones.
+
+    Args:
+        decoder: Decoder of codes of fewer dimensions.
+        first: Number of dimensions that it does not see.
+    """
+
+    def __init__(self, decoder: nn.Module, first: int) -> None:
+        super().__init__()
+        self.decoder, self.first = decoder, first
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Codes, (..., B, latent_dim), to (..., B, channels, H, W)."""
+        return self.decoder(z[..., self.first :], y)

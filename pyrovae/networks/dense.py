@@ -29,6 +29,16 @@ def _dense(sizes: Sequence[int], activation: Activation) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def dense(inputs: int, hidden: Sequence[int], outputs: int, activation: Activation = nn.Tanh) -> nn.Sequential:
+    """Layers between two vectors: hidden ones, none of them if there are no units, and a linear one.
+
+    Raises:
+        ValueError: If a number of units is not positive.
+    """
+    sizes = [inputs, *(_positive("hidden", hidden) if hidden else ())]
+    return nn.Sequential(*_dense(sizes, activation), nn.Linear(sizes[-1], outputs))
+
+
 class _DenseEncoder(Encoder):
     """Layers over the flattened pixels (and the one-hot label), (B, D), to features."""
 

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pyrovae.networks.denoising import Denoising
+
 Missing = Literal["zeros", "mask"]
 
 
@@ -21,10 +23,15 @@ class SeenEncoder(nn.Module):
     Args:
         encoder: An encoder of images, (B, C, H, W), or with a mask of (B, 2 C, H, W).
         missing: "zeros", or "mask" for channels behind them that are 1 where a value is seen.
+
+    Raises:
+        ValueError: If the encoder would damage the mask.
     """
 
     def __init__(self, encoder: nn.Module, missing: Missing) -> None:
         super().__init__()
+        if missing == "mask" and isinstance(encoder, Denoising):
+            raise ValueError("the encoder Denoising would damage the mask too: choose missing='zeros'")
         self.encoder, self.missing = encoder, missing
         self.out_features = encoder.out_features
 

@@ -6,20 +6,29 @@ changed, so evaluation reports the ELBO with weights 1.
 
 from pyrovae.objectives.estimators import Estimator
 from pyrovae.objectives.objectives import FreeBits, ImportanceWeighted, Objective, Renyi, TraceELBO, TraceMeanField
+from pyrovae.objectives.penalised import DIPVAE, BetaTCVAE, Contractive, InfoVAE, Penalised, Sparse
+from pyrovae.objectives.penalties import Penalty
 from pyrovae.objectives.programs import FewLabels, Programs, weigh_enumerated
 from pyrovae.objectives.sites import LatentSite, kl_per_dimension, latent_sites, latent_sites_of
 from pyrovae.objectives.weighting import SiteWeights, Weighting
 
 __all__ = [
+    "DIPVAE",
+    "BetaTCVAE",
+    "Contractive",
     "Estimator",
     "FewLabels",
     "FreeBits",
     "ImportanceWeighted",
+    "InfoVAE",
     "LatentSite",
     "Objective",
+    "Penalised",
+    "Penalty",
     "Programs",
     "Renyi",
     "SiteWeights",
+    "Sparse",
     "TraceELBO",
     "TraceMeanField",
     "Weighting",

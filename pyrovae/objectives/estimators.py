@@ -32,6 +32,15 @@ class Estimator(ABC):
 
     additive: ClassVar[bool] = True
 
+    @property
+    def over_batch(self) -> bool:
+        """Whether the loss of a batch is no mean over its images, and so is another one if the batch is cut in two."""
+        return False
+
+    def of_set(self, images: int) -> Estimator:
+        """The estimator for a training set of so many images."""
+        return self
+
     @abstractmethod
     def elbo(self) -> ELBO:
         """Pyro's estimator."""
@@ -52,7 +61,7 @@ class Traces(Estimator):
     particles: int = 1
 
     def __post_init__(self) -> None:
-        _check_number(self.particles, "particles")
+        check_number(self.particles, "particles")
 
     def elbo(self) -> ELBO:
         """Pyro's estimator."""
@@ -70,7 +79,7 @@ class MeanField(Estimator):
     particles: int = 1
 
     def __post_init__(self) -> None:
-        _check_number(self.particles, "particles")
+        check_number(self.particles, "particles")
 
     def elbo(self) -> ELBO:
         """Pyro's estimator."""
@@ -78,9 +87,9 @@ class MeanField(Estimator):
 
     def check(self, model: LatentVariableModel) -> str | None:
         """Names the pairs of distributions without a closed form."""
-        _check_labels("TraceMeanField", model)
+        check_labels("TraceMeanField", model)
         sites = latent_sites_of(model)
-        _check_order("TraceMeanField", sites)
+        check_order("TraceMeanField", sites)
         missing = [f"{family_name(s.q)} to {family_name(s.p)}" for s in sites if not has_kl(s.q, s.p)]
         if not missing:
             return None
@@ -98,11 +107,16 @@ class FreeNats(Estimator):
     particles: int = 1
 
     def __post_init__(self) -> None:
-        _check_number(self.particles, "particles")
+        check_number(self.particles, "particles")
         if not isinstance(self.nats, int | float) or not 0 <= self.nats < math.inf:
             raise ValueError(f"nats, the free part of the KL, must be at least 0, got {self.nats}")
         if self.per not in ("dimension", "code"):
             raise ValueError(f"per must be dimension or code, got {self.per!r}")
+
+    @property
+    def over_batch(self) -> bool:
+        """The mean of the batch is clamped."""
+        return True
 
     def elbo(self) -> ELBO:
         """Pyro's estimator, with the allowance."""
@@ -118,7 +132,7 @@ class FreeNats(Estimator):
         """Nothing, or a refusal."""
         _check_densities("FreeBits", model)
         sites = latent_sites_of(model)
-        _check_order("FreeBits", sites)
+        check_order("FreeBits", sites)
         for site in sites:
             if self.per == "dimension" and kl_per_dimension(site.q, site.p) is None:
                 raise ValueError(
@@ -138,7 +152,7 @@ class SeveralCodes(Estimator):
     gradient: Gradient = "standard"
 
     def __post_init__(self) -> None:
-        _check_number(self.k, "k")
+        check_number(self.k, "k")
         if self.gradient not in ("standard", "stl", "dreg"):
             raise ValueError(f"gradient must be standard, stl or dreg, got {self.gradient!r}")
 
@@ -163,7 +177,7 @@ class RenyiOfCodes(Estimator):
     k: int = 5
 
     def __post_init__(self) -> None:
-        _check_number(self.k, "k")
+        check_number(self.k, "k")
         if not isinstance(self.alpha, int | float):
             raise WrongTypeError(f"alpha must be a number, got {self.alpha!r}")
         if not 0 <= self.alpha < math.inf:
@@ -209,14 +223,14 @@ class _FreeBitsELBO(TraceMeanField_ELBO):
 
 def _check_densities(objective: str, model: LatentVariableModel) -> None:
     """Refuse a bound by densities of codes for a model whose posterior is a point, or that sums over labels."""
-    _check_labels(objective, model)
+    check_labels(objective, model)
     model.posterior.need_density(
         f"the objective {objective} needs a posterior with a density, and "
         f"{name_of(model.posterior)} is a point: use TraceELBO, or a VAE"
     )
 
 
-def _check_labels(objective: str, model: LatentVariableModel) -> None:
+def check_labels(objective: str, model: LatentVariableModel) -> None:
     """Refuse other bounds than the ELBO for a model that sums over labels.
 
     Raises:
@@ -229,7 +243,7 @@ def _check_labels(objective: str, model: LatentVariableModel) -> None:
         )
 
 
-def _check_order(objective: str, sites: list[LatentSite]) -> None:
+def check_order(objective: str, sites: list[LatentSite]) -> None:
     """Refuse the closed form of a KL if guide and model draw codes in different orders."""
     for site in sites:
         if not site.in_order and has_kl(site.q, site.p):
@@ -240,6 +254,11 @@ def _check_order(objective: str, sites: list[LatentSite]) -> None:
             )
 
 
-def _check_number(number: int, name: str) -> None:
+def check_number(number: int, name: str) -> None:
+    """Refuse a number of codes that is none.
+
+    Raises:
+        ValueError: If it is no whole number of at least 1.
+    """
     if not is_whole(number, 1, MOST):
         raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")

@@ -51,6 +51,11 @@ class Objective:
         """Whether the loss is the sum weight * reconstruction + beta * KL."""
         return self.estimator.additive
 
+    @property
+    def over_batch(self) -> bool:
+        """Whether the loss of a batch is no mean over its images, and so is another one if the batch is cut in two."""
+        return self.estimator.over_batch
+
     def beta_at(self, progress: float) -> float:
         """Weight of the KL term after the share `progress`, 0 to 1, of all training steps."""
         return self.weighting.beta_at(progress)
@@ -69,16 +74,20 @@ class Objective:
 
         return unweighted_program
 
-    def programs(self, model: LatentVariableModel, few: FewLabels | None = None) -> Programs:
+    def programs(
+        self, model: LatentVariableModel, few: FewLabels | None = None, *, images: int | None = None
+    ) -> Programs:
         """What an engine trains of a model.
 
         Args:
             model: The model.
             few: How a batch is made of images with labels and without; None if all of them have one or none needs one.
+            images: Number of training images; None if it is not known.
         """
         weighted = self.weighted(model.model), self.weighted(model.guide)
         if not isinstance(model, SemiSupervisedVAE):
-            return Programs(*weighted, self.elbo())
+            estimator = self.estimator if images is None else self.estimator.of_set(images)
+            return Programs(*weighted, estimator.elbo())
         return MixedPrograms.of(model, weighted, EnumeratedELBO(self.elbo().num_particles), few)
 
     def check(self, model: LatentVariableModel) -> str | None:

@@ -8,6 +8,8 @@ Each is built from the model's shapes and an encoder, whose features it turns in
 from pyrovae.contracts import Posterior
 from pyrovae.posteriors.correlated import Flow, FullNormal, LowRankNormal, Mixture
 from pyrovae.posteriors.factorised import Beta, Delta, DiagonalNormal, Laplace, StudentT, WrappedNormal
+from pyrovae.posteriors.hierarchical import Hierarchical
+from pyrovae.posteriors.semi_amortised import SemiAmortised
 
 __all__ = [
     "Beta",
@@ -15,10 +17,12 @@ __all__ = [
     "DiagonalNormal",
     "Flow",
     "FullNormal",
+    "Hierarchical",
     "Laplace",
     "LowRankNormal",
     "Mixture",
     "Posterior",
+    "SemiAmortised",
     "StudentT",
     "WrappedNormal",
 ]

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.distributions import DiagNormalMixture, flow, flow_transform
-from pyrovae.posteriors.base import _Headed
+from pyrovae.posteriors.base import NormalFamily, _Headed, precision_growth
 from pyrovae.shapes import Shapes
 
 
-class FullNormal(_Headed):
+class FullNormal(NormalFamily):
     """A Normal with any covariance, q(z | x) = N(z; loc(x), L(x) L(x)^T), L lower triangular.
 
     The encoder outputs the Cholesky factor L, with the logarithm of its diagonal.
@@ -37,13 +37,47 @@ class FullNormal(_Headed):
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("columns", columns, persistent=False)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """The posterior of each image: batch_shape (B,), event_shape (latent_dim,)."""
-        n = self.latent_dim
-        loc, log_diagonal, below = self.outputs(x, y).split([n, n, n * (n - 1) // 2], -1)
-        scale_tril = torch.diag_embed(log_diagonal.exp())
-        scale_tril[..., self.rows, self.columns] = below
+    def of(self, outputs: Tensor) -> dist.TorchDistribution:
+        """A Normal with a full covariance."""
+        loc, scale_tril = self._location_and_factor(outputs)
         return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+
+    def draws(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """Location plus L times noise."""
+        loc, scale_tril = self._location_and_factor(outputs)
+        return loc + _times(scale_tril, noise)
+
+    def ascend(self, outputs: Tensor, slope: Tensor, rate: Tensor) -> Tensor:
+        """A step of natural-gradient ascent, to first order in the correlations."""
+        n, (loc, tril) = self.latent_dim, self._location_and_factor(outputs)
+        loc_slope, diagonal_slope, below_slope = slope.split([n, n, n * (n - 1) // 2], -1)
+        gradient = self._lower(diagonal_slope / tril.diagonal(dim1=-2, dim2=-1), below_slope)
+        # In the coordinates in which the posterior is N(0, I): I minus the curvature, as its lower triangle.
+        change = (tril.mT @ gradient).tril()
+        growth = precision_growth(change.diagonal(dim1=-2, dim2=-1), rate).sqrt()
+        correlation = rate.unsqueeze(-1) * change / (growth.unsqueeze(-1) * growth.unsqueeze(-2))
+        step = torch.eye(n, dtype=tril.dtype, device=tril.device) + correlation.clamp(-1, 1).tril(-1)
+        tril = tril @ (step / growth.unsqueeze(-1))
+        loc = loc + rate * _times(tril, _times(tril.mT, loc_slope))
+        log_diagonal = tril.diagonal(dim1=-2, dim2=-1).log()
+        return torch.cat([loc, log_diagonal, tril[..., self.rows, self.columns]], -1)
+
+    def _location_and_factor(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and Cholesky factor."""
+        n = self.latent_dim
+        loc, log_diagonal, below = outputs.split([n, n, n * (n - 1) // 2], -1)
+        return loc, self._lower(log_diagonal.exp(), below)
+
+    def _lower(self, diagonal: Tensor, below: Tensor) -> Tensor:
+        """A lower triangular matrix from its diagonal and what is below it, row by row."""
+        lower = torch.diag_embed(diagonal)
+        lower[..., self.rows, self.columns] = below
+        return lower
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Products of matrices, (..., n, n), and vectors, (..., n)."""
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
 
 class LowRankNormal(_Headed):

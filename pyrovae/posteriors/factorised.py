@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pyrovae.distributions import WrappedNormal as WrappedNormalDistribution
-from pyrovae.posteriors.base import _Headed
+from pyrovae.posteriors.base import NormalFamily, _Headed, precision_growth
 from pyrovae.shapes import Shapes
 
 
@@ -29,7 +29,7 @@ class _LocationScale(_Headed):
         return self.family(loc, log_scale.exp()).to_event(1)
 
 
-class DiagonalNormal(_LocationScale):
+class DiagonalNormal(NormalFamily):
     """A Normal with independent dimensions, q(z | x) = N(z; loc(x), diag scale(x)^2).
 
     The scale is the exponential of the encoder's output, so it is positive.
@@ -42,9 +42,25 @@ class DiagonalNormal(_LocationScale):
         encoder: Module from images and labels to features, (B, encoder.out_features).
     """
 
-    def family(self, loc: Tensor, scale: Tensor) -> dist.TorchDistribution:
+    def __init__(self, shapes: Shapes, encoder: nn.Module) -> None:
+        super().__init__(encoder, 2 * shapes.latent_dim)
+
+    def of(self, outputs: Tensor) -> dist.TorchDistribution:
         """Independent Normal variables."""
-        return dist.Normal(loc, scale)
+        loc, log_scale = outputs.chunk(2, -1)
+        return dist.Normal(loc, log_scale.exp()).to_event(1)
+
+    def draws(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """Location plus scale times noise."""
+        loc, log_scale = outputs.chunk(2, -1)
+        return loc + log_scale.exp() * noise
+
+    def ascend(self, outputs: Tensor, slope: Tensor, rate: Tensor) -> Tensor:
+        """A step of natural-gradient ascent."""
+        loc, log_scale = outputs.chunk(2, -1)
+        loc_slope, scale_slope = slope.chunk(2, -1)
+        log_scale = log_scale - 0.5 * precision_growth(scale_slope, rate).log()
+        return torch.cat([loc + rate * (2 * log_scale).exp() * loc_slope, log_scale], -1)
 
 
 class Laplace(_LocationScale):

@@ -9,11 +9,13 @@ from pyrovae.contracts import Prior
 from pyrovae.priors.base import Unscored
 from pyrovae.priors.factorised import Laplace, Normal, StandardNormal, StudentT, Uniform, VonMises
 from pyrovae.priors.flow import Flow
+from pyrovae.priors.hierarchical import Hierarchical
 from pyrovae.priors.mixtures import GaussianMixture, VampPrior
 
 __all__ = [
     "Flow",
     "GaussianMixture",
+    "Hierarchical",
     "Laplace",
     "Normal",
     "Prior",

@@ -63,7 +63,7 @@ class Learner:
         self._model, self._batches, self._objective, self._total = model, batches, objective, total_steps
         self._optimizer = optimizer(model.parameters())
         self._scheduler = scheduler(self._optimizer) if scheduler else None
-        self._programs = objective.programs(model, batches.order.few)
+        self._programs = objective.programs(model, batches.order.few, images=len(batches.order.index))
         self._svi = SVI(
             self._programs.model,
             self._programs.guide,

@@ -45,7 +45,7 @@ class Trainer:
 
     Args:
         objective: The bound that is maximised, with the weights of its terms: TraceELBO, TraceMeanField, FreeBits,
-            ImportanceWeighted or Renyi.
+            ImportanceWeighted, Renyi, or one with a further term.
         optimizer: Any optimiser of torch.optim.
         scheduler: Any learning-rate schedule of torch.optim.lr_scheduler, stepped after each epoch; ReduceLROnPlateau
             follows the validation bound.

@@ -59,6 +59,7 @@ def world() -> SimpleNamespace:
     w.vector = latent.attribute_vector(w.codes, has)
     w.has = has
     w.policy = metrics.Policy("digits", "test", "dynamic", "NLL")
+    w.factors = metrics.Factors(w.codes.labels[:, None] % 3 + np.zeros((1, 2)), ("a", "b"), (True, False))
     w.report = metrics.Report(w.policy, 0, ())
     return w
 
@@ -84,6 +85,9 @@ def right_arguments(w: SimpleNamespace) -> dict[str, dict[str, Any]]:
         "predict_labels": {"model": pyrovae.SemiSupervisedVAE((1, 8, 8), 10, 2), "split": w.few},
         "quadrature": {"model": w.vae, "split": w.few, "points": 8, "engine": "graph", "tolerance": 1.0},
         "quadrature_posterior": {"model": w.vae, "split": w.few, "points": 8, "tolerance": 1.0},
+        "importance": {"train": w.codes, "test": w.codes, "factors": (w.factors, w.factors), "trees": 2, "seed": 0},
+        "information_gap": {"codes": w.codes, "factors": w.factors, "bins": 5},
+        "separation": {"train": w.codes, "test": w.codes, "factors": (w.factors, w.factors)},
         "agreement": {"first": w.gaussians, "second": w.gaussians},
         "attribute_effect": {"model": w.vae, "codes": w.codes, "vector": w.vector, "alphas": [0.0, 1.0]},
         "attribute_vector": {"codes": w.codes, "has": w.has},
@@ -200,6 +204,7 @@ def library_calls(w: SimpleNamespace) -> Iterator[tuple[str, Any, tuple[Any, ...
         pyrovae.run_info: [(None,), (3,)],
         pyrovae.TraceELBO: [(None,), ("x",), (-1,), (float("nan"),), (1, None), (1, 1, "x"), (1, 1, 0, "x")],
         pyrovae.ImportanceWeighted: [(None,), ("x",), (0,), (1.5,), (2, "x")],
+        pyrovae.Sparse: [(-1,), ("x",), (1, 1, 0, "linear", 4, 0), (1, 1, 0, "linear", 4, 1, None)],
         pyrovae.Renyi: [(None,), ("x",), (1,), (-1,), (0.5, None)],
         trainer.fit: [(None, digits), (w.vae, None), (w.vae, few), (pyrovae.VAE, digits), (w.vae, digits, 3)],
         digits.split: [(None,), (3,), ("x",)],

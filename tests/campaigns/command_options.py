@@ -489,7 +489,7 @@ TRAINING: dict[str, Values] = {
         ("null", "LinearLR"),
         ("x", "3", "[]", "{}", "Adam", "LRScheduler", "LambdaLR", "SequentialLR", "MultiplicativeLR", *ODD),
     ),
-    "objective": slot("TraceELBO", "TraceMeanField", "ImportanceWeighted", "Renyi"),
+    "objective": slot("TraceELBO", "TraceMeanField", "ImportanceWeighted", "Renyi", "DIPVAE", "Sparse"),
     "objective.beta": number(0, 0.5, 4, bad=("-1", "null")),
     "objective.warmup": number(0, 0.5, 1, bad=("-0.1", "1.1", "null")),
     "objective.schedule": choice("linear", "sigmoid", "cyclical"),
