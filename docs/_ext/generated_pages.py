@@ -104,8 +104,8 @@ def _bound(kind: str, name: str) -> list[str]:
     if not rows:
         return [*lines, "Not measured at the budget of :doc:`/measured`."]
     lines.append(
-        "On MNIST's test images, at a small fixed budget (:doc:`/measured`; ``python benchmarks/part_bounds.py``). Numbers "
-        "of one kind of pixels alone can be compared."
+        "On MNIST's test images, at a small fixed budget (:doc:`/measured`; ``python benchmarks/part_bounds.py``). "
+        "Numbers of one kind of pixels alone can be compared."
     )
     cells = [
         [
