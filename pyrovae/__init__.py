@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyrovae.data import ImageSet, load_images, pack
     from pyrovae.engine import SVI
     from pyrovae.engine.posterior import check, guide_draws, nuts, predictive
+    from pyrovae.explorer import explore
     from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
     from pyrovae.objectives import FreeBits, ImportanceWeighted, Renyi, TraceELBO, TraceMeanField
     from pyrovae.runs import load, run_info
@@ -41,6 +42,7 @@ __all__ = [
     "TraceMeanField",
     "Trainer",
     "check",
+    "explore",
     "guide_draws",
     "load",
     "load_images",
@@ -57,6 +59,7 @@ __getattr__, __dir__ = exported(
         "pyrovae.data": ("ImageSet", "load_images", "pack"),
         "pyrovae.engine": ("SVI",),
         "pyrovae.engine.posterior": ("check", "guide_draws", "nuts", "predictive"),
+        "pyrovae.explorer": ("explore",),
         "pyrovae.models": ("CVAE", "VAE", "Autoencoder", "LatentVariableModel"),
         "pyrovae.objectives": ("FreeBits", "ImportanceWeighted", "Renyi", "TraceELBO", "TraceMeanField"),
         "pyrovae.runs": ("load", "run_info"),

@@ -32,7 +32,7 @@ PACKAGES = {
     "plots": "plots",
     "runs": "runs",
     "export": "export",
-    "explore": "the explorer",
+    "explorer": "the explorer",
     "engine": "the engine",
     "engine.posterior": "posteriors of any program",
     "distributions": "distributions",
