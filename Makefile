@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TESTS ?=
 READY := $(VENV)/.installed
+DOCS := $(VENV)/.installed-docs
 
 # Both ends of the versions that pyproject.toml allows, and the tests that find what a version breaks.
 LOWEST_PYTHON ?= python3.11
@@ -11,7 +12,7 @@ SHORT := tests/engine/test_engine_parity.py tests/test_parts.py tests/test_model
 	tests/diagnostics/test_export.py
 UV := .venv-uv/bin/uv
 
-.PHONY: train test full lowest newest gpu check clean
+.PHONY: train test full lowest newest gpu check docs clean
 
 train: $(READY)  ## Train a VAE and a CVAE on MNIST where it is at hand, else on the embedded digits
 	$(VENV)/bin/python scripts/svi_train.py
@@ -43,6 +44,14 @@ check: $(READY)  ## Style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+docs: $(DOCS)  ## The site, into docs/_build/html; every warning is an error. EXECUTE=1 runs the notebooks anew
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m sphinx -W --keep-going -q -b html $(if $(EXECUTE),-D nb_execution_mode=force) \
+		docs docs/_build/html
+
+$(DOCS): $(READY)
+	$(VENV)/bin/python -m pip install --quiet --editable ".[docs]"
+	@touch $@
+
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "pyrovae needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -55,4 +64,4 @@ $(UV):
 	.venv-uv/bin/python -m pip install --quiet "uv>=0.5"
 
 clean:
-	rm -rf $(VENV) .venv-uv .venv-lowest .venv-newest
+	rm -rf $(VENV) .venv-uv .venv-lowest .venv-newest docs/_build docs/api docs/notebooks docs/parts

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyrovae.data import ImageSet, load_images, pack
     from pyrovae.engine import SVI
     from pyrovae.engine.posterior import check, guide_draws, nuts, predictive
+    from pyrovae.explorer import explore
     from pyrovae.hierarchical import HierarchicalVAE
     from pyrovae.models import CVAE, VAE, Autoencoder, LatentVariableModel
     from pyrovae.objectives import (
@@ -59,6 +60,7 @@ __all__ = [
     "TraceMeanField",
     "Trainer",
     "check",
+    "explore",
     "guide_draws",
     "load",
     "load_images",
@@ -75,6 +77,7 @@ __getattr__, __dir__ = exported(
         "pyrovae.data": ("ImageSet", "load_images", "pack"),
         "pyrovae.engine": ("SVI",),
         "pyrovae.engine.posterior": ("check", "guide_draws", "nuts", "predictive"),
+        "pyrovae.explorer": ("explore",),
         "pyrovae.hierarchical": ("HierarchicalVAE",),
         "pyrovae.models": ("CVAE", "VAE", "Autoencoder", "LatentVariableModel"),
         "pyrovae.objectives": (

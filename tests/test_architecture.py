@@ -26,7 +26,7 @@ ROWS = [
     {"plots"},
     {"factory"},
     {"runs"},
-    {"studies", "explore"},
+    {"studies", "explorer"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -35,6 +35,7 @@ HOMES = {
     "arviz": {"engine", "inference"},
     "jinja2": {"studies"},
     "jsonargparse": {"factory", "runs", "cli"},
+    "anywidget": {"explorer"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "onnxscript": {"export"},

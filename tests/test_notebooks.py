@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom, without an error or a warning, and are committed with their pictures."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def words(notebook: NotebookNode, stream: str) -> str:
 
 
 def test_there_are_notebooks() -> None:
-    assert len(NOTEBOOKS) == 6
+    assert len(NOTEBOOKS) == 7
 
 
 @pytest.mark.slow
@@ -55,3 +56,13 @@ def test_a_notebook_uses_the_public_interface(path: Path) -> None:
     code = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
     private = [line for line in code.splitlines() if "pyrovae" in line and "._" in line.split("#")[0]]
     assert not private
+
+
+def test_solutions_are_folded_away() -> None:
+    """In the site by a tag, in JupyterLab by the metadata of the cell."""
+    cells = nbformat.read(next(path for path in NOTEBOOKS if "exercises" in path.stem), as_version=4).cells
+    for before, solution in itertools.pairwise(cells):
+        if before.cell_type == "markdown" and before.source.startswith("## "):
+            assert solution.metadata.tags == ["hide-cell"]
+            assert solution.metadata.jupyter == {"source_hidden": True, "outputs_hidden": True}
+    assert sum(cell.cell_type == "markdown" and cell.source.startswith("<details>") for cell in cells) == 5

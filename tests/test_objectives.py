@@ -11,7 +11,7 @@ import torch
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO
 from torch import Tensor, nn
 
-from pyrovae import VAE, Autoencoder, LatentVariableModel, likelihoods, networks, posteriors, priors
+from pyrovae import VAE, Autoencoder, LatentVariableModel, Trainer, likelihoods, networks, posteriors, priors
 from pyrovae.data.synthetic import LinearGaussian
 from pyrovae.engine import SVI
 from pyrovae.objectives import FreeBits, ImportanceWeighted, Objective, Renyi, TraceELBO, TraceMeanField
@@ -387,3 +387,16 @@ def test_a_draw_without_gradient_is_refused_by_name() -> None:
     model.posterior.forward = lambda x, y=None: Rejected(torch.zeros(len(x), 2), 1.0).to_event(1)
     with pytest.raises(ValueError, match=r"those of 'z' .* are not differentiable: use gradient standard"):
         loss_and_gradients(ImportanceWeighted(2, "dreg"), model, x)
+
+
+@pytest.mark.parametrize("given", [{"beta": 0}, {"beta": 4, "warmup": 1}, {"reconstruction_weight": 3}])
+def test_a_whole_number_is_the_same_weight_as_its_float(given: dict[str, int], digits) -> None:
+    """Weights of the terms are tensors, and one of whole numbers cut the reconstruction's weight per image to 0."""
+    losses = []
+    for convert in (int, float):
+        pyro.set_rng_seed(0)
+        vae = VAE(digits.image_shape, 2)
+        objective = TraceELBO(**{name: convert(value) for name, value in given.items()})
+        trainer = Trainer(epochs=1, objective=objective, engine="pyro", seed=0)
+        losses.append(trainer.fit(vae, digits, progress=False).rows[-1]["loss"])
+    assert losses[0] == losses[1]

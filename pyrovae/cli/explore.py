@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pyrovae.checks import Count, Place, Within
 from pyrovae.cli.options import add_shared, run_parser
-from pyrovae.explore import MOST_BYTES, page
+from pyrovae.explorer import MOST_BYTES, page
 from pyrovae.export.onnx_files import need_libraries
 from pyrovae.files import replace_text
 from pyrovae.runs.loading import open_run

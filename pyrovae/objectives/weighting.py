@@ -78,6 +78,9 @@ class Weighting:
             raise ValueError(f"schedule must be linear, sigmoid or cyclical, got {self.schedule!r}")
         if self.cycles < 1:
             raise ValueError(f"cycles must be at least 1, got {self.cycles}")
+        for name in ("beta", "reconstruction_weight", "warmup"):
+            # A tensor of a whole number is one of whole numbers, in which weights per image would be cut to 0.
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def beta_at(self, progress: float) -> float:
         """Weight of the KL term after the share `progress`, 0 to 1, of all training steps."""

@@ -30,7 +30,7 @@ def runtime_files() -> Runtime:
     Raises:
         ValueError: If a file is not the one that was packed.
     """
-    folder = files("pyrovae.explore.runtime")
+    folder = files("pyrovae.explorer.runtime")
     facts = json.loads((folder / "runtime.json").read_text(encoding="utf-8"))
     found = {name: lzma.decompress((folder / f"{name}.xz").read_bytes()) for name in facts["sha256"]}
     for name, digest in facts["sha256"].items():

@@ -13,8 +13,8 @@ from typing import Any
 
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
-from pyrovae.explore import content
-from pyrovae.explore.runtime import runtime_files
+from pyrovae.explorer import content
+from pyrovae.explorer.runtime import runtime_files
 from pyrovae.export import export_networks
 from pyrovae.program import command_line
 from pyrovae.runs.loading import Run
@@ -24,7 +24,7 @@ MOST_BYTES = 8_000_000
 FEWEST_IMAGES = 100
 CHECKED = 64
 """Images by which the networks are held against torch."""
-MODULES = ("bytes", "linear", "networks", "picture", "plane", "pad", "main")
+MODULES = ("bytes", "linear", "networks", "kernel", "picture", "plane", "pad", "main")
 """Our scripts, each after those that it imports."""
 
 
@@ -59,7 +59,7 @@ def page(
     whole, grey = run.split(split_name), run.data.split(split_name)
     if not len(whole):
         raise ValueError(f"the run's data have no {split_name} images: choose another --split")
-    chosen = _evenly_spaced(len(whole), images)
+    chosen = evenly_spaced(len(whole), images)
     codes = content.codes_of(run, whole.take(chosen))
     exported = export_networks(run.model, whole.take(chosen[:CHECKED]))
     if "decoder" not in exported.files:
@@ -69,7 +69,7 @@ def page(
     blobs = {"prior": draws.tobytes(), **exported.files, "runtime": runtime.script, "wasm": runtime.wasm}
     packed = {name: pack(blob) for name, blob in blobs.items()}
     left = most - sum(map(len, packed.values())) - len(script()) - 60_000
-    shown = _shown(run, grey, chosen, codes.means.astype("float32"), left)
+    shown = fitting_images(run, grey, chosen, codes.means.astype("float32"), left)
     if shown is None:
         networks = sum(len(packed[name]) for name in exported.files)
         raise TooLarge(
@@ -78,18 +78,19 @@ def page(
             f"smaller model, or take the networks alone ({command_line('export', run.path)})"
         )
     count, thumbnails, more = shown
-    facts = content.facts_of(run, codes.first(count), exported, runtime.notice)
+    footer = f"Everything runs in this page; it asks nobody for anything. {runtime.notice}"
+    facts = content.facts_of(run, codes.first(count), exported.facts, exported.missing, footer)
     found, values = content.truths(run, whole.take(chosen[:count]), posteriors, progress)
     facts |= {"thumbnails": thumbnails, "truths": found, "priorByClass": by_class}
     return assembled(run.path.resolve().name, facts, packed | more | {"truths": pack(values)}, runtime.licence)
 
 
-def _evenly_spaced(total: int, count: int) -> list[int]:
+def evenly_spaced(total: int, count: int) -> list[int]:
     """Places of at most `count` images, evenly spaced, since image sets are often ordered."""
     return list(range(total)) if count >= total else [i * total // count for i in range(count)]
 
 
-def _shown(
+def fitting_images(
     run: Run, grey: Split, chosen: list[int], means: Any, left: int
 ) -> tuple[int, dict[str, int], dict[str, str]] | None:
     """As many images as fit, their sheet and their codes, or None if too few do."""
@@ -110,7 +111,7 @@ def pack(blob: bytes) -> str:
 
 def script() -> str:
     """Our modules as one: without their imports of each other."""
-    web = files("pyrovae.explore") / "web"
+    web = files("pyrovae.explorer") / "web"
     parts = []
     for name in MODULES:
         text = (web / f"{name}.js").read_text(encoding="utf-8")
@@ -121,7 +122,7 @@ def script() -> str:
 
 def assembled(title: str, facts: dict[str, Any], packed: dict[str, str], licence: str) -> str:
     """The template with all its places filled."""
-    web = files("pyrovae.explore") / "web"
+    web = files("pyrovae.explorer") / "web"
     blobs = "\n".join(f'<script type="text/plain" id="blob-{name}">{text}</script>' for name, text in packed.items())
     filled = {
         "title": html.escape(title),

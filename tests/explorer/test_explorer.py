@@ -16,8 +16,8 @@ from made_runs import make_run
 from pyrovae.cli.main import main
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet
-from pyrovae.explore import page
-from pyrovae.explore.runtime import runtime_files
+from pyrovae.explorer import page
+from pyrovae.explorer.runtime import runtime_files
 from pyrovae.models import VAE
 from pyrovae.runs.loading import load, open_run
 

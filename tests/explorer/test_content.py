@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pyrovae.explore import content
-from pyrovae.explore.page import pack, script
+from pyrovae.explorer import content
+from pyrovae.explorer.page import pack, script
 
 SEEN_BY = {
     "everybody": np.eye(3),

@@ -1,6 +1,7 @@
 // The page: what is chosen, what follows from it, and who is told.
 import { unpack, unpackFloats } from "./bytes.js";
 import { ellipse, moveTo, project, projectCovariance } from "./linear.js";
+import { askKernel } from "./kernel.js";
 import { latest, openNetworks } from "./networks.js";
 import { Pad } from "./pad.js";
 import { paint, thumbnail } from "./picture.js";
@@ -395,7 +396,7 @@ async function start() {
   setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   setAxes();
   await prepareTruths();
-  networks = await openNetworks(facts);
+  networks = facts.kernel ? askKernel(facts) : await openNetworks(facts);
   const pad = preparePad();
   element("label").addEventListener("change", () => {
     setLabel(Number(element("label").value));
@@ -409,9 +410,14 @@ async function start() {
 }
 
 globalThis.explorer = { facts, state, plane, axes, codes: () => codes, networks: () => networks };
-globalThis.explorer.ready = start().catch((error) => {
-  element("loading").textContent = `This browser cannot run the page: ${error.message}`;
+function complain(text) {
+  element("loading").textContent = text;
   element("loading").classList.add("error");
   element("loading").hidden = false;
+}
+
+if (facts.kernel) addEventListener("unhandledrejection", ({ reason }) => complain(`The kernel says: ${reason.message}`));
+globalThis.explorer.ready = start().catch((error) => {
+  complain(facts.kernel ? `The kernel says: ${error.message}` : `This browser cannot run the page: ${error.message}`);
   throw error;
 });

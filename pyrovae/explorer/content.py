@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from PIL import Image
 from pyrovae.contracts import NotApplicable, name_of
 from pyrovae.data import Split, to_unit
 from pyrovae.diagnostics.gap import compare
-from pyrovae.export import Exported
 from pyrovae.inference.grid import quadrature_posterior
 from pyrovae.latent import Codes, encode
 from pyrovae.latent.codes import prior_moments
@@ -37,22 +36,24 @@ DARK = ("#9962f9", "#93b1d1", "#66ffcf", "#3fb451", "#9bea43", "#f0db86", "#ffb0
 more in CIE Lab, as people with either of the three kinds of colour blindness see them too."""
 
 
-def facts_of(run: Run, codes: Codes, exported: Exported, notice: str) -> dict[str, Any]:
+def facts_of(
+    run: Run, codes: Codes, networks: Mapping[str, Any], missing: Mapping[str, str], footer: str
+) -> dict[str, Any]:
     """All that is told in words and small numbers.
 
     Args:
         run: The run.
         codes: Codes of the images on the sheet.
-        exported: Its networks.
-        notice: Whose runtime is in the page.
+        networks: What is known of the networks that there are, by name.
+        missing: Why a network is not there, by its name.
+        footer: Where the networks run.
     """
     shapes, data = run.model.shapes, run.data
     mean, covariance = prior_moments(run.model)
     parts = ", ".join(name_of(part) for part in (run.model.prior, run.model.likelihood, run.model.posterior))
     return {
         "about": f"{type(run.model).__name__} on {data.name}: {parts}; {shapes.latent_dim} dimensions",
-        "footer": f"{len(codes):,} test images, pixels {run.pixels}. Everything runs in this page; it asks nobody for "
-        f"anything. {notice}",
+        "footer": f"{len(codes):,} images, pixels {run.pixels}. {footer}",
         "latentDim": shapes.latent_dim,
         "imageShape": list(shapes.image_shape),
         "classes": list(data.class_names),
@@ -63,8 +64,8 @@ def facts_of(run: Run, codes: Codes, exported: Exported, notice: str) -> dict[st
         "axes": _axes(codes),
         "gaussians": _gaussians(codes),
         "prior": {"mean": _rounded(mean), "covariance": _rounded(covariance)},
-        "networks": exported.facts,
-        "missing": exported.missing,
+        "networks": dict(networks),
+        "missing": dict(missing),
     }
 
 

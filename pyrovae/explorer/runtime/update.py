@@ -1,4 +1,4 @@
-"""Take the runtime from its npm package into this one: python -m pyrovae.explore.runtime.update VERSION INTEGRITY.
+"""Take the runtime from its npm package into this one: python -m pyrovae.explorer.runtime.update VERSION INTEGRITY.
 
 The integrity is what npm itself shows: `npm view onnxruntime-web@VERSION dist.integrity`.
 """
