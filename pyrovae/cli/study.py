@@ -3,6 +3,7 @@
 pyrovae study --budget quick
 pyrovae study --budget standard --output_dir runs/study
 pyrovae study --budget standard --only [4,5]
+pyrovae study --budget standard --data fashion-mnist --output_dir runs/study-fashion
 
 The same command continues after an interruption. Finished runs are not trained again.
 """
@@ -22,6 +23,9 @@ def main(description: str | None = None) -> None:
     """Parse, run the study, print."""
     parser = Parser(description=description)
     parser.add_option("--budget", type=BudgetName, default="quick", help="quick: digits; standard, full: MNIST.")
+    parser.add_option(
+        "--data", type=str | None, default=None, help="Another set of grey images, in 10 classes or more."
+    )
     parser.add_option("--only", type=list[Place] | None, default=None, help="Numbers of the claims; by default all.")
     parser.add_option("--output_dir", type=str | None, default=None, help="Folder; by default runs/study-BUDGET.")
     parser.add_option("--progress", type=bool, default=True, help="Whether to show progress.")
@@ -34,6 +38,7 @@ def main(description: str | None = None) -> None:
         claims = run_study(
             BUDGETS[options.budget],
             folder,
+            data=options.data,
             data_dir=options.data_dir,
             device=options.device,
             only=options.only,

@@ -11,7 +11,8 @@ SQUARED_ERROR = ("Normal", "--model.likelihood.scale", "0.70710678")
 
 BudgetName = Literal["quick", "standard", "full"]
 
-MANY_LABELS = "emnist:balanced"
+MANY_LABELS = ("emnist:balanced", "fonts:auto")
+"""Sets of many labels; the first one that is at hand is taken."""
 """The image set that the fifth document proposes for further work."""
 
 
@@ -55,7 +56,7 @@ class Budget:
         engine: The engine; see `Trainer`.
         pixels: Pixels of an image; the third document averages over them.
         learning_rate: Learning rate of Adam.
-        many_labels: Whether to train on EMNIST if its files exist.
+        many_labels: A set of many labels, or None.
     """
 
     name: str
@@ -78,14 +79,14 @@ class Budget:
     engine: str
     pixels: int
     learning_rate: float = 1e-3
-    many_labels: bool = True
+    many_labels: str | None = MANY_LABELS[0]
 
     def recipes(self) -> list[Recipe]:
         """All trainings. Those that most claims need come first."""
         found = [*self._dense(self.seeds[0]), *self._planes(), *self._convolutional()]
         for seed in self.seeds[1:]:
             found += self._dense(seed)
-        return [*found, *self._rmsprop(), *(self._many_labels() if self.many_labels else [])]
+        return [*found, *self._rmsprop(), *self._many_labels()]
 
     def _dense(self, seed: int) -> list[Recipe]:
         """VAEs and CVAEs of one hidden layer, over the dimensions of the code, of the first and the fifth document."""
@@ -147,7 +148,9 @@ class Budget:
 
     def _many_labels(self) -> list[Recipe]:
         """The set of many labels that the fifth document proposes."""
-        return [self._dense_recipe("emnist-10d", "VAE", 10, "CrossEntropy", data=MANY_LABELS)]
+        if self.many_labels is None:
+            return []
+        return [self._dense_recipe("many-labels-10d", "VAE", 10, "CrossEntropy", data=self.many_labels)]
 
     def _dense_recipe(
         self, name: str, model: str, dim: int, likelihood: str, *more: str, data: str | None = None
@@ -208,7 +211,7 @@ BUDGETS: dict[BudgetName, Budget] = {
         engine="graph",
         pixels=64,
         learning_rate=3e-3,
-        many_labels=False,
+        many_labels=None,
     ),
     "standard": Budget(
         name="standard",

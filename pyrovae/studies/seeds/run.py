@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,15 @@ from pyrovae.studies.seeds.study import Experiment, Study
 from pyrovae.training.progress import Progress
 from pyrovae.training.weights import load_weights, save_weights
 
+LEAST_CLASSES = 10
+"""The documents speak of digits; pictures show some of the ten."""
+
 
 def run_study(
     budget: Budget,
     folder: Path,
     *,
+    data: str | None = None,
     data_dir: str | None = None,
     device: str = "auto",
     only: Sequence[int] | None = None,
@@ -41,6 +47,7 @@ def run_study(
     Args:
         budget: Sizes and lengths.
         folder: The study's folder; runs are in its sub-folder `runs`.
+        data: Another set than the budget's: grey images of at least ten classes.
         data_dir: Folder of the image sets, or None for the usual one.
         device: Where to train; see `Trainer`.
         only: Numbers of the claims to decide; by default all.
@@ -49,22 +56,46 @@ def run_study(
         progress: Whether to show progress.
 
     Raises:
-        ValueError: If a claim's number does not exist, or a run of the folder has other settings.
+        ValueError: If a claim's number does not exist, a run of the folder has other settings, or the data are others
+            than the claims are about.
         KeyboardInterrupt: When stopped by the user, after every running training has written its checkpoint.
     """
     chosen = choose(only)
     jinja()  # fails before the training, not after it
     runs = Runs(folder / "runs", data_dir, device)
-    data = runs.data(budget.data)
+    images = runs.data(data or budget.data)
     if progress:
-        print(data.source, flush=True)
+        print(images.source, flush=True)
+    budget = fit_budget(budget, data or budget.data, images, runs)
     recipes = _needed(budget, runs, chosen)
     runs.train(recipes, workers=workers, executor=executor, progress=progress)
     with Progress(1 + len(chosen), enabled=progress) as bar:
-        study = Study(budget, runs, load_or_train_classifier(budget, data, folder, device))
+        study = Study(budget, runs, load_or_train_classifier(budget, images, folder, device))
         bar.advance(1, "classifier")
         sections = _investigate(study, chosen, folder, bar)
     return _write(study, sections, recipes, folder)
+
+
+def fit_budget(budget: Budget, name: str, images: ImageSet, runs: Runs) -> Budget:
+    """A budget for a set of images, and for the set of many labels that is at hand.
+
+    Args:
+        budget: The budget.
+        name: The set's name.
+        images: The set.
+        runs: Loads sets.
+
+    Raises:
+        ValueError: If the claims are not about such images.
+    """
+    channels, *sides = images.image_shape
+    if channels != 1 or images.num_classes < LEAST_CLASSES:
+        raise ValueError(
+            f"the study needs grey images of at least {LEAST_CLASSES} classes, such as mnist, kmnist, fashion-mnist or "
+            f"fonts:auto, and {name} has {images.num_classes} classes of {channels} channels"
+        )
+    many = budget.many_labels and next((name for name in MANY_LABELS if runs.at_hand(name)), budget.many_labels)
+    return replace(budget, data=name, pixels=math.prod(sides), many_labels=many)
 
 
 def _write(study: Study, sections: list[Section], recipes: list[Recipe], folder: Path) -> list[Claim]:
@@ -105,11 +136,9 @@ def load_or_train_classifier(budget: Budget, data: ImageSet, folder: Path, devic
 
 def _needed(budget: Budget, runs: Runs, chosen: Sequence[Experiment[Any]]) -> list[Recipe]:
     names = {name for experiment in chosen for name in experiment.needs(budget)}
-    return [
-        recipe
-        for recipe in budget.recipes()
-        if recipe.name in names and (MANY_LABELS not in recipe.options or runs.at_hand(MANY_LABELS))
-    ]
+    many = budget.many_labels
+    lacking = {many} if many is not None and not runs.at_hand(many) else set()
+    return [recipe for recipe in budget.recipes() if recipe.name in names and not lacking & {*recipe.options}]
 
 
 def _investigate(study: Study, chosen: Sequence[Experiment[Any]], folder: Path, bar: Progress) -> list[Section]:

@@ -45,7 +45,7 @@ class Runs:
         try:
             if name not in self._sets:
                 self._sets[name] = load_images(name, self.data_dir, download=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # too few fonts
             return False
         return True
 
