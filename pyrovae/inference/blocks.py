@@ -123,8 +123,9 @@ class _Groups:
     def _submit(self, number: int) -> None:
         try:
             self._futures[self._executor.submit(carry, self._tasks[number])] = number
-        except RuntimeError as error:
-            raise ValueError(f"the executor takes no more work ({error}): give one that is not shut down") from error
+        except Exception as error:  # of any kind, by the executor
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ValueError(f"the executor takes no more work ({reason}): give one that works") from error
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:

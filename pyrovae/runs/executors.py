@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,8 +92,17 @@ class ClusterExecutor(Executor):
         return self._width
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Have a worker call a function."""
-        return self._inner.submit(function, *args, **kwargs)
+        """Have a worker call a function.
+
+        Raises:
+            BrokenExecutor: If the scheduler is gone.
+        """
+        try:
+            return self._inner.submit(function, *args, **kwargs)
+        except Exception as error:
+            if self._client.status == "running":
+                raise
+            raise BrokenExecutor("the scheduler of the Dask cluster is gone") from error
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work."""

@@ -24,6 +24,11 @@ RENEWALS = 20
 EVICTED = ("KilledWorker", "FutureCancelledError", "CancelledError")
 """Errors of clusters that have lost a worker, by name: their libraries need not be here."""
 
+
+class BrokenError(ValueError):
+    """An executor has broken, and nobody can make another one."""
+
+
 Ended = tuple[Job, BaseException | None]
 
 
@@ -70,13 +75,20 @@ class Runner:
         task = Task.of(job.train, threads=self._threads, ticket=ticket)
         self._begun.discard(job)
         try:
-            self._in_flight[self._executor.submit(carry, task)] = job
+            self._in_flight[self._submitted(task)] = job
+        except BrokenError:
+            ticket.unlink(missing_ok=True)
+            raise
+        except Exception as error:  # of any kind, by the executor
+            ticket.unlink(missing_ok=True)
+            raise ValueError(f"the executor takes no more work ({_words(error)}): give one that works") from error
+
+    def _submitted(self, task: Task) -> Future[Outcome]:
+        try:
+            return self._executor.submit(carry, task)
         except BrokenExecutor as error:
             self._renew(error)
-            self._in_flight[self._executor.submit(carry, task)] = job
-        except RuntimeError as error:
-            ticket.unlink(missing_ok=True)
-            raise ValueError(f"the executor takes no more work ({error}): give one that is not shut down") from error
+            return self._executor.submit(carry, task)
 
     def stop(self, job: Job) -> None:
         """Have a job write its checkpoint and end; `step` then returns it with `Interrupted`."""
@@ -179,7 +191,7 @@ class Runner:
         """
         self._renewed += 1
         if self._make is None or self._renewed > RENEWALS:
-            raise ValueError(
+            raise BrokenError(
                 f"the executor has broken ({_words(broken)}), and all that it ran has ended with it: give the same "
                 f"again to go on; a function that makes one, executor=lambda: ProcessPoolExecutor(4), has it replaced"
             ) from broken

@@ -66,7 +66,7 @@ class Dimension:
         return f"{self.name}={self.kind}({inside})"
 
     def samples(self) -> Sequence[Value]:
-        """All choices; or the two ends of a range and, before the last, a value between them that is not round."""
+        """All choices; or the ends of a range and, between them, a value that is no round number."""
         if self.kind == "choice":
             return self.choices
         between = self.low + 0.618034 * (self.high - self.low)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 import torch
 
 import pyrovae
-from pyrovae import processes
+from pyrovae import lock, processes
 from pyrovae.data import ImageSet, fixed_split
 from pyrovae.inference import importance_weighted
 from pyrovae.runs.executors import chosen_executor, dask_cluster, local_processes
@@ -137,18 +136,27 @@ def test_a_cluster_estimates_the_same_bits(cluster: str, digits: ImageSet) -> No
     assert np.array_equal(here.log_likelihood, there.log_likelihood)
 
 
+def when_it_trains(job: Job, what) -> threading.Thread:
+    """Do something once, as soon as a job has a checkpoint."""
+
+    def wait() -> None:
+        while not job.folder.checkpoint.exists():
+            time.sleep(0.02)
+        what()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
 def break_when_it_trains(job: Job) -> threading.Thread:
     """Kill the process of the pool that has the job, as soon as that has a checkpoint."""
 
     def kill() -> None:
-        while not job.folder.checkpoint.exists():
-            time.sleep(0.02)
         ticket = job.folder.path.with_name(f".{job.name}.job").read_text()
         os.kill(int(re.search(r"process (\d+) on", ticket)[1]), signal.SIGKILL)
 
-    thread = threading.Thread(target=kill)
-    thread.start()
-    return thread
+    return when_it_trains(job, kill)
 
 
 @pytest.mark.slow
@@ -245,11 +253,19 @@ def test_more_processes_than_memory_has_room_for_are_refused() -> None:
 
 @pytest.mark.full
 def test_a_scheduler_that_goes_away_ends_in_one_line(tmp_path: Path) -> None:
+    """And the trainings of its workers write their checkpoints."""
     with started("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard") as scheduler:
         address = said(scheduler, r"Scheduler at:\s+(tcp://\S+)")
         with worker(address), chosen_executor(None, address) as executor:
-            jobs = sweep(tmp_path, "--epochs", "100000", betas=BETAS[:2])
-            threading.Thread(target=lambda: (time.sleep(12), scheduler.kill())).start()
-            with pytest.raises(ValueError, match=r"scheduler|executor"):
+            jobs = sweep(tmp_path, "--epochs", "100000", betas=BETAS[:1])
+            killer = when_it_trains(jobs[0], scheduler.kill)
+            with pytest.raises(
+                ValueError, match=r"has broken \(the scheduler of the Dask cluster is gone\).*same again"
+            ):
                 train_runs(jobs, executor=executor, threads=1, progress=False)
-    shutil.rmtree(tmp_path)
+            killer.join()
+            until = time.monotonic() + 60
+            while lock.is_held(jobs[0].folder.path):
+                assert time.monotonic() < until
+                time.sleep(0.1)
+    assert jobs[0].folder.can_resume
