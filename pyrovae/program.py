@@ -7,7 +7,7 @@ from typing import NoReturn
 
 SCRIPTS = {"train": "svi_train", "sweep": "beta_sweep", "inspect": "inspect_posterior"}
 """Commands whose script in a clone's folder `scripts` is named otherwise."""
-WITHOUT_SCRIPT = ("list", "compare", "export", "explore")
+WITHOUT_SCRIPT = ("list", "compare", "completion", "export", "explore")
 """Commands that only `pyrovae` has."""
 
 

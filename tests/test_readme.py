@@ -25,11 +25,12 @@ def test_the_code_in_the_readme_runs(tmp_path: Path, monkeypatch, digits) -> Non
     save_weights(folder.last_weights, model.state_dict())
 
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 4
     names: dict[str, object] = {"pyro": pyro}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)  # the README is ours
     assert names["new"].shape == (16, 1, 8, 8)
+    assert names["richer"].shapes.latent_dim == 10
     assert len(names["history"]) == 100
     assert torch.tensor(names["losses"][-100:]).mean() < torch.tensor(names["losses"][:20]).mean()
     pyro.clear_param_store()

@@ -56,6 +56,9 @@ GROUPS: dict[str, dict[str, Command]] = {
     "take away": {
         "export": Command("encoder and decoder as ONNX files", "export"),
     },
+    "shell": {
+        "completion": Command("print the completion of a shell: bash, zsh or tcsh", "completion"),
+    },
 }
 """The commands, as they are listed."""
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}

@@ -1,5 +1,6 @@
 """`pyrovae COMMAND`: finds the command and runs it. Nothing here imports torch."""
 
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -11,7 +12,16 @@ from pyrovae.program import fail
 
 
 def main() -> None:
-    """Run the command that the first word names."""
+    """Run the command that the first word names; who has read enough of it, such as `head`, ends it quietly."""
+    try:
+        _main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + 13) from None  # as SIGPIPE would end it
+
+
+def _main() -> None:
     sys.argv[0] = "pyrovae"
     words = sys.argv[1:]
     if words[:1] == ["help"]:
@@ -44,6 +54,8 @@ def _run(command: Command) -> None:
         module.main(module.__doc__)
     except KeyboardInterrupt:
         end_quietly()
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         fail(str(error))
 

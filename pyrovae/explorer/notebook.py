@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pyrovae.checks import Count, Place, Within, checked
 from pyrovae.contracts import NotApplicable
-from pyrovae.data import ImageSet, PixelPolicy, policy_of
+from pyrovae.data import ImageSet, policy_of
+from pyrovae.data.pixels import PixelChoice
 from pyrovae.explorer import content
 from pyrovae.explorer.page import MOST_BYTES, assembled, evenly_spaced, fitting_images, pack
 from pyrovae.export import MissingLibrary
@@ -26,7 +27,7 @@ def explore(
     images: ImageSet,
     *,
     split: Literal["train", "validation", "test"] = "test",
-    pixels: PixelPolicy = "auto",
+    pixels: PixelChoice = "auto",
     count: Count = 1500,
     posteriors: Place = 6,
     height: Annotated[int, Within(200, 5000)] = 1000,
@@ -84,7 +85,7 @@ def _page(run: Run, networks: Networks, split_name: str, count: int, posteriors:
     if fitting is None:
         raise NotApplicable(f"the images are too large for a page: {len(chosen)} of them take more than 8 MB")
     number, thumbnails, packed = fitting
-    present = {name: {} for name in ("decoder", "encoder") if name not in networks.missing}
+    present: dict[str, Any] = {name: {} for name in ("decoder", "encoder") if name not in networks.missing}
     facts = content.facts_of(run, codes.first(number), present, networks.missing, "The kernel runs the networks.")
     draws, by_class = content.prior_draws(run)
     found, values = content.truths(run, whole.take(chosen[:number]), posteriors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -55,7 +55,11 @@ class Networks:
         Raises:
             ValueError: If it is no question, or its numbers do not fit the model.
         """
-        asked = {"decode": (self.decode, "codes"), "encode": (self.encode, "pixels")}.get(str(question.get("what")))
+        networks: dict[str, tuple[Callable[[Any, int], Tensor], str]] = {
+            "decode": (self.decode, "codes"),
+            "encode": (self.encode, "pixels"),
+        }
+        asked = networks.get(str(question.get("what")))
         if asked is None:
             raise ValueError(f"a page asks for decode or encode, got {question.get('what')!r:.80}")
         network, name = asked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pyrovae.factory.parser import training_parser
 from pyrovae.factory.yaml_file import parse_yaml
 from pyrovae.files import replace_text
 from pyrovae.lock import InUseError
+from pyrovae.runs.naming import automatic_name, class_name
 from pyrovae.runs.scaling_file import scaling_text
 from pyrovae.runs.stored import FORMAT, read_config
 from pyrovae.shapes import ImageShape
@@ -68,9 +68,10 @@ def new_run(config: Namespace, data: ImageSet) -> Iterator[RunFolder]:
     Raises:
         ValueError: If a run of that name is there already.
     """
-    model = config.model.class_path.rpartition(".")[2].lower()
     set_name = data.name if data.scaling is None else Path(data.name.partition(":")[2]).stem
-    automatic = f"{re.sub(r'[^0-9A-Za-z]+', '-', set_name).strip('-')}-{model}-{config.model.init_args.latent_dim}d"
+    chosen = config.as_dict()
+    arguments, objective = chosen["model"].get("init_args") or {}, class_name(chosen["objective"])
+    automatic = automatic_name(set_name, str(class_name(chosen["model"])), arguments, objective)
     saved = config.clone()
     saved.data, saved.overwrite = data.name, False
     saved.pixels = policy_of(data, saved.pixels)  # what the images say is a setting of the run

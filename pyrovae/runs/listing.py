@@ -10,18 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pyrovae import lock
+from pyrovae.runs.naming import class_name, unusual_parts
 from pyrovae.runs.stored import read_config
 from pyrovae.training.run_folder import RunFolder
 
 State = Literal["running", "stopped", "done", "damaged"]
-USUAL_PARTS = {
-    "encoder": "MLPEncoder",
-    "decoder": "MLPDecoder",
-    "prior": "StandardNormal",
-    "likelihood": "Bernoulli",
-    "posterior": "DiagonalNormal",
-}
-"""The parts of a model of which nothing was said."""
 DEEPEST = 4
 """Levels of folders in which runs are looked for; a study's are in the third."""
 TAIL = 1 << 16
@@ -107,12 +100,8 @@ def _listed(folder: RunFolder) -> ListedRun:
             "running" if running else _ended(folder, epoch, epochs),
             changed,
             data=raw["data"],
-            model=_class_name(model),
-            parts={
-                slot: name
-                for slot in USUAL_PARTS
-                if (name := _class_name(arguments.get(slot))) is not None and name != USUAL_PARTS[slot]
-            },
+            model=class_name(model),
+            parts=unusual_parts(arguments),
             latent_dim=arguments.get("latent_dim"),
             epoch=epoch,
             epochs=epochs,
@@ -133,12 +122,6 @@ def _ended(folder: RunFolder, epoch: int, epochs: object) -> State:
         return "stopped"
     is_newer = not folder.checkpoint.exists() or folder.test.stat().st_mtime >= folder.checkpoint.stat().st_mtime
     return "done" if is_newer else "stopped"  # resumed for more epochs, and stopped again
-
-
-def _class_name(node: object) -> str | None:
-    """The class of a part of the settings, which is a class path alone or beside its arguments."""
-    path = node.get("class_path") if isinstance(node, dict) else node
-    return path.rpartition(".")[2] if isinstance(path, str) else None
 
 
 def _last_epoch(metrics: Path) -> int:

@@ -180,3 +180,16 @@ def test_pictures_of_a_size(monkeypatch, tmp_path, digits, capsys) -> None:
         with pytest.raises(SystemExit):
             pyrovae("generate", str(run.path), *words, monkeypatch=monkeypatch)
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["list"]])
+def test_who_reads_no_further_gets_no_traceback(words: list[str], tmp_path: Path) -> None:
+    """As in `pyrovae --help | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pyrovae", *words]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, text=True)
+    os.close(write)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (2, 141)

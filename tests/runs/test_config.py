@@ -379,6 +379,28 @@ def test_runs_get_names_of_their_own(tmp_path: Path, few_digits: ImageSet) -> No
         create_run(arguments, few_digits)
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--model.prior VampPrior", "few-vae-2d-vampprior"),
+        ("--model.prior StandardNormal --model.encoder.hidden [9]", "few-vae-2d"),
+        ("--model.prior Laplace --model.posterior Laplace", "few-vae-2d-laplace-prior-laplace-posterior"),
+        ("--model.likelihood Normal --model.latent_dim 5", "few-vae-5d-normal-likelihood"),
+        ("--model.encoder ResidualMLPEncoder --model.decoder ResidualMLPDecoder", "few-vae-2d-residualmlp"),
+        ("--model.encoder GatedMLPEncoder", "few-vae-2d-gatedmlpencoder"),
+        ("--model CVAE --objective ImportanceWeighted", "few-cvae-2d-importanceweighted"),
+        ("--model Autoencoder", "few-autoencoder-2d"),
+    ],
+)
+def test_an_automatic_name_tells_the_parts_that_differ(
+    options: str, expected: str, tmp_path: Path, few_digits: ImageSet
+) -> None:
+    arguments = parse_training(["--runs_dir", str(tmp_path), *options.split()])
+    folder = create_run(arguments, few_digits)
+    assert folder.path.name == expected
+    assert parse_training(["--resume", str(folder.path)]).name == expected
+
+
 def test_an_analysis_is_on_cuda_or_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apple's MPS has no float64."""
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

@@ -13,7 +13,8 @@ from test_lock import another
 from pyrovae import VAE
 from pyrovae.cli.main import main
 from pyrovae.lock import is_held, locked
-from pyrovae.runs.listing import TAIL, USUAL_PARTS, list_runs
+from pyrovae.runs.listing import TAIL, list_runs
+from pyrovae.runs.naming import USUAL_PARTS
 
 
 def finish(run, epochs: int, bound: float | None = None) -> None:

@@ -37,9 +37,15 @@ def test_a_packed_folder_is_trained_on_and_analysed(photos: Path, monkeypatch, c
     printed = capsys.readouterr().out
     assert "mapped into memory" in printed
     assert "pixels: none, chosen from the images" in printed
-    assert {path.stem for path in Path("runs/pack-packed-vae-2d/figures").iterdir()} >= {"codes", "manifold", "samples"}
-    run_script("latent_space.py", "runs/pack-packed-vae-2d", monkeypatch=monkeypatch)
-    assert Path("runs/pack-packed-vae-2d/figures/class_ellipses.png").stat().st_size > 1000
+    assert {path.stem for path in Path("runs/pack-packed-vae-2d-discretizedlogistic-likelihood/figures").iterdir()} >= {
+        "codes",
+        "manifold",
+        "samples",
+    }
+    run_script("latent_space.py", "runs/pack-packed-vae-2d-discretizedlogistic-likelihood", monkeypatch=monkeypatch)
+    assert (
+        Path("runs/pack-packed-vae-2d-discretizedlogistic-likelihood/figures/class_ellipses.png").stat().st_size > 1000
+    )
     run_script("pack.py", "packed", "--check", "true", monkeypatch=monkeypatch)
     assert "packed is as it was written" in capsys.readouterr().out
 

@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_script(
             "svi_train.py", "--data", f"table:{table}", "--data.label", "kind", *NORMAL, *TRAIN, monkeypatch=patch
         )
-    return folder / "runs" / "mine-vae-2d"
+    return folder / "runs" / "mine-vae-2d-normal-likelihood"
 
 
 def test_a_table_leaves_a_run_with_its_scaling(run: Path) -> None:
@@ -143,7 +143,7 @@ def test_counts_are_scored_as_counts(tmp_path: Path, monkeypatch) -> None:
     likelihood = ("--model.likelihood", "NegativeBinomial", "--model.likelihood.levels", "1")
     argv = ("--data", "table:counts.npy", "--data.scaling", "none", *likelihood, *TRAIN)
     run_script("svi_train.py", *argv, monkeypatch=monkeypatch)
-    assert open_run("runs/counts-vae-2d").model.likelihood.levels == 1
+    assert open_run("runs/counts-vae-2d-negativebinomial-likelihood").model.likelihood.levels == 1
 
 
 def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(tmp_path: Path, monkeypatch) -> None:
@@ -151,9 +151,11 @@ def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(tmp
     write_table(tmp_path / "mine.csv", missing=0.3)
     argv = ("--data", "table:mine.csv", "--data.label", "kind", *NORMAL, "--model.missing", "mask", *TRAIN)
     run_script("svi_train.py", *argv, monkeypatch=monkeypatch)
-    run_script("impute.py", "runs/mine-vae-2d", "--samples", "100", "--draws", "5", monkeypatch=monkeypatch)
-    run_script("latent_space.py", "runs/mine-vae-2d", monkeypatch=monkeypatch)
-    figures = tmp_path / "runs/mine-vae-2d/figures"
+    run_script(
+        "impute.py", "runs/mine-vae-2d-normal-likelihood", "--samples", "100", "--draws", "5", monkeypatch=monkeypatch
+    )
+    run_script("latent_space.py", "runs/mine-vae-2d-normal-likelihood", monkeypatch=monkeypatch)
+    figures = tmp_path / "runs/mine-vae-2d-normal-likelihood/figures"
     assert (figures / "imputed.png").stat().st_size > 1000
     assert (figures / "class_ellipses.png").stat().st_size > 1000
     before, after = ((p.read_text().splitlines()) for p in (tmp_path / "mine.csv", figures / "imputed.csv"))
@@ -169,8 +171,12 @@ def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(tmp
     assert all(float(low) < float(high) for *_, low, high in (line.split(",") for line in values[1:]))
     # A run with holes resumes like any other.
     run_script("svi_train.py", *argv, "--epochs", "4", "--name", "whole", monkeypatch=monkeypatch)
-    run_script("svi_train.py", "--resume", "runs/mine-vae-2d", "--epochs", "4", monkeypatch=monkeypatch)
-    one, other = (pyrovae.load(f"runs/{name}", which="last").state_dict() for name in ("whole", "mine-vae-2d"))
+    run_script(
+        "svi_train.py", "--resume", "runs/mine-vae-2d-normal-likelihood", "--epochs", "4", monkeypatch=monkeypatch
+    )
+    one, other = (
+        pyrovae.load(f"runs/{name}", which="last").state_dict() for name in ("whole", "mine-vae-2d-normal-likelihood")
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
