@@ -10,7 +10,18 @@ from linear_models import Known, make_known
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
-from pyrovae import CVAE, SVI, VAE, LatentVariableModel, SemiSupervisedVAE, Trainer, networks, posteriors, priors
+from pyrovae import (
+    CVAE,
+    SVI,
+    VAE,
+    LatentVariableModel,
+    SemiSupervisedVAE,
+    Trainer,
+    likelihoods,
+    networks,
+    posteriors,
+    priors,
+)
 from pyrovae.data import ImageSet, fixed_split
 from pyrovae.export.networks import EncoderNetwork
 from pyrovae.inference import estimate_elbo, fit_local, importance_weighted
@@ -242,6 +253,19 @@ def test_a_part_that_is_put_in_later_is_refined_under() -> None:
         model.prior.loc.fill_(4.0)
     assert model.posterior._others == (model.prior, model.likelihood)
     assert (model.posterior(x).mean.mean(0) > before.mean(0) + 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "likelihood", [likelihoods.Bernoulli, likelihoods.Categorical, likelihoods.DiscretizedLogistic, likelihoods.Beta]
+)
+def test_images_that_the_likelihood_refuses_are_encoded_too(likelihood: type) -> None:
+    """Such as the decoder's own means; for a model with missing values too."""
+    x = torch.rand(5, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    x[0, 0, 0, 0] = 0.0
+    for missing in (None, "zeros"):
+        q = small(likelihood=likelihood, missing=missing).posterior(x)
+        assert torch.isfinite(q.mean).all()
+        assert torch.isfinite(q.variance).all()
 
 
 def test_it_needs_a_model() -> None:
