@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from pyrovae.contracts import Likelihood, Posterior, Prior, as_posterior, name_of, unwrapped
 from pyrovae.posteriors.base import NormalFamily
@@ -128,7 +130,7 @@ class SemiAmortised(Posterior):
             outputs = outputs.detach().requires_grad_()
         value = self.bound(outputs, x, y)
         (slope,) = torch.autograd.grad(value.sum(), outputs, create_graph=kept)
-        return value, slope
+        return value, slope.nan_to_num(0.0, 0.0, 0.0)  # an image of probability 0 says nowhere to go
 
     def bound(self, outputs: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The ELBO of each image, (B,), averaged over the fixed points.
@@ -142,8 +144,17 @@ class SemiAmortised(Posterior):
         prior, likelihood = self._others
         noise = self.noise.reshape(len(self.noise), *[1] * (outputs.ndim - 1), -1)
         z = self._family.draws(outputs, noise)
-        joint = likelihood(z, y).log_prob(x) + prior(y).log_prob(z)
+        joint = _unchecked(likelihood(z, y)).log_prob(x) + prior(y).log_prob(z)
         return joint.mean(0) + self._family.of(outputs).entropy()
+
+
+def _unchecked(p: Distribution) -> Distribution:
+    """The distribution without checks of values: grey images are encoded too, as every other posterior does."""
+    part: Any = p
+    while part is not None:
+        part._validate_args = False
+        part = getattr(part, "base_dist", None) or getattr(part, "base", None)
+    return p
 
 
 def _fixed_points(count: int, dimensions: int) -> Tensor:
