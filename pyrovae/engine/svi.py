@@ -142,6 +142,16 @@ class SVI:
         return updater.optimizer
 
     @property
+    def training(self) -> Training:
+        """What the engines work on, for engines of several trainings."""
+        return self._training
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self._training.device
+
+    @property
     def description(self) -> str:
         """The engine at work, and why, in a line."""
         engine = self._engines.get(self.engine)

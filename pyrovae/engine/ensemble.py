@@ -1,0 +1,294 @@
+"""Several trainings as one program: the traced step of a member, vectorised over all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.engine.batching import EnsembleError
+from pyrovae.engine.compilation import missing_compiler
+from pyrovae.engine.engines import DisagreementError, Step
+from pyrovae.engine.functions import Plan, TooManyGraphsError
+from pyrovae.engine.member import MemberEngine, MemberRandom
+from pyrovae.engine.programs import UntraceableError
+from pyrovae.engine.stacked_step import StackedStep
+from pyrovae.engine.stacking import Stacks
+from pyrovae.engine.svi import SVI
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("auto", "compiled", "graph")
+Planned = tuple[Plan, list[Tensor]]
+
+
+class Ensemble:
+    """Trains several models of the same programs as one program.
+
+    The members differ in the values of tensors alone: parameters, data, learning rates, weights of terms, random
+    numbers. Each has its own `SVI` and generator, and a step of all gives each what its own step would, up to rounding.
+    The traced step of one member is vectorised over stacked parameters and optimizer state; meanwhile the members' own
+    tensors are rows of the stacked ones, so modules and optimizers show their values at any time. The first steps with
+    each signature of the arguments, and those at which a graph is compared with Pyro, are Pyro's, one by one.
+
+    A member whose loss is not finite is not updated any more, as alone; the others go on.
+
+    Args:
+        members: The trainings, none of which has taken a step.
+        seeds: Seed of the random numbers of each.
+        engine: "compiled", "graph" (without a compiler), or "auto": compiled where there is a compiler and the
+            run is long enough.
+        check_every: As of `SVI`.
+
+    Raises:
+        ValueError: If there is no member, a seed is lacking, or the members' losses are no ELBOs.
+
+    Example:
+        >>> import pyro.distributions as dist, torch
+        >>> def member(start):
+        ...     loc = torch.nn.Parameter(torch.tensor(start))
+        ...     def model():
+        ...         pyro.sample("z", dist.Normal(3.0, 1.0))
+        ...     def guide():
+        ...         pyro.sample("z", dist.Normal(loc, 1.0))
+        ...     return loc, SVI(model, guide, torch.optim.Adam([loc], lr=0.1))
+        >>> import pyro
+        >>> locs, members = zip(*[member(start) for start in (0.0, 1.0)])
+        >>> with Ensemble(members, seeds=[0, 1], engine="graph") as ensemble:
+        ...     for _ in range(100):
+        ...         steps = ensemble.update([(), ()])
+        >>> [round(loc.item()) for loc in locs]
+        [3, 3]
+    """
+
+    def __init__(
+        self,
+        members: Sequence[SVI],
+        *,
+        seeds: Sequence[int],
+        engine: str = "auto",
+        check_every: int | None = 1000,
+    ) -> None:
+        if engine not in ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+        if not members or len(seeds) != len(members):
+            raise ValueError(f"an ensemble needs a seed for each member, got {len(members)} members, {len(seeds)} seeds")
+        self.members = list(members)
+        devices = {svi.device for svi in members}
+        if len(devices) > 1:
+            raise EnsembleError(f"they are on different devices ({', '.join(sorted(map(str, devices)))})")
+        self._asked, self._engine = engine, engine
+        self._stacks, self._steps = Stacks(), list[StackedStep]()
+        self.random = [MemberRandom(seed, svi.device) for seed, svi in zip(seeds, members, strict=True)]
+        self._engines = [
+            MemberEngine(svi.training, check_every, random, self._run_for_one)
+            for svi, random in zip(members, self.random, strict=True)
+        ]
+        for svi in members:
+            trouble = svi.training.objective.only_by_pyro
+            if trouble:
+                raise EnsembleError(trouble)
+
+    def __enter__(self) -> Ensemble:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give each member's tensors their own memory back. They keep their values; the ensemble may go on."""
+        self._stacks.release()
+        self._steps.clear()
+
+    @property
+    def description(self) -> str:
+        """What takes the steps, in a line."""
+        outside = next((engine.outside for engine in self._engines if engine.outside), None)
+        note = f"; updates run outside the graph, one by one: {outside}" if outside else ""
+        return f"{len(self.members)} members as one program, engine {self._engine}{note}"
+
+    # ---- steps
+
+    def update(self, arguments: Sequence[tuple | None]) -> list[Step | None]:
+        """Take one gradient step of each member, reading no result on the host.
+
+        Args:
+            arguments: Those of each member's step; None where a member sits out.
+
+        Returns:
+            What each has computed; None for those who sat out.
+
+        Raises:
+            EnsembleError: If the members cannot be trained as one program; members may have taken the step by then.
+            CompilerError: If compilation is impossible or fails.
+        """
+        found: list[Step | None] = [None] * len(self.members)
+        planned: dict[int, Planned] = {}
+        for number, args in enumerate(arguments):
+            if args is None:
+                continue
+            result = self._planned(number, args)
+            if isinstance(result, Step):
+                found[number] = result
+            else:
+                planned[number] = result
+        groups: dict[Any, dict[int, Planned]] = {}
+        for number, (plan, tensors) in planned.items():
+            groups.setdefault(tuple(t.shape for t in tensors), {})[number] = plan, tensors
+        for group in groups.values():
+            for number, step in self._update_group(group, arguments).items():
+                found[number] = step
+        return found
+
+    def run(self, batches: Sequence[Sequence[tuple] | None]) -> list[Step | None]:
+        """One update for each tuple of arguments, with the least host work between them.
+
+        Args:
+            batches: The arguments of each step, for each member; as many for each, or None where a member sits out.
+
+        Returns:
+            Losses and log-probabilities of each member, (steps,); None for those who sat out.
+        """
+        counts = {len(own) for own in batches if own is not None}
+        if len(counts) != 1 or 0 in counts:
+            raise ValueError(f"run needs batches, as many for each member, got {sorted(counts)}")
+        done: list[list[Step | None]] = []
+        for place in range(counts.pop()):
+            with ExitStack() as stack:
+                if done:  # between the steps nothing but tensors may change
+                    for engine in self._engines:
+                        stack.enter_context(engine.graphs.unchanging())
+                done.append(self.update([None if own is None else own[place] for own in batches]))
+        return [_joined([steps[number] for steps in done]) for number in range(len(batches))]
+
+    def _planned(self, number: int, args: tuple) -> Planned | Step:
+        svi, engine = self.members[number], self._engines[number]
+        if svi.engine == "pyro" and svi.steps_taken.total() < MEASURED:
+            with self.random[number].at_work():
+                return svi.update(*args)
+        try:
+            trouble = svi.training.updater.trouble()
+            if trouble:
+                raise EnsembleError(trouble)
+            return engine.planned(args)
+        except EnsembleError:
+            raise
+        except (UntraceableError, TooManyGraphsError) as error:
+            raise EnsembleError(str(error)) from error
+
+    def _update_group(self, group: dict[int, Planned], arguments: Sequence[tuple | None]) -> dict[int, Step]:
+        """The step of members whose arguments have the same shapes."""
+        stacked, numbers = self._stacked(group, arguments)
+        found: dict[int, Step] = {}
+        doubts: list[str] = []
+        taken: dict[int, Planned] = {}
+        for number, (plan, tensors) in group.items():
+            if not self._engines[number].is_checked(plan):
+                taken[number] = plan, tensors
+                continue
+            try:
+                found[number] = self._engines[number].checked_step(plan, tensors, _args(arguments, number))
+            except DisagreementError as error:
+                found[number] = self._engines[number].last_by_pyro
+                doubts.append(f"the step of member {number + 1} and Pyro's differ: {error}")
+        if taken:
+            before = {number: self._engines[number].prepare(plan) for number, (plan, _) in taken.items()}
+            for number in taken:
+                self._engines[number].refresh()
+            leaves = [taken[number][1] if number in taken else None for number in numbers]
+            with self._engines[numbers[0]].graphs.switched():
+                results = stacked(leaves, [self.random[number].generator for number in numbers])
+            for place, number in enumerate(numbers):
+                if number in taken:
+                    found[number] = self._engines[number].take_up(
+                        taken[number][0], results[place], before[number], _args(arguments, number)
+                    )
+        if doubts:
+            raise EnsembleError(doubts[0])
+        return found
+
+    # ---- the graph of all
+
+    def _stacked(
+        self, group: Mapping[int, Planned], arguments: Sequence[tuple | None]
+    ) -> tuple[StackedStep, list[int]]:
+        """The step of all members that these graphs belong to, and whose they are."""
+        wanted = {id(plan) for plan, _ in group.values()}
+        for step in self._steps:
+            if wanted <= step.identities:
+                step.gather()
+                return step, step.numbers
+        everyone = dict(group)
+        example = _args(arguments, next(iter(group)))
+        for number in set(range(len(self.members))) - set(group):
+            quiet = self._planned_quietly(number, example)
+            if quiet is not None:
+                everyone[number] = quiet
+        numbers = sorted(everyone)
+        plans, leaves = zip(*(everyone[number] for number in numbers), strict=True)
+        if self._engine == "auto":
+            self._engine = self._choose()
+            logger.info(self.description)
+        current = {id(plan) for engine in self._engines for plan in engine.graphs.plans}
+        self._steps = [step for step in self._steps if step.identities <= current]
+        with self._engines[numbers[0]].graphs.switched():
+            step = StackedStep(plans, leaves, self._stacks, self._engine, numbers)
+        self._steps.append(step)
+        return step, numbers
+
+    def _planned_quietly(self, number: int, example: tuple) -> Planned | None:
+        """The graph of a member that does not take this step, so that it can join later ones; None if it cannot."""
+        try:
+            return self._engines[number].planned_quietly(example)
+        except Exception:  # parameters that are not finite, say: the others go on without it
+            return None
+
+    def _choose(self) -> str:
+        return "graph" if missing_compiler(self.members[0].device) else "compiled"
+
+    def _run_for_one(self, plan: Plan, tensors: list[Tensor], generator: torch.Generator) -> Any:
+        step = next(step for step in self._steps if id(plan) in step.identities)
+        step.gather()
+        place = next(place for place, own in enumerate(step.plans) if own is plan)
+        leaves: list[Any] = [None] * len(step.plans)
+        leaves[place] = tensors
+        self._engines[step.numbers[place]].refresh()
+        return step(leaves, [generator] * len(step.plans))[place]
+
+    # ---- for runs that are resumed
+
+    def state_dict(self, number: int) -> dict[str, Any]:
+        """What a member needs to go on in an ensemble to the bit, beside parameters and optimizer: tensors and counts."""
+        return {"rng": self.random[number].state(), "graphs": self._engines[number].progress()}
+
+    def load_state_dict(self, number: int, state: Mapping[str, Any]) -> None:
+        """Go on as the member whose `state_dict` this is; to be called before its first step."""
+        self.random[number].restore(state["rng"])
+        if "graphs" in state:
+            self._engines[number].resume(state["graphs"])
+
+
+MEASURED = 3
+"""First steps that Pyro takes and counts the work of, as a training alone would."""
+
+
+def _args(arguments: Sequence[tuple | None], number: int) -> tuple:
+    args = arguments[number]
+    assert args is not None
+    return args
+
+
+def _joined(steps: Sequence[Step | None]) -> Step | None:
+    taken = [step for step in steps if step is not None]
+    if not taken:
+        return None
+    device, dtype = taken[-1].loss.device, taken[-1].loss.dtype
+    names = [name for name in taken[-1].log_probs if all(name in step.log_probs for step in taken)]
+    return Step(
+        torch.stack([step.loss.to(device, dtype) for step in taken]),
+        {name: torch.stack([step.log_probs[name].to(device) for step in taken]) for name in names},
+    )
