@@ -11,8 +11,9 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 from pyrovae.engine.capture import Capture, untouched
-from pyrovae.engine.compat import mutates, realize, trace_graph, tree_flatten, tree_unflatten
+from pyrovae.engine.compat import mutates, realize, slow_float32_products, trace_graph, tree_flatten, tree_unflatten
 from pyrovae.engine.programs import UntraceableError
+from pyrovae.engine.rewriting import LARGE_PRODUCT
 
 aten = torch.ops.aten
 
@@ -145,6 +146,13 @@ def _apply(node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
     if getattr(target, "overloadpacket", None) is realize():  # a hint to Inductor
         return target(used[node.all_input_nodes[0]][0]), True
     with_rows = [n for n, (_, has_rows) in used.items() if has_rows]
+    if target in _ONE_BY_ONE and _pays_one_by_one(node, with_rows):
+        args, kwargs = node.args, node.kwargs
+        rows = [
+            target(*map_arg(args, lambda n: used[n][0][number] if used[n][1] else used[n][0]), **kwargs)
+            for number in range(len(used[with_rows[0]][0]))
+        ]
+        return torch.stack(rows), True
     structure: list[Any] = []
 
     def of_one(*rows: Tensor) -> tuple[Tensor, ...]:
@@ -162,6 +170,17 @@ def _apply(node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
     tree, are_tensors, found = structure
     filled = [next(tensors) if is_tensor else value for is_tensor, value in zip(are_tensors, found, strict=True)]
     return tree_unflatten(filled, tree), True
+
+
+_ONE_BY_ONE = (aten.mm.default, aten.addmm.default)
+
+
+def _pays_one_by_one(node: fx.Node, with_rows: Sequence[fx.Node]) -> bool:
+    """Whether members' products are faster one after another: large ones, where oneDNN's are faster than MKL's."""
+    one, other = (factor.meta["val"] for factor in node.args[-2:])  # type: ignore[union-attr]
+    if one.device.type != "cpu" or one.dtype != torch.float32 or not all(f in with_rows for f in node.args[-2:]):
+        return False
+    return 2 * one.shape[0] * other.numel() >= LARGE_PRODUCT and slow_float32_products()
 
 
 def _copy(destination: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -82,6 +83,7 @@ class Ensemble:
         if len(devices) > 1:
             raise EnsembleError(f"they are on different devices ({', '.join(sorted(map(str, devices)))})")
         self._asked, self._engine = engine, engine
+        self._last: _Last | None = None
         self._stacks, self._steps = Stacks(), list[StackedStep]()
         self.random = [MemberRandom(seed, svi.device) for seed, svi in zip(seeds, members, strict=True)]
         self._engines = [
@@ -126,6 +128,7 @@ class Ensemble:
             EnsembleError: If the members cannot be trained as one program; members may have taken the step by then.
             CompilerError: If compilation is impossible or fails.
         """
+        self._last = None
         found: list[Step | None] = [None] * len(self.members)
         planned: dict[int, Planned] = {}
         for number, args in enumerate(arguments):
@@ -156,14 +159,32 @@ class Ensemble:
         counts = {len(own) for own in batches if own is not None}
         if len(counts) != 1 or 0 in counts:
             raise ValueError(f"run needs batches, as many for each member, got {sorted(counts)}")
-        done: list[list[Step | None]] = []
-        for place in range(counts.pop()):
-            with ExitStack() as stack:
-                if done:  # between the steps nothing but tensors may change
-                    for engine in self._engines:
-                        stack.enter_context(engine.graphs.unchanging())
-                done.append(self.update([None if own is None else own[place] for own in batches]))
-        return [_joined([steps[number] for steps in done]) for number in range(len(batches))]
+        done = _Done(len(self.members))
+        with ExitStack() as stack:
+            for engine in self._engines:
+                stack.enter_context(engine.graphs.unchanging())
+            for place in range(counts.pop()):
+                arguments = [None if own is None else own[place] for own in batches]
+                if not self._same_again(arguments, done):
+                    done.add_apart(self.update(arguments))
+        return done.joined()
+
+    def _same_again(self, arguments: Sequence[tuple | None], done: _Done) -> bool:
+        """Take a step of the same members and shapes as the one before, without a look at anything else."""
+        if self._last is None or [_shapes(args) for args in arguments] != self._last.shapes:
+            return False
+        step, plans = self._last.step, self._last.plans
+        if any(self._engines[number].is_due(plan) for number, plan in plans.items()):
+            return False
+        for number, plan in plans.items():
+            plan.uses += 1
+            self._engines[number].refresh()
+            self.members[number].training.steps_taken[MemberEngine.name] += 1
+        leaves = [arguments[number] for number in step.numbers]
+        with self._engines[step.numbers[0]].graphs.switched():
+            flat = step(leaves, [self.random[number].generator for number in step.numbers])  # type: ignore[arg-type]
+        done.add_together(step, list(plans), flat)
+        return True
 
     def _planned(self, number: int, args: tuple) -> Planned | Step:
         svi, engine = self.members[number], self._engines[number]
@@ -182,46 +203,57 @@ class Ensemble:
 
     def _update_group(self, group: dict[int, Planned], arguments: Sequence[tuple | None]) -> dict[int, Step]:
         """The step of members whose arguments have the same shapes."""
-        stacked, numbers = self._stacked(group, arguments)
+        step = self._stacked(group, arguments)
         found: dict[int, Step] = {}
         doubts: list[str] = []
         taken: dict[int, Planned] = {}
         for number, (plan, tensors) in group.items():
-            if not self._engines[number].is_checked(plan):
+            engine = self._engines[number]
+            is_due = engine.is_due(plan)
+            plan.uses += 1
+            if not is_due:
                 taken[number] = plan, tensors
                 continue
             try:
-                found[number] = self._engines[number].checked_step(plan, tensors, _args(arguments, number))
+                found[number] = engine.checked_step(plan, tensors, _args(arguments, number))
             except DisagreementError as error:
-                found[number] = self._engines[number].last_by_pyro
+                found[number] = engine.last_by_pyro
                 doubts.append(f"the step of member {number + 1} and Pyro's differ: {error}")
         if taken:
-            before = {number: self._engines[number].prepare(plan) for number, (plan, _) in taken.items()}
-            for number in taken:
-                self._engines[number].refresh()
-            leaves = [taken[number][1] if number in taken else None for number in numbers]
-            with self._engines[numbers[0]].graphs.switched():
-                results = stacked(leaves, [self.random[number].generator for number in numbers])
-            for place, number in enumerate(numbers):
-                if number in taken:
-                    found[number] = self._engines[number].take_up(
-                        taken[number][0], results[place], before[number], _args(arguments, number)
-                    )
+            found |= self._taken_together(step, taken, arguments)
         if doubts:
             raise EnsembleError(doubts[0])
         return found
+
+    def _taken_together(
+        self, step: StackedStep, taken: dict[int, Planned], arguments: Sequence[tuple | None]
+    ) -> dict[int, Step]:
+        """The step of these members by the graph of all."""
+        before = {number: self._engines[number].prepare(plan) for number, (plan, _) in taken.items()}
+        leaves = [taken[number][1] if number in taken else None for number in step.numbers]
+        with self._engines[step.numbers[0]].graphs.switched():
+            results = step.apart(step(leaves, [self.random[number].generator for number in step.numbers]))
+        plans = {number: plan for number, (plan, _) in taken.items()}
+        if all(plan.whole for plan in plans.values()) and all(_shapes(args) for args in arguments if args is not None):
+            self._last = _Last(step, plans, [_shapes(args) for args in arguments])
+        return {
+            number: self._engines[number].take_up(plan, results[place], before[number], _args(arguments, number))
+            for place, number in enumerate(step.numbers)
+            if number in taken
+            for plan in [plans[number]]
+        }
 
     # ---- the graph of all
 
     def _stacked(
         self, group: Mapping[int, Planned], arguments: Sequence[tuple | None]
-    ) -> tuple[StackedStep, list[int]]:
-        """The step of all members that these graphs belong to, and whose they are."""
+    ) -> StackedStep:
+        """The step of all members that these graphs belong to."""
         wanted = {id(plan) for plan, _ in group.values()}
         for step in self._steps:
             if wanted <= step.identities:
                 step.gather()
-                return step, step.numbers
+                return step
         everyone = dict(group)
         example = _args(arguments, next(iter(group)))
         for number in set(range(len(self.members))) - set(group):
@@ -238,7 +270,7 @@ class Ensemble:
         with self._engines[numbers[0]].graphs.switched():
             step = StackedStep(plans, leaves, self._stacks, self._engine, numbers)
         self._steps.append(step)
-        return step, numbers
+        return step
 
     def _planned_quietly(self, number: int, example: tuple) -> Planned | None:
         """The graph of a member that does not take this step, so that it can join later ones; None if it cannot."""
@@ -257,7 +289,7 @@ class Ensemble:
         leaves: list[Any] = [None] * len(step.plans)
         leaves[place] = tensors
         self._engines[step.numbers[place]].refresh()
-        return step(leaves, [generator] * len(step.plans))[place]
+        return step.apart(step(leaves, [generator] * len(step.plans)))[place]
 
     # ---- for runs that are resumed
 
@@ -282,13 +314,62 @@ def _args(arguments: Sequence[tuple | None], number: int) -> tuple:
     return args
 
 
-def _joined(steps: Sequence[Step | None]) -> Step | None:
-    taken = [step for step in steps if step is not None]
-    if not taken:
+def _shapes(args: tuple | None) -> list[Any] | None:
+    """Shapes and types of arguments that are tensors alone; None otherwise."""
+    if args is None or not all(isinstance(tensor, Tensor) and not tensor.requires_grad for tensor in args):
         return None
-    device, dtype = taken[-1].loss.device, taken[-1].loss.dtype
-    names = [name for name in taken[-1].log_probs if all(name in step.log_probs for step in taken)]
+    return [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in args]
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The step of all that was taken last, by which members' graphs, and of what shapes their arguments were."""
+
+    step: StackedStep
+    plans: dict[int, Plan]
+    shapes: list[list[Any] | None]
+
+
+class _Done:
+    """Results of steps in their order, read apart once."""
+
+    def __init__(self, members: int) -> None:
+        self._steps: list[list[Step]] = [[] for _ in range(members)]
+        self._waiting: tuple[StackedStep, list[int], list[list[Tensor]]] | None = None
+
+    def add_apart(self, steps: Sequence[Step | None]) -> None:
+        self._flush()
+        for own, step in zip(self._steps, steps, strict=True):
+            if step is not None:
+                own.append(Step(step.loss[None], {name: value[None] for name, value in step.log_probs.items()}))
+
+    def add_together(self, step: StackedStep, numbers: list[int], flat: list[Tensor]) -> None:
+        if self._waiting is None or self._waiting[0] is not step or self._waiting[1] != numbers:
+            self._flush()
+            self._waiting = step, numbers, []
+        self._waiting[2].append(flat)
+
+    def _flush(self) -> None:
+        """Results of steps by the same graph, (members, steps)."""
+        if self._waiting is None:
+            return
+        step, numbers, rows = self._waiting
+        self._waiting = None
+        results = step.apart([torch.stack(column, 1) for column in zip(*rows, strict=True)])
+        for place, number in enumerate(step.numbers):
+            if number in numbers:
+                self._steps[number].append(Step(results[place]["loss"], results[place]["log_probs"]))
+
+    def joined(self) -> list[Step | None]:
+        """One for each member."""
+        self._flush()
+        return [_joined(own) if own else None for own in self._steps]
+
+
+def _joined(steps: Sequence[Step]) -> Step:
+    device, dtype = steps[-1].loss.device, steps[-1].loss.dtype
+    names = [name for name in steps[-1].log_probs if all(name in step.log_probs for step in steps)]
     return Step(
-        torch.stack([step.loss.to(device, dtype) for step in taken]),
-        {name: torch.stack([step.log_probs[name].to(device) for step in taken]) for name in names},
+        torch.cat([step.loss.to(device, dtype) for step in steps]),
+        {name: torch.cat([step.log_probs[name].to(device) for step in steps]) for name in names},
     )

@@ -126,10 +126,9 @@ class MemberEngine(CompiledEngine):
         planned = self.planned(args)
         return None if isinstance(planned, Step) else planned
 
-    def is_checked(self, plan: Plan) -> bool:
-        """Count a use of a graph, and say whether Pyro takes this step, for comparison."""
-        plan.uses += 1
-        return checking.due(plan.uses, self._check_every) or self._doubt is not None
+    def is_due(self, plan: Plan) -> bool:
+        """Whether Pyro takes the next step of a graph, for comparison."""
+        return checking.due(plan.uses + 1, self._check_every) or self._doubt is not None
 
     def checked_step(self, plan: Plan, tensors: list[Tensor], args: tuple) -> Step:
         """Let Pyro take the step, and compare what the step of all members would have done.
@@ -155,6 +154,7 @@ class MemberEngine(CompiledEngine):
 
     def prepare(self, plan: Plan) -> dict[str, Tensor]:
         """Before a step whose update is outside the graph: remember what Pyro would need to take it instead."""
+        self.refresh()
         self._copies = [] if plan.whole else plan.copies()
         return {} if plan.whole else self.random.state()
 

@@ -64,6 +64,7 @@ class StackedStep:
         self._active = torch.ones(len(plans), dtype=torch.bool, device=device)
         self._who: tuple[bool, ...] = (True,) * len(plans)
         self._drawn = [draw.buffer(len(plans), device) for draw in self._draws.draws]
+        self._rows = [whole.unbind() for whole in self._drawn]
         given = self._given(leaves)
         self.captured: Capture = capture(self._step, given)
         self._call = self._made(given, engine)
@@ -113,7 +114,7 @@ class StackedStep:
 
     def __call__(
         self, leaves: Sequence[Sequence[Tensor] | None], generators: Sequence[torch.Generator]
-    ) -> list[Any]:
+    ) -> list[Tensor]:
         """Take the step of each member that has arguments.
 
         Args:
@@ -121,7 +122,7 @@ class StackedStep:
             generators: The members'.
 
         Returns:
-            What each member's own graph returns, in a tree of views; None where it stayed as it is.
+            The results of the members' graphs, flat, (members, ...); of no meaning where one stayed as it is.
         """
         someone = next(own for own in leaves if own is not None)
         given = self._given([someone if own is None else own for own in leaves])
@@ -132,23 +133,19 @@ class StackedStep:
         given[0] = self._active
         for number, own in enumerate(leaves):
             if own is not None:
-                rows = [whole[number] for whole in self._drawn]
+                rows = [rows[number] for rows in self._rows]
                 self._draws.draw([*own, *self._shared], rows, generators[number])
         with torch.no_grad():
-            flat = self._call(*given, *self.captured.lifted)
-        return self._apart(list(flat), who)
+            return list(self._call(*given, *self.captured.lifted))
+
+    def apart(self, flat: Sequence[Tensor]) -> list[Any]:
+        """What each member's own graph returns, in a tree of views."""
+        structure = self.plans[0].structure
+        return [tree_unflatten(list(own), structure) for own in zip(*(t.unbind() for t in flat), strict=True)]
 
     def _given(self, leaves: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         stacked = [torch.stack(column) for column in zip(*leaves, strict=True)]
         return [self._active, *stacked, *self._drawn]
-
-    def _apart(self, flat: list[Tensor], who: Sequence[bool]) -> list[Any]:
-        columns = [tensor.unbind() for tensor in flat]
-        structure = self.plans[0].structure
-        return [
-            tree_unflatten([column[number] for column in columns], structure) if taken else None
-            for number, taken in enumerate(who)
-        ]
 
 
 def _has_rows(column: Sequence[Tensor], first: Capture) -> bool:
