@@ -147,12 +147,7 @@ def _apply(node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
         return target(used[node.all_input_nodes[0]][0]), True
     with_rows = [n for n, (_, has_rows) in used.items() if has_rows]
     if target in _ONE_BY_ONE and _pays_one_by_one(node, with_rows):
-        args, kwargs = node.args, node.kwargs
-        rows = [
-            target(*map_arg(args, lambda n: used[n][0][number] if used[n][1] else used[n][0]), **kwargs)
-            for number in range(len(used[with_rows[0]][0]))
-        ]
-        return torch.stack(rows), True
+        return torch.stack(_one_by_one(node, used)), True
     structure: list[Any] = []
 
     def of_one(*rows: Tensor) -> tuple[Tensor, ...]:
@@ -181,6 +176,18 @@ def _pays_one_by_one(node: fx.Node, with_rows: Sequence[fx.Node]) -> bool:
     if one.device.type != "cpu" or one.dtype != torch.float32 or not all(f in with_rows for f in node.args[-2:]):
         return False
     return 2 * one.shape[0] * other.numel() >= LARGE_PRODUCT and slow_float32_products()
+
+
+def _one_by_one(node: fx.Node, used: Mapping[fx.Node, Value]) -> list[Tensor]:
+    """The results of members. Inductor computes the factors before; else it would do so anew for each member."""
+    whole = {n: (realize()(tensor) if has_rows else tensor, has_rows) for n, (tensor, has_rows) in used.items()}
+    members = next(len(tensor) for tensor, has_rows in whole.values() if has_rows)
+    found = []
+    for number in range(members):
+        own = {n: tensor[number] if has_rows else tensor for n, (tensor, has_rows) in whole.items()}
+        args, kwargs = map_arg((node.args, node.kwargs), own.__getitem__)
+        found.append(node.target(*args, **kwargs))  # type: ignore[operator]
+    return found
 
 
 def _copy(destination: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:

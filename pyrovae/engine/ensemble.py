@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyrovae.engine.batching import EnsembleError
-from pyrovae.engine.compilation import missing_compiler
+from pyrovae.engine.choice import tier_for
+from pyrovae.engine.compilation import CompilerError, missing_compiler
 from pyrovae.engine.engines import DisagreementError, Step
 from pyrovae.engine.functions import Plan, TooManyGraphsError
 from pyrovae.engine.member import MemberEngine, MemberRandom
@@ -36,7 +39,7 @@ class Ensemble:
     tensors are rows of the stacked ones, so modules and optimizers show their values at any time. The first steps with
     each signature of the arguments, and those at which a graph is compared with Pyro, are Pyro's, one by one.
 
-    A member whose loss is not finite is not updated any more, as alone; the others go on.
+    A member whose loss is not finite, or whose step Pyro refuses, is not updated any more, as alone; the others go on.
 
     Args:
         members: The trainings, none of which has taken a step.
@@ -44,6 +47,9 @@ class Ensemble:
         engine: "compiled", "graph" (without a compiler), or "auto": compiled where there is a compiler and the
             run is long enough.
         check_every: As of `SVI`.
+
+    Attributes:
+        failures: What Pyro has raised in a member's step, by the member's number; its loss is then NaN.
 
     Raises:
         ValueError: If there is no member, a seed is lacking, or the members' losses are no ELBOs.
@@ -83,6 +89,7 @@ class Ensemble:
         if len(devices) > 1:
             raise EnsembleError(f"they are on different devices ({', '.join(sorted(map(str, devices)))})")
         self._asked, self._engine = engine, engine
+        self.failures: dict[int, Exception] = {}
         self._last: _Last | None = None
         self._stacks, self._steps = Stacks(), list[StackedStep]()
         self.random = [MemberRandom(seed, svi.device) for seed, svi in zip(seeds, members, strict=True)]
@@ -90,7 +97,8 @@ class Ensemble:
             MemberEngine(svi.training, check_every, random, self._run_for_one)
             for svi, random in zip(members, self.random, strict=True)
         ]
-        for svi in members:
+        for svi, member in zip(members, self._engines, strict=True):
+            svi.join(member)
             trouble = svi.training.objective.only_by_pyro
             if trouble:
                 raise EnsembleError(trouble)
@@ -102,9 +110,9 @@ class Ensemble:
         self.release()
 
     def release(self) -> None:
-        """Give each member's tensors their own memory back. They keep their values; the ensemble may go on."""
+        """Give each member's tensors their own memory back. They keep their values, and the ensemble may go on."""
+        self._last = None
         self._stacks.release()
-        self._steps.clear()
 
     @property
     def description(self) -> str:
@@ -190,16 +198,23 @@ class Ensemble:
         svi, engine = self.members[number], self._engines[number]
         if svi.engine == "pyro" and svi.steps_taken.total() < MEASURED:
             with self.random[number].at_work():
-                return svi.update(*args)
+                return self._or_nan(number, lambda: svi.update(*args))
+        trouble = svi.training.updater.trouble()
+        if trouble:
+            raise EnsembleError(trouble)
+        return self._or_nan(number, lambda: engine.planned(args))
+
+    def _or_nan(self, number: int, action: Callable[[], Any]) -> Any:
+        """What a member's own Python does; a step without a finite loss where Pyro refuses to take it."""
         try:
-            trouble = svi.training.updater.trouble()
-            if trouble:
-                raise EnsembleError(trouble)
-            return engine.planned(args)
-        except EnsembleError:
+            return action()
+        except (EnsembleError, CompilerError):
             raise
         except (UntraceableError, TooManyGraphsError) as error:
             raise EnsembleError(str(error)) from error
+        except (FloatingPointError, ValueError) as error:
+            self.failures[number] = error
+            return Step(torch.tensor(math.nan, device=self.members[number].device))
 
     def _update_group(self, group: dict[int, Planned], arguments: Sequence[tuple | None]) -> dict[int, Step]:
         """The step of members whose arguments have the same shapes."""
@@ -215,7 +230,9 @@ class Ensemble:
                 taken[number] = plan, tensors
                 continue
             try:
-                found[number] = engine.checked_step(plan, tensors, _args(arguments, number))
+                found[number] = self._or_nan(
+                    number, partial(engine.checked_step, plan, tensors, _args(arguments, number))
+                )
             except DisagreementError as error:
                 found[number] = engine.last_by_pyro
                 doubts.append(f"the step of member {number + 1} and Pyro's differ: {error}")
@@ -237,10 +254,18 @@ class Ensemble:
         if all(plan.whole for plan in plans.values()) and all(_shapes(args) for args in arguments if args is not None):
             self._last = _Last(step, plans, [_shapes(args) for args in arguments])
         return {
-            number: self._engines[number].take_up(plan, results[place], before[number], _args(arguments, number))
+            number: self._or_nan(
+                number,
+                partial(
+                    self._engines[number].take_up,
+                    plans[number],
+                    results[place],
+                    before[number],
+                    _args(arguments, number),
+                ),
+            )
             for place, number in enumerate(step.numbers)
             if number in taken
-            for plan in [plans[number]]
         }
 
     # ---- the graph of all
@@ -280,7 +305,14 @@ class Ensemble:
             return None
 
     def _choose(self) -> str:
-        return "graph" if missing_compiler(self.members[0].device) else "compiled"
+        """Compiled, if that pays for as many steps as all members take."""
+        first = self.members[0]
+        steps, work = first.outlook
+        if work is None:
+            return "graph" if missing_compiler(first.device) else "compiled"
+        steps = None if steps is None else steps * len(self.members)
+        name, _ = tier_for(MEASURED, steps, work, missing_compiler(first.device), None)
+        return "compiled" if name == "compiled" else "graph"
 
     def _run_for_one(self, plan: Plan, tensors: list[Tensor], generator: torch.Generator) -> Any:
         step = next(step for step in self._steps if id(plan) in step.identities)
@@ -290,18 +322,6 @@ class Ensemble:
         leaves[place] = tensors
         self._engines[step.numbers[place]].refresh()
         return step.apart(step(leaves, [generator] * len(step.plans)))[place]
-
-    # ---- for runs that are resumed
-
-    def state_dict(self, number: int) -> dict[str, Any]:
-        """What a member needs to go on in an ensemble to the bit, beside parameters and optimizer: tensors and counts."""
-        return {"rng": self.random[number].state(), "graphs": self._engines[number].progress()}
-
-    def load_state_dict(self, number: int, state: Mapping[str, Any]) -> None:
-        """Go on as the member whose `state_dict` this is; to be called before its first step."""
-        self.random[number].restore(state["rng"])
-        if "graphs" in state:
-            self._engines[number].resume(state["graphs"])
 
 
 MEASURED = 3

@@ -68,12 +68,15 @@ class Stacks:
                 stack.gather()
 
     def release(self) -> None:
-        """Give each tensor its own memory back, with its present values."""
+        """Give each tensor its own memory back, with its present values; `gather` makes them rows again."""
         for tensor, home in self._homes.values():
-            if tensor.shape == home.shape and tensor.device == home.device and tensor.dtype == home.dtype:
+            if tensor.data_ptr() != home.data_ptr() and _alike(tensor, home):
                 home.copy_(tensor.detach())
                 tensor.data = home
-        self._homes, self._stacks = {}, {}
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
 
 
 def _check_alone(tensor: Tensor) -> None:
