@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 from pyrovae.engine.capture import Capture, untouched
-from pyrovae.engine.compat import mutates, realize, slow_float32_products, trace_graph, tree_flatten, tree_unflatten
+from pyrovae.engine.compat import core_decompositions, mutates, realize, slow_float32_products, trace_graph, tree_flatten, tree_unflatten
 from pyrovae.engine.programs import UntraceableError
 from pyrovae.engine.rewriting import LARGE_PRODUCT
 
@@ -134,6 +135,8 @@ class Batched:
 def _apply(node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
     """One operation, for all members where an operand has rows."""
     target: Any = _FORMS.get(node.target, node.target)
+    if target in _APART:
+        target = core_decompositions().get(target, target)
     if mutates(target):
         raise EnsembleError(f"{target} changes a tensor in place that is no parameter and no buffer")
     used = {n: values[n] for n in node.all_input_nodes}
@@ -146,7 +149,7 @@ def _apply(node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
     if getattr(target, "overloadpacket", None) is realize():  # a hint to Inductor
         return target(used[node.all_input_nodes[0]][0]), True
     with_rows = [n for n, (_, has_rows) in used.items() if has_rows]
-    if target in _ONE_BY_ONE and _pays_one_by_one(node, with_rows):
+    if target in _ONE_BY_ONE and _pays_one_by_one(*(used[n] for n in node.args[-2:])):  # type: ignore[index]
         return torch.stack(_one_by_one(node, used)), True
     structure: list[Any] = []
 
@@ -158,7 +161,9 @@ def _apply(node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
         return tuple(value for value in found if isinstance(value, Tensor))
 
     try:
-        tensors = iter(torch.vmap(of_one)(*(used[n][0] for n in with_rows)))
+        with warnings.catch_warnings():  # an operation without a rule is done for one member after another
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            tensors = iter(torch.vmap(of_one)(*(used[n][0] for n in with_rows)))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise EnsembleError(f"the operation {node.target} is not to be had for several at once ({reason})") from error
@@ -167,15 +172,16 @@ def _apply(node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
     return tree_unflatten(filled, tree), True
 
 
+_APART = (aten._native_batch_norm_legit_functional.default, aten.native_batch_norm_backward.default)
 _ONE_BY_ONE = (aten.mm.default, aten.addmm.default)
 
 
-def _pays_one_by_one(node: fx.Node, with_rows: Sequence[fx.Node]) -> bool:
+def _pays_one_by_one(left: Value, right: Value) -> bool:
     """Whether members' products are faster one after another: large ones, where oneDNN's are faster than MKL's."""
-    one, other = (factor.meta["val"] for factor in node.args[-2:])  # type: ignore[union-attr]
-    if one.device.type != "cpu" or one.dtype != torch.float32 or not all(f in with_rows for f in node.args[-2:]):
+    (one, left_rows), (other, right_rows) = left, right
+    if not (left_rows and right_rows) or one.device.type != "cpu" or one.dtype != torch.float32:
         return False
-    return 2 * one.shape[0] * other.numel() >= LARGE_PRODUCT and slow_float32_products()
+    return 2 * one.shape[1] * other[0].numel() >= LARGE_PRODUCT and slow_float32_products()
 
 
 def _one_by_one(node: fx.Node, used: Mapping[fx.Node, Value]) -> list[Tensor]:

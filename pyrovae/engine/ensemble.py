@@ -135,6 +135,7 @@ class Ensemble:
         Raises:
             EnsembleError: If the members cannot be trained as one program; members may have taken the step by then.
             CompilerError: If compilation is impossible or fails.
+            ValueError: What Pyro says, if it refuses the step of every member.
         """
         self._last = None
         found: list[Step | None] = [None] * len(self.members)
@@ -153,6 +154,8 @@ class Ensemble:
         for group in groups.values():
             for number, step in self._update_group(group, arguments).items():
                 found[number] = step
+        if self.failures and all(number in self.failures for number, args in enumerate(arguments) if args is not None):
+            raise next(iter(self.failures.values()))  # of the programs then, and not of one member's numbers
         return found
 
     def run(self, batches: Sequence[Sequence[tuple] | None]) -> list[Step | None]:
@@ -214,6 +217,7 @@ class Ensemble:
             raise EnsembleError(str(error)) from error
         except (FloatingPointError, ValueError) as error:
             self.failures[number] = error
+            self.members[number].training.healthy.fill_(False)
             return Step(torch.tensor(math.nan, device=self.members[number].device))
 
     def _update_group(self, group: dict[int, Planned], arguments: Sequence[tuple | None]) -> dict[int, Step]:
@@ -251,7 +255,9 @@ class Ensemble:
         with self._engines[step.numbers[0]].graphs.switched():
             results = step.apart(step(leaves, [self.random[number].generator for number in step.numbers]))
         plans = {number: plan for number, (plan, _) in taken.items()}
-        if all(plan.whole for plan in plans.values()) and all(_shapes(args) for args in arguments if args is not None):
+        everyone = sum(args is not None for args in arguments) == len(plans)
+        plain = all(_shapes(args) is not None for args in arguments if args is not None)
+        if everyone and plain and all(plan.whole for plan in plans.values()):
             self._last = _Last(step, plans, [_shapes(args) for args in arguments])
         return {
             number: self._or_nan(
