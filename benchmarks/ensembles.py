@@ -3,10 +3,10 @@
     python benchmarks/ensembles.py                  # one thread and two, three models
     python benchmarks/ensembles.py --only digits --threads 1
 
-Both take turns, round after round, so that a busy machine slows both; a ratio is (one after the other / together) within
-a round, and its bounds are those of the mean of its logarithm over the rounds (95 %, Student's t). Wall-clock time and the
-process's own time are both kept: on a machine that others use, the second one is less disturbed. Both ways run compiled;
-making the graphs is not counted, and is kept as `ready`. Results are written to `benchmarks/results/ensembles-cpu.json`.
+Both take turns, round after round, so that a busy machine slows both. A ratio is (one after the other / together)
+within a round, and its bounds are those of the mean of its logarithm over the rounds (95 %, Student's t). Wall-clock
+time and the process's own time are both kept: the second one is less disturbed by others. Both ways run compiled;
+making the graphs is not counted, and is kept as `ready_s`. Results go to `benchmarks/results/ensembles-cpu.json`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,15 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 from pyrovae.engine.capture import Capture, untouched
-from pyrovae.engine.compat import core_decompositions, mutates, realize, slow_float32_products, trace_graph, tree_flatten, tree_unflatten
+from pyrovae.engine.compat import (
+    core_decompositions,
+    mutates,
+    realize,
+    slow_float32_products,
+    trace_graph,
+    tree_flatten,
+    tree_unflatten,
+)
 from pyrovae.engine.programs import UntraceableError
 from pyrovae.engine.rewriting import LARGE_PRODUCT
 

@@ -156,9 +156,7 @@ def _categorical(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     if count != 1:
         return None
     noise = _noise(graph, weights, aten.exponential.default)
-    return graph.call_function(
-        aten.argmax.default, (graph.call_function(aten.div.Tensor, (weights, noise)), -1, True)
-    )
+    return graph.call_function(aten.argmax.default, (graph.call_function(aten.div.Tensor, (weights, noise)), -1, True))
 
 
 def _normal(graph: fx.Graph, node: fx.Node) -> fx.Node:

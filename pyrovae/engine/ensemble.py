@@ -83,7 +83,9 @@ class Ensemble:
         if engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
         if not members or len(seeds) != len(members):
-            raise ValueError(f"an ensemble needs a seed for each member, got {len(members)} members, {len(seeds)} seeds")
+            raise ValueError(
+                f"an ensemble needs a seed for each member, got {len(members)} members, {len(seeds)} seeds"
+            )
         self.members = list(members)
         devices = {svi.device for svi in members}
         if len(devices) > 1:
@@ -276,9 +278,7 @@ class Ensemble:
 
     # ---- the graph of all
 
-    def _stacked(
-        self, group: Mapping[int, Planned], arguments: Sequence[tuple | None]
-    ) -> StackedStep:
+    def _stacked(self, group: Mapping[int, Planned], arguments: Sequence[tuple | None]) -> StackedStep:
         """The step of all members that these graphs belong to."""
         wanted = {id(plan) for plan, _ in group.values()}
         for step in self._steps:

@@ -33,7 +33,9 @@ def train_together(jobs: Sequence[Job], *, workers: int | None = None, progress:
         Interrupted: When stopped by the user, after every training has written its checkpoint.
     """
     if workers is not None:
-        raise ValueError(f"--together trains all in one process, so it takes no --workers, got {workers}: leave one out")
+        raise ValueError(
+            f"--together trains all in one process, so it takes no --workers, got {workers}: leave one out"
+        )
     folders = [job.folder.path.resolve() for job in jobs]
     twice = [folder for folder in folders if folders.count(folder) > 1]
     if twice:

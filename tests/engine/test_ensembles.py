@@ -246,12 +246,16 @@ def parameters(count: int) -> list[nn.Parameter]:
     return [nn.Parameter(torch.tensor(0.5 * number)) for number in range(count)]
 
 
+def take(ensemble: Ensemble, steps: int, *batch: Tensor) -> None:
+    for _ in range(steps):
+        ensemble.update([batch] * len(ensemble.members))
+
+
 def refusal(members: list[SVI], steps: int = 3) -> str:
     """What an ensemble says of members that are not to be had together."""
-    with pytest.raises(EnsembleError, match="train them one by one") as caught:  # noqa: PT012
-        with Ensemble(members, seeds=range(len(members)), engine="graph") as ensemble:
-            for _ in range(steps):
-                ensemble.update([(torch.ones(3),)] * len(members))
+    ensemble = Ensemble(members, seeds=range(len(members)), engine="graph")
+    with pytest.raises(EnsembleError, match="train them one by one") as caught, ensemble:
+        take(ensemble, steps, torch.ones(3))
     assert isinstance(caught.value, UntraceableError)
     return str(caught.value)
 
@@ -270,10 +274,9 @@ def test_shapes_that_differ_are_refused() -> None:
     second.decoder[0] = nn.Linear(2, 7)
     second.decoder[2] = nn.Linear(7, PIXELS)
     members = [SVI(m.model, m.guide, torch.optim.SGD(m.parameters(), lr=0.1), engine="graph") for m in (first, second)]
-    with pytest.raises(EnsembleError, match=r"different shapes or types|constant"):  # noqa: PT012
-        with Ensemble(members, seeds=[0, 1], engine="graph") as ensemble:
-            for _ in range(3):
-                ensemble.update([(torch.ones(ROWS, PIXELS), torch.tensor(1.0))] * 2)
+    ensemble = Ensemble(members, seeds=[0, 1], engine="graph")
+    with pytest.raises(EnsembleError, match=r"different shapes or types|constant"), ensemble:
+        take(ensemble, 3, torch.ones(ROWS, PIXELS), torch.tensor(1.0))
 
 
 def test_a_parameter_of_several_members_is_refused() -> None:
@@ -311,7 +314,7 @@ def test_a_member_that_breaks_stops_alone(check_every: int | None) -> None:
     """Its parameter stays as it was before the loss that is not finite; the others are as if it had not been there."""
 
     def run(breaking: bool, numbers: range) -> list[Tensor]:
-        locs = parameters(3)
+        locs, before = parameters(3), torch.empty(0)
         members = [one(locs[number], breaks=True) for number in numbers]
         with Ensemble(members, seeds=list(numbers), engine="graph", check_every=check_every) as ensemble:
             for step in range(8):
@@ -384,10 +387,13 @@ def test_a_wrong_step_is_found_by_the_comparison_with_pyro(monkeypatch: pytest.M
 
     def wrong(node: Any, values: Any) -> Any:
         value, rows = real(node, values)
-        return (value * 1.01, rows) if "aten.sub.Tensor" in str(node.target) and isinstance(value, Tensor) else (value, rows)
+        return (
+            (value * 1.01, rows)
+            if "aten.sub.Tensor" in str(node.target) and isinstance(value, Tensor)
+            else (value, rows)
+        )
 
     monkeypatch.setattr(batching, "_apply", wrong)
-    with pytest.raises(EnsembleError, match="member 1 and Pyro's differ"):  # noqa: PT012
-        with Ensemble([one(loc, check_every=1) for loc in parameters(2)], seeds=[0, 1], engine="graph") as ensemble:
-            for _ in range(8):
-                ensemble.update([(torch.ones(3),)] * 2)
+    ensemble = Ensemble([one(loc) for loc in parameters(2)], seeds=[0, 1], engine="graph")
+    with pytest.raises(EnsembleError, match="member 1 and Pyro's differ"), ensemble:
+        take(ensemble, 8, torch.ones(3))
