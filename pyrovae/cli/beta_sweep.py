@@ -4,6 +4,7 @@ pyrovae sweep --data digits --name sweep
 pyrovae sweep --low 0.01 --high 100 --points 9 --data mnist --model.latent_dim 10 --epochs 10 --name ten
 pyrovae sweep --betas [0,0.5,1,4] --config my.yaml --workers 2
 pyrovae sweep --data mnist --runs_dir /shared/runs --cluster tcp://10.0.0.1:8786
+pyrovae sweep --data digits --together true --name one-program
 
 All other options are those of pyrovae train. Finished runs are not trained again, and interrupted ones continue.
 """
@@ -26,6 +27,7 @@ from pyrovae.plots import new_figure, plot_rate_distortion
 from pyrovae.runs.executors import training_executor
 from pyrovae.runs.jobs import Job, train_runs
 from pyrovae.runs.loading import open_run
+from pyrovae.runs.together import train_together
 from pyrovae.runs.training import parse_training
 from pyrovae.training import RunFolder
 
@@ -42,6 +44,7 @@ def main(description: str | None = None) -> None:
         help="Number of weights, evenly spaced in their logarithms.",
     )
     parser.add_option("--betas", type=list[NotNegative] | None, default=None, help="The weights themselves, instead.")
+    parser.add_option("--together", type=bool, default=False, help="Train all as one program, in this process.")
     add_shared(parser, "cluster", split="Images to measure.", workers=TRAININGS)
     add_figure(parser, "Picture; by default beside the runs.")
     names = [name for action in parser._actions for name in action.option_strings]
@@ -59,7 +62,8 @@ def main(description: str | None = None) -> None:
         Job(folder, (*training, "--objective.beta", f"{beta:.4g}")) for folder, beta in zip(folders, betas, strict=True)
     ]
     with repeatable(), training_executor(options.workers, options.cluster) as executor:
-        train_runs(jobs, workers=options.workers, executor=executor, progress=settings.progress)
+        train = train_together if options.together else train_runs
+        train(jobs, workers=options.workers, executor=executor, progress=settings.progress)
     runs = [open_run(folder.path, settings.data_dir) for folder in folders]
     weight = settings.objective.init_args.get("reconstruction_weight", 1.0)
     split = runs[0].split(options.split)

@@ -1,7 +1,9 @@
 """Stochastic variational inference for any Pyro program, as one traced and compiled graph."""
 
+from pyrovae.engine.batching import EnsembleError
 from pyrovae.engine.compilation import CompilerError, missing_compiler
 from pyrovae.engine.engines import Step
+from pyrovae.engine.ensemble import Ensemble
 from pyrovae.engine.functions import GraphFunction, TooManyGraphsError, compile_function
 from pyrovae.engine.programs import UntraceableError
 from pyrovae.engine.svi import SVI
@@ -9,6 +11,8 @@ from pyrovae.engine.svi import SVI
 __all__ = [
     "SVI",
     "CompilerError",
+    "Ensemble",
+    "EnsembleError",
     "GraphFunction",
     "Step",
     "TooManyGraphsError",

@@ -62,6 +62,7 @@ SILENT_WRITES = {
     torch.ops.aten.native_batch_norm.default: slice(3, 5),
     torch.ops.aten.cudnn_batch_norm.default: slice(3, 5),
 }
+RANDOM = torch.Tag.nondeterministic_seeded
 DECOMPOSITIONS = {torch.ops.aten.native_batch_norm.default: native_batch_norm_decomposition}
 
 

@@ -142,6 +142,25 @@ class SVI:
         return updater.optimizer
 
     @property
+    def training(self) -> Training:
+        """What the engines work on, for engines of several trainings."""
+        return self._training
+
+    def join(self, engine: GraphEngine) -> None:
+        """Keep the progress of another engine that takes steps of this training, that of an ensemble."""
+        self._engines[engine.name] = engine
+
+    @property
+    def outlook(self) -> tuple[int | None, Work | None]:
+        """How many steps the run will take, if known, and the work of one, once that was counted."""
+        return self._steps, self._work
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self._training.device
+
+    @property
     def description(self) -> str:
         """The engine at work, and why, in a line."""
         engine = self._engines.get(self.engine)
@@ -292,6 +311,8 @@ class SVI:
         self._work = None if state["work"] is None else Work(**state["work"])
         self.steps_taken.update(state["steps_taken"])
         for name, progress in state["graphs"].items():
+            if name not in self._engines and name not in TIERS:
+                continue  # that of an ensemble, in which this training does not go on
             engine = self._engine(name)
             assert isinstance(engine, GraphEngine)
             engine.resume(progress)

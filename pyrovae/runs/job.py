@@ -113,7 +113,11 @@ class Job:
             trainer.fit(model, data, folder, resume=resume, progress=False)
             if self.tested:
                 finish_run(folder, trainer, data, self.which)
-            replace_text(folder.command, json.dumps(self._made_by, indent=1) + "\n")
+            self.mark_finished()
+
+    def mark_finished(self) -> None:
+        """Note in its folder that it was trained to its end, and by which options."""
+        replace_text(self.folder.command, json.dumps(self._made_by, indent=1) + "\n")
 
     def standing(self) -> Standing:
         """How far it is; not begun where its files are damaged, which are written anew when it goes on."""

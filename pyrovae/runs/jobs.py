@@ -53,10 +53,7 @@ def train_runs(
         UnfinishedError: If some trainings failed; the others were trained to their ends.
         KeyboardInterrupt: When stopped by the user, after every training in hand has written its checkpoint.
     """
-    folders = [job.folder.path.resolve() for job in jobs]
-    twice = [folder for folder in folders if folders.count(folder) > 1]
-    if twice:
-        raise ValueError(f"{len(twice)} of the trainings have the same folder, {twice[0]}: give each another name")
+    check_folders(jobs)
     check_placing(workers, executor, threads)
     missing = [job for job in jobs if not job.finished]
     if not missing:
@@ -74,6 +71,18 @@ def train_runs(
             f"{len(failed)} of {len(missing)} trainings did not end ({'; '.join(failed)}): what was trained is kept, "
             f"and the same command goes on with those"
         )
+
+
+def check_folders(jobs: Sequence[Job]) -> None:
+    """Refuse two trainings in one folder.
+
+    Raises:
+        ValueError: If there are such.
+    """
+    folders = [job.folder.path.resolve() for job in jobs]
+    twice = [folder for folder in folders if folders.count(folder) > 1]
+    if twice:
+        raise ValueError(f"{len(twice)} of the trainings have the same folder, {twice[0]}: give each another name")
 
 
 def check_placing(workers: object, executor: object, threads: object) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pyrovae.engine import SVI, UntraceableError
+from pyrovae.engine import SVI, Step, UntraceableError
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective
 from pyrovae.runtime import restore_rng_state, rng_state
@@ -103,7 +103,7 @@ class Learner:
         Raises:
             BrokenStepError: If a loss is not finite, or Pyro refuses a distribution's parameters.
         """
-        inputs = [self._inputs(index, step + 1 + i) for i, index in enumerate(batches)]
+        inputs = self.inputs(batches, step)
         try:
             steps = self._svi.run(inputs)
         except UntraceableError:
@@ -112,7 +112,29 @@ class Learner:
             # Pyro's own words name the site first and print whole tensors after it.
             reason = next(line.strip() for line in str(error).splitlines() if line.strip())
             raise BrokenStepError(reason.rstrip(":"), 1) from error
-        sizes = torch.tensor([len(index) for index in batches], device=steps.loss.device)
+        return self.read(steps, inputs, [len(index) for index in batches])
+
+    @property
+    def svi(self) -> SVI:
+        """What takes the steps."""
+        return self._svi
+
+    def inputs(self, batches: Sequence[Tensor], step: int) -> list[tuple[Tensor, ...]]:
+        """The arguments of each step; those of `update`."""
+        return [self._inputs(index, step + 1 + i) for i, index in enumerate(batches)]
+
+    def read(self, steps: Step, inputs: Sequence[tuple], images: Sequence[int]) -> list[Losses]:
+        """Read what steps with these arguments computed.
+
+        Args:
+            steps: Losses and log-probabilities, (steps,).
+            inputs: The arguments of each.
+            images: Images of each.
+
+        Raises:
+            BrokenStepError: If a loss is not finite.
+        """
+        sizes = torch.tensor(images, device=steps.loss.device)
         terms = self._programs.terms(steps.log_probs, sizes)
         losses = torch.stack([steps.loss, *terms], 1).cpu().double().tolist()  # MPS has no float64
         for i, (loss, _, _) in enumerate(losses):
@@ -122,7 +144,7 @@ class Learner:
 
     def _inputs(self, index: Tensor, step: int) -> tuple[Tensor, ...]:
         # A kernel: copying the weight to a GPU would wait.
-        weight = torch.full((), self._objective.beta_at(step / self._total), device=self._batches.device)
+        weight = torch.full((), float(self._objective.beta_at(step / self._total)), device=self._batches.device)
         return weight, *self._batches.inputs(index)
 
     def end_epoch(self, loss: float, watched: float) -> None:

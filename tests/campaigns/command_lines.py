@@ -253,6 +253,7 @@ SWEEPS = {
     "betas": ("[]", "[-1]", "[x]", "1", "[nan]", "[1,1]"),
     "points": ("1", "0", "x", "null", HUGE),
     "low": ("0", "-1", "nan"),
+    "together": ("maybe", "2", "[]"),
     "high": ("0.01", "inf"),
     "workers": ("0", "-1", "x"),
 }
