@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,14 @@ class Programs:
     model: Program
     guide: Program
     elbo: ELBO
+
+    def parts(self, plates: Iterable[str]) -> dict[str, int]:
+        """Which part of a batch each plate holds, by name.
+
+        Args:
+            plates: Names of the plates of images in the model's own programs.
+        """
+        return dict.fromkeys(plates, 0)
 
     def terms(self, log_probs: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL, in nats per image.
@@ -87,6 +95,13 @@ class MixedPrograms(Programs):
                 model.classification(x[: len(y)], y)
 
         return cls(classified if model.alpha else both, _on_both(weighted[1], share), elbo, few)
+
+    def parts(self, plates: Iterable[str]) -> dict[str, int]:
+        """Images with labels are the first part, and others the second, if there are any."""
+        found: dict[str, int] = {}
+        for name in plates:
+            found |= {name: 0 if self.few is None else 1, f"{LABELLED}{name}": 0, f"{CLASSIFIER}{name}": 0}
+        return found
 
     def terms(self, log_probs: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL of both parts with their weights; the KL of a known label is -log p(y)."""

@@ -6,15 +6,17 @@ from pyrovae.lazy import exported
 
 if TYPE_CHECKING:
     from pyrovae.training.history import History
+    from pyrovae.training.processes import Processes, joined
     from pyrovae.training.run_folder import RunFolder
     from pyrovae.training.trainer import Interrupted, Trainer
 
-__all__ = ["History", "Interrupted", "RunFolder", "Trainer"]
+__all__ = ["History", "Interrupted", "Processes", "RunFolder", "Trainer", "joined"]
 
 __getattr__, __dir__ = exported(
     __name__,
     {
         "pyrovae.training.history": ("History",),
+        "pyrovae.training.processes": ("Processes", "joined"),
         "pyrovae.training.run_folder": ("RunFolder",),
         "pyrovae.training.trainer": ("Interrupted", "Trainer"),
     },
