@@ -132,6 +132,8 @@ class EnumeratedELBO(TraceEnum_ELBO):
     The bound is Pyro's own. Only what is logged of each site differs, which Pyro leaves unweighted.
     """
 
+    sums_over_rows = True
+
     def __init__(self, particles: int = 1) -> None:
         super().__init__(
             num_particles=particles,
