@@ -34,9 +34,9 @@ from pyrovae.training.loop import Loop
 from pyrovae.training.processes import ALONE, Processes, Several
 from pyrovae.training.progress import Progress
 
-SHORT = ["vae", "few labels", "beta", "dropout", "free bits", "dreg", "odd batches", "patience"]
-SLOW = ["compiled"]
-TOLERANCE = 1e-5
+SHORT = ["vae", "few labels", "beta", "free bits", "dreg", "odd batches"]
+TOLERANCE = {"bfloat16": 1e-4}
+"""Relative, of losses; 1e-5 in float32."""
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,14 @@ def short() -> dict[int, list[dict[str, Any]]]:
     return {size: together(size, train_all, SHORT) for size in (1, 2, 4)}
 
 
-def assert_alike(one: dict[str, Any], other: dict[str, Any]) -> None:
+def assert_alike(name: str, one: dict[str, Any], other: dict[str, Any]) -> None:
+    rel = TOLERANCE.get(name, 1e-5)
     assert "error" not in one, one
     assert "error" not in other, other
-    assert other["losses"] == pytest.approx(one["losses"], rel=TOLERANCE)
+    assert other["losses"] == pytest.approx(one["losses"], rel=rel)
     assert len(other["rows"]) == len(one["rows"])
     for mine, theirs in zip(one["rows"], other["rows"], strict=True):
-        assert theirs == pytest.approx(mine, rel=10 * TOLERANCE, abs=1e-4)
+        assert theirs == pytest.approx(mine, rel=10 * rel, abs=1e-4)
     assert other["weights"] == pytest.approx(one["weights"], rel=1e-4)
 
 
@@ -62,7 +63,7 @@ def test_several_processes_equal_one(name: str, size: int, short: dict[int, list
     (alone,) = short[1]
     for found in short[size]:
         assert isinstance(found, dict), found
-        assert_alike(alone[name], found[name])
+        assert_alike(name, alone[name], found[name])
 
 
 @pytest.mark.full
@@ -73,7 +74,7 @@ def test_every_case_of_several_processes_equals_one(size: int) -> None:
     for found in together(size, train_all, names):
         assert isinstance(found, dict), found
         for name in names:
-            assert_alike(alone[name], found[name])
+            assert_alike(name, alone[name], found[name])
 
 
 def test_processes_are_of_one_opinion_to_the_bit(short: dict[int, list[dict[str, Any]]]) -> None:
@@ -90,11 +91,13 @@ def few() -> ImageSet:
 
 
 def loop_of(trainer: Trainer, data: ImageSet, processes: Processes) -> Loop:
-    torch.manual_seed(0)
-    return trainer._loop(VAE(data.image_shape, 2), data, torch.device("cpu"), None, False, processes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VAE(data.image_shape, 2)
+    return trainer._loop(model, data, torch.device("cpu"), None, False, processes)
 
 
-def change_at(rank: int, size: int, step: int, path: str) -> dict[str, torch.Tensor] | None:
+def change_at(rank: int, size: int, step: int, path: str) -> dict[str, Any] | None:
     """Train to a step by all and on by one, without a stop; beside it by all, with a stop and a checkpoint."""
     data, several = few(), Several(dist.HashStore())
     trainer = Trainer(epochs=4, batch_size=32, engine="graph", seed=2)
@@ -134,7 +137,7 @@ def change_at(rank: int, size: int, step: int, path: str) -> dict[str, torch.Ten
     if rank:
         return None
     with seeded(2), Progress(1, enabled=False) as shown:
-        return _run_on(loop_of(trainer, data, ALONE), state, shown)
+        return {name: value.tolist() for name, value in _run_on(loop_of(trainer, data, ALONE), state, shown).items()}
 
 
 def _run_on(loop: Loop, state: dict[str, Any], shown: Progress) -> dict[str, torch.Tensor]:
@@ -182,7 +185,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     assert isinstance(changed, dict), changed
     alone = resumed_alone(f"{tmp_path / 'run'}-stopped")
     for name, value in changed.items():
-        assert torch.equal(value, alone[name]), name
+        assert value == alone[name].tolist(), name
 
     survivor, dead = together(2, killed, 6, str(tmp_path / "killed"))
     assert dead == f"ended with {-signal.SIGKILL}"
@@ -193,7 +196,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     assert "\n" not in message
     found = resumed_alone(str(tmp_path / "killed"))
     for name, value in changed.items():
-        assert torch.equal(value, found[name]), name
+        assert value == found[name].tolist(), name
 
 
 # ---- the command
@@ -252,7 +255,7 @@ def test_the_command_by_two_processes(tmp_path: Path) -> None:
     (tmp_path / "alone").mkdir()
     assert together(1, command, 0, [TRAIN], [str(tmp_path / "alone")], {}, meet=False)[0][0] == 0
     alone = json.loads((tmp_path / "alone" / "runs" / "r" / "test.json").read_text())["negative_elbo"]
-    assert bound == pytest.approx(alone, rel=TOLERANCE)
+    assert bound == pytest.approx(alone, rel=1e-5)
     # A process that does not find the run that all of them shall resume.
     (tmp_path / "elsewhere").mkdir()
     again = ["--resume", "runs/r", "--epochs", "2"]
@@ -262,7 +265,7 @@ def test_the_command_by_two_processes(tmp_path: Path) -> None:
     assert run_commands([tmp_path] * 2, [again] * 2)[0][0] == 0
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, 6))])
 def test_processes_of_different_opinion_are_refused_in_one_line(seed: int, tmp_path: Path) -> None:
     draw = random.Random(seed)
     size = draw.choice([2, 3])
