@@ -122,17 +122,17 @@ def worker(rank: int, size: int, folder: str, pipe: Any, problem: Problem) -> No
     while (told := pipe.recv()) is not None:
         name, steps = told
         dist.barrier()
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         if name == "profile":
-            pipe.send(share_of_reduction(ready[OURS], steps))
+            pipe.send((share_of_reduction(ready[OURS], steps), 0.0))
         else:
             ready[name](steps)
-            pipe.send((time.perf_counter() - began) / steps)
+            pipe.send(((time.perf_counter() - began) / steps, (time.process_time() - used) / steps))
     dist.destroy_process_group()
 
 
 def measure(problem: Problem, steps: int, rounds: int) -> dict[str, Any]:
-    """Seconds a step of each contender, round by round, and the share of the reduction."""
+    """Seconds a step of each contender, round by round, by the clock and of all processors; share of the reduction."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         ends = [context.Pipe() for _ in range(2)]
@@ -143,23 +143,30 @@ def measure(problem: Problem, steps: int, rounds: int) -> dict[str, Any]:
         torch.set_num_threads(2)
         alone = compiled(problem, None)
 
-        def told(name: str) -> float:
+        def told(name: str) -> tuple[float, float]:
+            if name == ALONE:
+                began, before = time.perf_counter(), time.process_time()
+                alone(steps)
+                return (time.perf_counter() - began) / steps, (time.process_time() - before) / steps
             for end, _ in ends:
                 end.send((name, steps))
-            return max(end.recv() for end, _ in ends)
+            walls, used = zip(*(end.recv() for end, _ in ends), strict=True)
+            return max(walls), sum(used)
 
-        times: dict[str, list[float]] = {name: [] for name in (OURS, ALONE, DDP, "reduction", "latency")}
-        for turn, name in itertools.product(range(rounds + 1), times):
-            began = time.perf_counter()
-            found = told(name) if name != ALONE else (alone(steps), (time.perf_counter() - began) / steps)[1]
+        names = (OURS, ALONE, DDP, "reduction", "latency")
+        times: dict[str, list[float]] = {name: [] for name in names}
+        processor: dict[str, list[float]] = {name: [] for name in names}
+        for turn, name in itertools.product(range(rounds + 1), names):
+            wall, used = told(name)
             if turn:  # the first round warms up
-                times[name].append(found)
-        share = told("profile")
+                times[name].append(wall)
+                processor[name].append(used)
+        share, _ = told("profile")
         for end, _ in ends:
             end.send(None)
         for process in processes:
             process.join(30)
-    return {"weights": weights, "times": times, "share": share}
+    return {"weights": weights, "times": times, "processor": processor, "share": share}
 
 
 def ratio(times: dict[str, list[float]], name: str) -> tuple[float, float, float]:
@@ -204,6 +211,9 @@ def main() -> None:
             "images_per_second": {name: round(batch / middle(name)) for name in (OURS, ALONE, DDP)},
             "times_slower_than_ours": {name: [round(x, 3) for x in ratio(times, name)] for name in (ALONE, DDP)},
             "milliseconds": {name: round(1e3 * middle(name), 4) for name in times},
+            "milliseconds_of_processors": {
+                name: round(1e3 * statistics.median(used), 4) for name, used in found["processor"].items()
+            },
             "share_of_reduction_in_profile": round(found["share"], 3),
             "model_of_speed_up": {n: round(s, 2) for n, s in growth(one_thread, reduced, latency).items()},
         }

@@ -316,6 +316,8 @@ def _met() -> dist.Store:
     try:
         store, rank, size = next(dist.rendezvous("env://", timeout=START_TIMEOUT))
         store.set_timeout(START_TIMEOUT)
+        # torchrun may keep the store over a restart, with the addresses of processes that have ended.
+        store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
             store=dist.PrefixStore("processes", store),

@@ -186,6 +186,7 @@ class Trainer:
             Interrupted: After Ctrl-C, SIGTERM or SIGHUP, when the checkpoint is written.
         """
         check_value("folder", folder, str | Path | RunFolder | None)
+        check_value("processes", processes, Processes)
         notice = self.check(model, data)
         processes.check_batch(self.batch_size)
         device = processes.device(self.device)
