@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["pyrovae.training.trainer", "pyrovae.engine"])
-LIMIT = 240
+LIMIT = 600
 """Seconds after which a process of a test is ended."""
 
 

@@ -190,6 +190,37 @@ def test_processes_that_differ_are_refused_by_all() -> None:
             assert words in said
 
 
+def overflow(rank: int, size: int, engine: str) -> list[Any]:
+    """Train with a batch whose last row, of the last process, overflows; what is raised, and whether weights moved."""
+    pyro.set_rng_seed(0)
+    parts, data = Mixture(drawn=False), torch.randn(8, 5)
+    bad = data.clone()
+    bad[-1] = 1e30
+    loss = TraceEnum_ELBO(max_plate_nesting=1)
+    optim = torch.optim.Adam(parts.parameters(), 0.01)
+    guide = config_enumerate(parts.guide, "parallel")
+    svi = SVI(parts.model, guide, optim, loss, engine=engine, parallel=DataParallel("data"))
+    said = []
+    for step in range(8):
+        before = [p.detach().clone() for p in parts.parameters()]
+        try:
+            svi.step(bad if step % 4 == 3 else data)
+        except FloatingPointError as error:
+            said.append(str(error))
+            assert all(torch.equal(p, old) for p, old in zip(parts.parameters(), before, strict=True))
+    return [*said, svi.steps_taken["graph"] > 0]
+
+
+@pytest.mark.parametrize("engine", ["pyro", "graph"])
+def test_a_loss_that_is_not_finite_stops_all_and_is_named_by_all(engine: str) -> None:
+    found = together(2, overflow, engine)
+    assert found[0] == found[1]
+    *said, by_graph = found[0]
+    assert len(said) == 2, found
+    assert all("the loss is not finite: log-probability of site 'x' in the model" in text for text in said)
+    assert by_graph == (engine == "graph")
+
+
 # ---- what does not divide, which one process can show
 
 

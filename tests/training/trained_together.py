@@ -79,6 +79,7 @@ case("bfloat16", precision="bfloat16", engine="graph")
 case("odd batches", batch_size=7, engine="graph")
 case("a plateau", engine="pyro", scheduler=partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0), epochs=4)
 case("patience", engine="pyro", patience=1, epochs=30, optimizer=partial(torch.optim.Adam, lr=0.05))
+case("broken", engine="graph", optimizer=partial(torch.optim.SGD, lr=1e8), epochs=3)
 
 
 def images() -> ImageSet:
