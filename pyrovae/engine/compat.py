@@ -272,6 +272,30 @@ _registered_by_inductor = [0]
 """Registrations with abstract classes by Inductor's own imports, which change nothing that a program does."""
 
 
+# ---- several processes
+
+
+def summed_over(tensor: Tensor, group: Any) -> Tensor:
+    """The sum of a tensor over the processes of a group, by operators that a trace records and Inductor compiles."""
+    import torch.distributed._functional_collectives  # registers them; torch may be built without torch.distributed
+
+    operators = torch.ops._c10d_functional
+    return operators.wait_tensor(operators.all_reduce(tensor, "sum", group.group_name))
+
+
+def is_batch_norm(module: torch.nn.Module) -> bool:
+    """Whether a module takes means over a batch."""
+    return isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+
+
+def is_communication_error(error: BaseException) -> bool:
+    """Whether an error is torch.distributed's, such as a connection that another process has closed."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    words = ("gloo", "_c10d_functional", "NCCL", "Connection reset by peer", "TCPStore")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
 # ---- precision of float32 products
 
 

@@ -19,7 +19,7 @@ from pyrovae.engine import checking
 from pyrovae.engine.capture import untouched
 from pyrovae.engine.checking import Outcome
 from pyrovae.engine.compat import handlers_around, modes_around, parameter_slots, stored_parameters
-from pyrovae.engine.compilation import tf32
+from pyrovae.engine.compilation import CompilerError, tf32
 from pyrovae.engine.functions import Graphs, Plan, ReplayError
 from pyrovae.engine.naming import named_parameters
 from pyrovae.engine.optimizers import (
@@ -30,6 +30,7 @@ from pyrovae.engine.optimizers import (
     capturable_step,
     realized,
 )
+from pyrovae.engine.parallel import DataParallel, not_lost, raise_if_lost
 from pyrovae.engine.programs import Objective, Terms, UntraceableError
 from pyrovae.engine.randomness import restore_rng_state, rng_state, same_state
 from pyrovae.engine.values import TracedValues
@@ -96,6 +97,23 @@ class Training:
         """Where the parameters are."""
         return self.updater.device
 
+    @property
+    def parallel(self) -> DataParallel | None:
+        """The processes that train together, or None."""
+        return self.objective.parallel
+
+    def agree(self, error: Exception | None) -> None:
+        """Have no process go on if one of them cannot.
+
+        Raises:
+            ValueError: If one cannot.
+        """
+        if self.parallel is not None:
+            if error is not None:
+                raise_if_lost(error)
+            kinds = (UntraceableError, CompilerError, UncapturableError)
+            self.parallel.agree(error, device=self.device, kinds=kinds)
+
     def names(self) -> dict[int, str]:
         """Names of parameters by the tensor's `id`, for messages."""
         stored = {id(tensor): name for name, tensor in stored_parameters().items()}
@@ -154,13 +172,17 @@ class PyroEngine(Engine):
         try:
             with tf32(training.precision == "tf32"), around or contextlib.nullcontext():
                 value, log_probs, met, leaves = training.objective.backward(args, kwargs)
-        except BaseException:
+        except BaseException as error:
             training.updater.clear()
+            if isinstance(error, Exception):
+                training.agree(error)
             raise
         training.adopt(met, leaves)
+        loss = training.as_loss(value)
+        if training.parallel is not None:
+            loss, log_probs, value = *self._of_all(training.parallel, loss, log_probs), None
         if keep_gradients:
             self.gradients = {p: p.grad.clone() for p in training.updater.parameters if p.grad is not None}
-        loss = training.as_loss(value)
         if training.objective.states_its_value:
             loss = apply_update(training, loss, met)
         else:
@@ -168,11 +190,35 @@ class PyroEngine(Engine):
         training.steps_taken["pyro"] += 1
         return Step(loss, log_probs, value)
 
+    def _of_all(
+        self, parallel: DataParallel, loss: Tensor, log_probs: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and log-probabilities summed over processes, and gradients in their places."""
+        training = self._training
+        given = [p for p in training.updater.parameters if p.grad is not None]
+        gradients: list[Tensor] = [p.grad for p in given if p.grad is not None]
+        weighted = training.objective.weighted
+        drawn = {name: bytes(state.tolist()) for name, state in rng_state(training.device).items()}
+        parallel.agree(None, [[(*p.shape, p.dtype) for p in given], *log_probs, *weighted, drawn], training.device)
+        numbers = [value.to(loss) for value in (*log_probs.values(), *weighted.values())]
+        with not_lost():
+            loss, *sums = parallel.sums([loss, *numbers, *gradients])
+        for parameter, gradient in zip(given, sums[len(numbers) :], strict=True):
+            parameter.grad = gradient
+        training.objective.weighted = dict(zip(weighted, sums[len(log_probs) : len(numbers)], strict=True))
+        return loss, dict(zip(log_probs, sums, strict=False))
+
     def evaluate(self, args: tuple, kwargs: dict[str, Any]) -> Step:
         """Compute the loss, and change nothing."""
-        with tf32(self._training.precision == "tf32"):
-            value, log_probs = self._training.objective.value(args, kwargs)
-        return Step(self._training.as_loss(value), log_probs, value)
+        training = self._training
+        with tf32(training.precision == "tf32"):
+            value, log_probs = training.objective.value(args, kwargs)
+        loss = training.as_loss(value)
+        if training.parallel is None:
+            return Step(loss, log_probs, value)
+        with not_lost():
+            loss, *sums = training.parallel.sums([loss, *(each.to(loss) for each in log_probs.values())])
+        return Step(loss, dict(zip(log_probs, sums, strict=True)))
 
 
 def apply_update(training: Training, loss: Tensor, met: Sequence[Tensor]) -> Tensor:
@@ -211,6 +257,7 @@ class GraphEngine(Engine):
             slots=self._slots,
             may_guess=True,
             tf32=training.precision == "tf32",
+            agree=training.agree,
         )
 
     def _make_graphs(self) -> Graphs:
@@ -222,6 +269,7 @@ class GraphEngine(Engine):
             slots=self._slots,
             may_guess=True,
             tf32=self._training.precision == "tf32",
+            agree=self._training.agree,
         )
 
     def _roots(self) -> dict[str, Any]:
@@ -282,6 +330,11 @@ class GraphEngine(Engine):
         plan = self._graphs.ready(entry, tensors)
         if plan is None:
             return self.pyro.update(args, kwargs, around=self._graphs.rehearsing(entry))
+        if self._training.parallel is not None and plan.changes_by_programs:
+            raise ValueError(
+                "the programs change tensors in place, such as running means, and each process would do so by its own "
+                "rows: leave that out, or train by one process"
+            )
         if plan.overlaps(tensors):
             self._say("an argument lies in the memory of a parameter")
             return by_pyro()
@@ -473,10 +526,26 @@ class GraphEngine(Engine):
                 found = torch.autograd.grad(terms.surrogate, trained, allow_unused=True)
                 by_parameter = dict(zip(trained, found, strict=True))
                 gradients = [by_parameter.get(p) for p in parameters]
-        return results_of(terms, {i: g for i, g in enumerate(gradients) if g is not None})
+        return self._of_all(results_of(terms, {i: g for i, g in enumerate(gradients) if g is not None}))
 
     def _evaluation(self, values: TracedValues, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return results_of(self._training.objective.traced_value(args, kwargs, values), {})
+        return self._of_all(results_of(self._training.objective.traced_value(args, kwargs, values), {}))
+
+    def _of_all(self, results: dict[str, Any]) -> dict[str, Any]:
+        """The results summed over processes, by one reduction that is part of the graph."""
+        parallel = self._training.parallel
+        if parallel is None:
+            return results
+        loss, log_probs, weighted, gradients = (
+            results[name] for name in ("loss", "log_probs", "weighted", "gradients")
+        )
+        numbers = [value.detach().to(loss) for value in (*log_probs.values(), *weighted)]
+        broken = [results["valid"].logical_not().to(loss)] if "valid" in results else []
+        loss, *sums = parallel.sums([loss, *numbers, *broken, *gradients.values()])
+        found: dict[str, Any] = {"loss": loss, "log_probs": dict(zip(log_probs, sums, strict=False))}
+        found["weighted"] = sums[len(log_probs) : len(numbers)]
+        found["gradients"] = dict(zip(gradients, sums[len(numbers) + len(broken) :], strict=True))
+        return found | {"valid": sums[len(numbers)] == 0} if broken else found
 
     # ---- an evaluation
 
@@ -552,6 +621,7 @@ class CompiledEngine(GraphEngine):
             slots=self._slots,
             may_guess=True,
             tf32=self._training.precision == "tf32",
+            agree=self._training.agree,
         )
 
     def update(self, args: tuple, kwargs: dict[str, Any]) -> Step:

@@ -21,6 +21,7 @@ from pyrovae.engine.guards import Watch
 from pyrovae.engine.layouts import Layouts, Placement
 from pyrovae.engine.observation import Observation, observing
 from pyrovae.engine.optimizers import UncapturableError
+from pyrovae.engine.parallel import raise_if_lost
 from pyrovae.engine.programs import UntraceableError
 from pyrovae.engine.values import TracedValues, ValueReadError
 
@@ -91,6 +92,11 @@ class Plan:
         """Whether the graph updates the parameters too."""
         return bool(self.moved)
 
+    @property
+    def changes_by_programs(self) -> int:
+        """How many tensors the programs themselves change, such as running means."""
+        return len(self._written_by_programs)
+
     def copies(self) -> list[tuple[Tensor, Tensor]]:
         """What the programs themselves change, such as running means, each with a copy of its value now."""
         return [(tensor, tensor.detach().clone()) for tensor in self._written_by_programs]
@@ -126,6 +132,7 @@ class Plan:
             with torch.no_grad():
                 return self.call(*tensors, *self.captured.lifted)
         except Exception as error:
+            raise_if_lost(error)
             raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
 
     def results(self, tensors: Sequence[Tensor]) -> Any:
@@ -212,6 +219,7 @@ class Graphs:
             store: a dictionary, a key, and a name for messages.
         may_guess: Whether the caller looks at the conditions among the results, and lets Pyro take other branches.
         tf32: Whether matrix products may use TF32 on the GPU.
+        agree: Called when a graph was made, or could not be, with the error: it may raise that of another process.
     """
 
     def __init__(
@@ -224,9 +232,10 @@ class Graphs:
         slots: Callable[[], list[tuple[Any, str, str]]] = list,
         may_guess: bool = False,
         tf32: bool = False,
+        agree: Callable[[Exception | None], None] = lambda error: None,
     ) -> None:
         self._function, self.engine, self._roots = function, engine, roots
-        self._may_guess = may_guess
+        self._may_guess, self._agree = may_guess, agree
         self._stale, self._slots, self._tf32 = stale, slots, tf32
         self._trusted: set[int] | None = None
         self._said_unrecorded = False
@@ -311,7 +320,7 @@ class Graphs:
                     self._trusted.add(id(entry.plan))
                 return entry.plan
         if entry.stage is Stage.VERIFIED and entry.watch is not None and not entry.watch.changed():
-            entry.plan = self._make(entry, tensors)
+            entry.plan = self._made_by_all(entry, tensors)
             entry.plan.uses, entry.uses_before = entry.uses_before, 0
             entry.stage = Stage.READY
             return entry.plan
@@ -345,6 +354,16 @@ class Graphs:
         finally:
             self._trusted = None
 
+    def _made_by_all(self, entry: Entry, tensors: list[Tensor]) -> Plan:
+        """A graph, if the other processes could make theirs too."""
+        try:
+            plan = self._make(entry, tensors)
+        except Exception as error:
+            self._agree(error)
+            raise
+        self._agree(None)
+        return plan
+
     def _make(self, entry: Entry, tensors: list[Tensor]) -> Plan:
         assert entry.watch is not None
         results: list[TreeSpec] = []
@@ -369,6 +388,7 @@ class Graphs:
             except ValueReadError as error:
                 raise UntraceableError(str(error)) from error
             except Exception as error:
+                raise_if_lost(error)
                 raise UntraceableError(f"the programs could not be traced ({_first_line(error)})") from error
             if captured.changes_arguments:
                 raise UntraceableError("the programs change one of their arguments in place")

@@ -12,6 +12,12 @@ from torch import Tensor, nn
 from pyrovae.engine.records import MISSING, cell_contents, is_atom
 
 
+def reached_modules(*functions: Callable[..., Any] | None) -> list[nn.Module]:
+    """Every module that the functions reach, and the modules inside."""
+    owners = [owner for owner in _objects(functions) if isinstance(owner, nn.Module)]
+    return list(dict.fromkeys(module for owner in owners for module in owner.modules()))
+
+
 def named_parameters(*functions: Callable[..., Any] | None) -> dict[int, str]:
     """Names of the parameters of every module that the functions reach, by the tensor's `id`."""
     modules = [owner for owner in _objects(functions) if isinstance(owner, nn.Module)]

@@ -41,6 +41,7 @@ from pyrovae.engine.compat import (
     mark_parameters,
     untraced,
 )
+from pyrovae.engine.parallel import DataParallel
 from pyrovae.engine.values import UNSEEN_STATE, TracedValues, ValueReadError
 
 Program = Callable[..., Any]
@@ -182,6 +183,7 @@ class Objective:
         prepare: Turns the caller's arguments into those of model and guide.
         precision: "float32", "tf32" or "bfloat16".
         mark: Whether parameters of plain modules are trained too, which Pyro's own optimizers do not know.
+        parallel: The processes that train together, or None; the first of all arguments is then the number of rows.
 
     Attributes:
         met_names: Names of the parameter sites that the last gradient by Pyro has met.
@@ -189,10 +191,17 @@ class Objective:
     """
 
     def __init__(
-        self, model: Program, guide: Program, loss: Any, prepare: Program | None, precision: str, mark: bool
+        self,
+        model: Program,
+        guide: Program,
+        loss: Any,
+        prepare: Program | None,
+        precision: str,
+        mark: bool,
+        parallel: DataParallel | None = None,
     ) -> None:
         self.model, self.guide, self.prepare, self.loss = model, guide, prepare, loss
-        self._precision, self._mark = precision, mark
+        self._precision, self._mark, self.parallel = precision, mark, parallel
         self._log_probs: dict[str, Tensor] = {}
         self.met_names: list[str] = []
         self.weighted: dict[str, Tensor] = {}
@@ -293,13 +302,18 @@ class Objective:
     ) -> Any:
         self._log_probs, self.weighted = {}, {}
         precision = BFloat16Products() if self._precision == "bfloat16" else contextlib.nullcontext()
-        with precision, self._traces_seen(getattr(method, "__self__", None), look or self._record):
+        whole = contextlib.nullcontext((args, None)) if self.parallel is None else self.parallel.at_work(args)
+        with precision, self._traces_seen(getattr(method, "__self__", None), look or self._record), whole as given:
+            args, sharded = given
             if self.prepare is not None:
                 with around():
-                    args = _as_tuple(self.prepare(*args, **kwargs))
+                    prepare = self.prepare if sharded is None else sharded.prepare(self.prepare)
+                    args = _as_tuple(prepare(*args, **kwargs))
                 kwargs = {}
-            model = self._wrap("model", self.model, around)
-            guide = self._wrap("guide", self.guide, around)
+            programs = self.model, self.guide
+            if sharded is not None:
+                programs = sharded.program(self.model), sharded.program(self.guide)
+            model, guide = (self._wrap(*both, around) for both in zip(("model", "guide"), programs, strict=True))
             return method(model, guide, *args, **kwargs)
 
     def _wrap(self, role: str, program: Program, around: Callable) -> Program:
@@ -345,10 +359,15 @@ class Objective:
                 vars(loss)["_get_trace"] = own
 
     def _record(self, model_trace: Any, guide_trace: Any) -> None:
+        if self.parallel is not None:
+            self.parallel.check_traces(model_trace, guide_trace)
         for role, trace in (("model", model_trace), ("guide", guide_trace)):
             for name, site in trace.nodes.items():
                 if site["type"] == "sample" and "unscaled_log_prob" in site:
-                    self._add(f"{role}.{name}", site["unscaled_log_prob"].detach(), site["mask"])
+                    log_prob = site["unscaled_log_prob"].detach()
+                    if self.parallel is not None and self.parallel.outside(site):
+                        log_prob = log_prob / self.parallel.size
+                    self._add(f"{role}.{name}", log_prob, site["mask"])
                     if "log_prob" in site:
                         self.weighted[f"{role}.{name}"] = site["log_prob"].detach().sum()
 

@@ -18,8 +18,10 @@ from pyrovae.engine.choice import ENGINES, TIERS, Work, tier_for
 from pyrovae.engine.compilation import CompilerError, missing_compiler
 from pyrovae.engine.engines import CompiledEngine, DisagreementError, Engine, GraphEngine, PyroEngine, Step, Training
 from pyrovae.engine.functions import TooManyGraphsError
+from pyrovae.engine.naming import reached_modules
 from pyrovae.engine.observation import observing
 from pyrovae.engine.optimizers import OptimizerFactory, PyroUpdater, TorchUpdater, updater_for
+from pyrovae.engine.parallel import DataParallel
 from pyrovae.engine.programs import Objective, UntraceableError
 from pyrovae.engine.randomness import restore_rng_state, rng_state
 from pyrovae.engine.work import Counting
@@ -60,6 +62,7 @@ class SVI:
             graph would have done is compared; a difference is warned of, and Pyro goes on. None: never.
         tiers: For "auto", after how many steps an engine takes over, by name, as in `{"graph": 2, "compiled": 500}`; by
             default that follows from how much work a step is.
+        parallel: The processes that train together, each with its rows of the arguments.
 
     Attributes:
         engine: The engine at work.
@@ -96,6 +99,7 @@ class SVI:
         steps: int | None = None,
         check_every: int | None = 1000,
         tiers: Mapping[str, int] | None = None,
+        parallel: DataParallel | None = None,
     ) -> None:
         for name, value, allowed in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
             if value not in allowed:
@@ -111,8 +115,11 @@ class SVI:
                 f"optim must be a pyro.optim optimizer, a torch optimizer or a function, got {type(optim).__name__}"
             )
         objective = Objective(
-            model, guide, loss or Trace_ELBO(), prepare, precision, mark=not isinstance(optim, PyroOptim)
+            model, guide, loss or Trace_ELBO(), prepare, precision, not isinstance(optim, PyroOptim), parallel
         )
+        if parallel is not None:
+            parallel.check(objective.loss, guide, reached_modules(model, guide, prepare))
+        self._parallel, self._alike = parallel, False
         self._training = Training(objective, updater_for(optim), precision)
         self._asked, self._steps, self._check_every, self._tiers = engine, steps, check_every, tiers
         self._pyro = PyroEngine(self._training)
@@ -190,6 +197,7 @@ class SVI:
             UntraceableError: If the engine was named, and the programs cannot be traced.
             CompilerError: If "compiled" was named, and compilation is impossible.
         """
+        args = self._rows(args)
         before = rng_state(self._training.device)
         unread = self._unread
         result = self.update(*args, **kwargs)
@@ -210,6 +218,7 @@ class SVI:
 
     def update(self, *args: Any, **kwargs: Any) -> Step:
         """Take one gradient step; the compiled engine does not read any result on the host."""
+        args = self._rows(args)
         self._unread = True
         if not self._settled:
             taken = self._training.steps_taken.total()
@@ -227,7 +236,7 @@ class SVI:
         Returns:
             Losses and log-probabilities, shape (steps,).
         """
-        batches = list(batches)
+        batches = [self._rows(batch) for batch in batches]
         if not batches:
             raise ValueError("run needs at least one batch")
         done: list[Step] = []
@@ -256,11 +265,11 @@ class SVI:
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss, without a gradient or a change to any parameter."""
-        result = self.evaluate(*args, **kwargs)
-        return _as_returned(result)
+        return _as_returned(self.evaluate(*args, **kwargs))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Step:
         """Loss and log-probabilities, without a gradient or a change to any parameter, on the device."""
+        args = self._rows(args)
         return self._guarded(lambda engine: engine.evaluate(args, kwargs))
 
     def diagnose(self, *args: Any, **kwargs: Any) -> str:
@@ -269,7 +278,7 @@ class SVI:
         Returns:
             One or two sentences.
         """
-        training = self._training
+        training, args = self._training, self._rows(args)
         training.healthy.fill_(True)
         names = training.names()
         bad = [
@@ -278,6 +287,8 @@ class SVI:
             if not torch.isfinite(p).all()
         ]
         place = training.objective.first_not_finite(args, kwargs)
+        if self._parallel is not None:
+            place = next(filter(None, self._parallel.gather(place or "")), None)
         if bad:
             return f"the loss is not finite, because parameters are not: {', '.join(bad)}; the step before broke them"
         if place:
@@ -317,6 +328,20 @@ class SVI:
             assert isinstance(engine, GraphEngine)
             engine.resume(progress)
 
+    def _rows(self, args: tuple) -> tuple:
+        """This process's rows of the arguments, where several train together; they must begin alike."""
+        if self._parallel is None:
+            return args
+        if not self._alike and not self.steps_taken:
+            self._alike = True
+            training = self._training
+            names = training.names()
+            values = {names.get(id(p), f"parameter {i}"): p for i, p in enumerate(training.updater.parameters)}
+            if not (args and isinstance(args[0], torch.Size)):
+                values |= {f"argument {i}": a for i, a in enumerate(args) if isinstance(a, torch.Tensor)}
+            self._parallel.check_alike({**rng_state(training.device), **values})
+        return self._parallel.rows(*args)
+
     # ---- which engine
 
     def _engine(self, name: str) -> Engine:
@@ -354,6 +379,8 @@ class SVI:
         name, reason = tier_for(taken, self._steps, self._work, lacking, self._tiers)
         last = "graph" if lacking else "compiled"
         self._settled = name == last or (self._steps is not None and self._tiers is None and self._work is not None)
+        if self._parallel is not None:
+            name, reason, self._settled = self._parallel.from_first([name, reason, self._settled])
         if name != self.engine or self._settled:
             self._go_on_with(name, reason)
 

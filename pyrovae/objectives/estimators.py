@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Literal
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from pyro.infer.util import torch_item
-from torch import Tensor
+from torch import Tensor, where
 
 from pyrovae.contracts import NotApplicable, name_of
+from pyrovae.engine.shards import counted_once, mean_of_batch, whole_batch
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives.importance import PathwiseELBO, PerImageRenyiELBO
 from pyrovae.objectives.sites import LatentSite, family_name, has_kl, kl_per_dimension, latent_sites_of
@@ -198,6 +199,8 @@ class RenyiOfCodes(Estimator):
 class _FreeBitsELBO(TraceMeanField_ELBO):
     """`TraceMeanField_ELBO` with the KL term clamped from below by an allowance."""
 
+    sums_over_rows = True
+
     def __init__(self, nats: float, per_dimension: bool, **settings: Any) -> None:
         super().__init__(**settings)
         self.nats = nats
@@ -216,8 +219,11 @@ class _FreeBitsELBO(TraceMeanField_ELBO):
             if dims is None or not self.per_dimension:
                 log_ratio = guide_site["unscaled_log_prob"] - site["unscaled_log_prob"]
                 dims = log_ratio.unsqueeze(-1) if dims is None else dims.sum(-1, keepdim=True)
-            means = dims.flatten(0, -2).mean(0)
-            loss = loss + site["scale"] * math.prod(dims.shape[:-1]) * means.clamp(min=self.nats).sum()
+            if site["mask"] is not None:
+                dims = where(site["mask"].unsqueeze(-1), dims, 0.0)
+            means = mean_of_batch(dims)
+            codes = math.prod(dims.shape[:-2]) * whole_batch(dims.shape[-2])
+            loss = loss + counted_once(site["scale"] * codes * means.clamp(min=self.nats).sum())
         return torch_item(loss), loss
 
 

@@ -11,6 +11,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from torch import Tensor
 
+from pyrovae.engine.shards import whole_batch
 from pyrovae.objectives.weighting import Program
 
 
@@ -20,6 +21,8 @@ class PerImageRenyiELBO(RenyiELBO):
     The bound is a sum of logarithms over images, so the result must be scaled. Scaling the sites, as for an ELBO, would
     not be equivalent.
     """
+
+    sums_over_rows = True
 
     def __init__(self, alpha: float, particles: int) -> None:
         super().__init__(alpha, num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
@@ -76,7 +79,8 @@ class PathwiseELBO(PerImageRenyiELBO):
         surrogate = -((w * log_p).sum() + paths)
         if surrogate.requires_grad:
             surrogate.backward()
-        return -(log_w.detach().logsumexp(0) - math.log(self.num_particles)).mean().item()
+        bound = (log_w.detach().logsumexp(0) - math.log(self.num_particles)).mean().item()
+        return -bound * (len(args[1]) / _images(args))
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Any, Any]:
         return super()._get_trace(model, _CutDraws()(guide), args, kwargs)
@@ -108,5 +112,5 @@ def _log_prob(trace: Any) -> Tensor:
 
 
 def _images(args: tuple[Any, ...]) -> int:
-    """Number of images in the arguments (beta, x, y) of a program."""
-    return len(args[1])
+    """Number of images in a batch, of which a program has these arguments (beta, x, y)."""
+    return whole_batch(len(args[1]))

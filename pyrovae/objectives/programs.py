@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,14 @@ class Programs:
     model: Program
     guide: Program
     elbo: ELBO
+
+    def parts(self, plates: Iterable[str]) -> dict[str, int]:
+        """Which part of a batch each plate holds, by name.
+
+        Args:
+            plates: Names of the plates of images in the model's own programs.
+        """
+        return dict.fromkeys(plates, 0)
 
     def terms(self, log_probs: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL, in nats per image.
@@ -88,6 +96,13 @@ class MixedPrograms(Programs):
 
         return cls(classified if model.alpha else both, _on_both(weighted[1], share), elbo, few)
 
+    def parts(self, plates: Iterable[str]) -> dict[str, int]:
+        """Images with labels are the first part, and others the second, if there are any."""
+        found: dict[str, int] = {}
+        for name in plates:
+            found |= {name: 0 if self.few is None else 1, f"{LABELLED}{name}": 0, f"{CLASSIFIER}{name}": 0}
+        return found
+
     def terms(self, log_probs: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL of both parts with their weights; the KL of a known label is -log p(y)."""
         known, share = (images, 1.0) if self.few is None else (self.few.known, self.few.share)
@@ -116,6 +131,8 @@ class EnumeratedELBO(TraceEnum_ELBO):
 
     The bound is Pyro's own. Only what is logged of each site differs, which Pyro leaves unweighted.
     """
+
+    sums_over_rows = True
 
     def __init__(self, particles: int = 1) -> None:
         super().__init__(

@@ -97,6 +97,17 @@ def latent_sites_of(model: LatentVariableModel) -> list[LatentSite]:
     return latent_sites(guide_trace, model_trace)
 
 
+def plates_of(model: LatentVariableModel) -> list[str]:
+    """Names of the rightmost plates of a model's programs, which hold the images."""
+    shapes = model.shapes
+    with frozen(model) as device:
+        x = torch.zeros(2, *shapes.image_shape, device=device)
+        y = torch.zeros(2, dtype=torch.int64, device=device) if shapes.num_classes else None
+        traces = [poutine.trace(program).get_trace(x, y) for program in (model.guide, model.model)]
+    sites = [site for trace in traces for site in trace.nodes.values() if site["type"] == "sample"]
+    return sorted({str(frame.name) for site in sites for frame in site["cond_indep_stack"] if frame.dim == -1})
+
+
 def family_name(d: Distribution) -> str:
     """Class name of a distribution without `Independent`."""
     return family_name(d.base_dist) if isinstance(d, Independent) else type(d).__name__

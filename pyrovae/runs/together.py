@@ -30,7 +30,7 @@ def train_together(
 
     Raises:
         ValueError: If two have the same folder, a folder holds a run of other settings, the runs differ in their data,
-            the shape of their models or their batches, workers or an executor are given, or losses stopped being finite.
+            the shape of their models or their batches, there are workers or an executor, or losses are not finite.
         Interrupted: When stopped by the user, after every training has written its checkpoint.
     """
     if workers is not None or executor is not None:

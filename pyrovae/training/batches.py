@@ -10,6 +10,7 @@ from torch import Tensor
 from pyrovae.data import HIDDEN, ImageSet, PixelPolicy, Split, fixed_split, pixels
 from pyrovae.data.scratch import scratch_like
 from pyrovae.training.order import order_of
+from pyrovae.training.processes import ALONE, Processes
 
 STAGED_BYTES = 1 << 25
 """Bytes of images that are read at a time and handed to the engine, if they are not on its device."""
@@ -24,6 +25,7 @@ class Batches:
         size: Images in a batch; the last one of an epoch takes those that are left.
         seed: Seed of the order.
         device: Where the pixels are made. The images stay there too if they fit and are not on the disk alone.
+        processes: Those that share a batch.
 
     Attributes:
         images: All images, uint8 (N, C, H, W), binarised if their pixels are drawn once.
@@ -31,7 +33,15 @@ class Batches:
         order: Which of them are in each batch.
     """
 
-    def __init__(self, data: ImageSet, policy: PixelPolicy, size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: ImageSet,
+        policy: PixelPolicy,
+        size: int,
+        seed: int,
+        device: torch.device,
+        processes: Processes = ALONE,
+    ) -> None:
         self.data, self.policy, self.size, self.seed, self.device = (
             _drawn_once(data, policy),
             policy,
@@ -45,6 +55,8 @@ class Batches:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.order = order_of(data, size, seed)
         self.per_epoch = self.order.per_epoch
+        few = self.order.few
+        self._known = None if few is None else processes.share_of(few.known)
         self._of_epoch: tuple[int, list[Tensor]] | None = None
 
     def of_epoch(self, epoch: int, first: int, count: int) -> list[Tensor]:
@@ -64,11 +76,13 @@ class Batches:
         return _sent(self.images[index], self.device), _sent(self.labels[index], self.device)
 
     def prepare(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels x, (B, C, H, W), and labels y of a batch, (B,), or of its first images; part of the step's graph."""
+        """Pixels x, (B, C, H, W), and labels y of a batch, (B,), or of its first images; part of the step's graph.
+
+        Of several processes, each prepares its own images.
+        """
         images, labels = (self.images[inputs[0]], self.labels[inputs[0]]) if self.resident else inputs
         x = images if images.is_floating_point() else pixels(images, self.policy)
-        few = self.order.few
-        return x, labels if few is None else labels[: few.known]
+        return x, labels if self._known is None else labels[: self._known]
 
     def evaluated(self) -> dict[str, Split]:
         """The validation images and as many training images, on which each epoch is measured."""

@@ -14,8 +14,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from pyrovae.engine import SVI, Step, UntraceableError
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective
+from pyrovae.objectives.sites import plates_of
 from pyrovae.runtime import restore_rng_state, rng_state
 from pyrovae.training.batches import Batches
+from pyrovae.training.processes import ALONE, Processes
 from pyrovae.training.state import check_like
 
 Losses = tuple[float, float, float]
@@ -46,6 +48,7 @@ class Learner:
         engine: How a step is run.
         precision: Of the networks' matrix products.
         total_steps: Steps of the whole training.
+        processes: Those that share a batch.
     """
 
     def __init__(
@@ -59,11 +62,15 @@ class Learner:
         engine: Literal["auto", "compiled", "graph", "pyro"],
         precision: Literal["float32", "tf32", "bfloat16"],
         total_steps: int,
+        processes: Processes = ALONE,
     ) -> None:
         self._model, self._batches, self._objective, self._total = model, batches, objective, total_steps
         self._optimizer = optimizer(model.parameters())
         self._scheduler = scheduler(self._optimizer) if scheduler else None
         self._programs = objective.programs(model, batches.order.few, images=len(batches.order.index))
+        self._processes = processes
+        plates = self._programs.parts(plates_of(model)) if processes.size > 1 else {}
+        self._parallel = processes.parallel(plates, means=objective.additive)
         self._svi = SVI(
             self._programs.model,
             self._programs.guide,
@@ -73,6 +80,7 @@ class Learner:
             precision=precision,
             prepare=self._prepare,
             steps=total_steps,
+            parallel=self._parallel,
         )
 
     def _prepare(self, beta: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -142,10 +150,32 @@ class Learner:
                 raise BrokenStepError(self._svi.diagnose(*inputs[i]), i + 1)
         return losses
 
-    def _inputs(self, index: Tensor, step: int) -> tuple[Tensor, ...]:
+    def _inputs(self, index: Tensor, step: int) -> tuple[Any, ...]:
         # A kernel: copying the weight to a GPU would wait.
         weight = torch.full((), float(self._objective.beta_at(step / self._total)), device=self._batches.device)
-        return weight, *self._batches.inputs(index)
+        if self._parallel is None:
+            return weight, *self._batches.inputs(index)
+        few = self._batches.order.few
+        sizes = torch.Size([len(index)] if few is None else [few.known, len(index) - few.known])
+        rows = self._parallel.shard(sizes, index.device).whole.rows
+        return sizes, weight, *self._batches.inputs(index[rows])  # the others are not even read
+
+    def align(self) -> bool:
+        """Have all processes go on with the same state, that of the first; return whether it was another anywhere.
+
+        Rounding may differ between machines.
+
+        Raises:
+            ValueError: If they have drawn different random numbers.
+        """
+        self._processes.check_random_numbers(rng_state(self._batches.device))
+        moved = {
+            f"{place}.{name}": value
+            for place, state in enumerate(self._optimizer.state.values())
+            for name, value in state.items()
+            if isinstance(value, Tensor)
+        }
+        return self._processes.tensors_from_first({**self._model.state_dict(), **moved})
 
     def end_epoch(self, loss: float, watched: float) -> None:
         """Advance the schedule, with the monitored value if it depends on one."""

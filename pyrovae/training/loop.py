@@ -13,6 +13,7 @@ from pyrovae.training.early_stopping import EarlyStopping
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.learner import BrokenStepError, Learner, Losses
 from pyrovae.training.logger import Logger
+from pyrovae.training.processes import ALONE, Processes
 from pyrovae.training.progress import Progress
 
 READ_EVERY = 0.2
@@ -32,11 +33,13 @@ class Loop:
         stopping: EarlyStopping,
         checkpointer: Checkpointer,
         logger: Logger,
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes = processes
         self.learner, self.batches, self.epochs = learner, batches, epochs
         self.stopping, self.checkpointer, self.logger = stopping, checkpointer, logger
         self.epoch, self.batch, self.seconds = 0, 0, 0.0
-        self._chunk, self._said = 1, ""
+        self._chunk, self._said, self._aligned = 1, "", False
 
     @property
     def steps_done(self) -> int:
@@ -50,7 +53,7 @@ class Loop:
             while self.batch < self.batches.per_epoch:
                 self._advance(progress)
                 self.seconds = time.monotonic() - started
-                self._maybe_stop(flag, progress)
+                self._decide(flag, progress)
             self._finish_epoch(progress)
         self._save()
         self.logger.close()
@@ -89,17 +92,22 @@ class Loop:
         if self.stopping.is_better(watched):
             self.checkpointer.remember_best(self.learner.weights)
         self.learner.end_epoch(row["loss"], watched)
+        if self.learner.align() and not self._aligned:
+            self._aligned = True
+            progress.say("the processes' weights differed by rounding: all go on with those of process 0")
         if warning := self.logger.warning(self.epoch, self.epochs):
             progress.say(warning)
         # The first epoch is kept at once, so that a run that breaks later has something to go back to.
         if self.epoch == 1 or self.checkpointer.is_due:
             self._save()
 
-    def _maybe_stop(self, flag: InterruptFlag, progress: Progress) -> None:
-        if flag.signal:
+    def _decide(self, flag: InterruptFlag, progress: Progress) -> None:
+        """Stop, write a checkpoint or go on, as all processes do."""
+        signal, self._chunk = self.processes.decided(flag.signal, self._chunk)
+        if signal:
             self._save()
             progress.say(f"stopped in epoch {self.epoch + 1} after step {self.batch} of {self.batches.per_epoch}")
-            raise Interrupted(flag.signal)
+            raise Interrupted(signal)
         if self.checkpointer.is_due:
             self._save()
 
@@ -127,7 +135,8 @@ class Loop:
             FileNotFoundError: If there is none.
             ValueError: If it is damaged, or is the checkpoint of another model.
         """
-        state = self.checkpointer.load()
+        found = self.checkpointer.load() if self.processes.is_first else None
+        state = self.processes.state_from_first(found)
         try:
             for part in (self.learner, self.logger, self.stopping):
                 part.load_state_dict(state)
@@ -139,5 +148,6 @@ class Loop:
                 f"{self.checkpointer.place} is the checkpoint of another run than config.yaml describes: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
-        self.checkpointer.mend(state)
+        if self.processes.is_first:
+            self.checkpointer.mend(state)
         self.logger.save()

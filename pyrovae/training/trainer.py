@@ -31,6 +31,7 @@ from pyrovae.training.logger import Logger
 from pyrovae.training.loop import Loop
 from pyrovae.training.measures import Measures
 from pyrovae.training.order import order_of
+from pyrovae.training.processes import ALONE, Processes
 from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
 
@@ -157,6 +158,7 @@ class Trainer:
         resume: bool = False,
         progress: bool = True,
         tensorboard: bool = False,
+        processes: Processes = ALONE,
     ) -> History:
         """Train a model in place, and write its state to a run folder.
 
@@ -170,6 +172,8 @@ class Trainer:
             resume: Whether to go on from the folder's checkpoint.
             progress: Whether to show a progress bar; in a log file, lines.
             tensorboard: Whether to write TensorBoard events into the folder as well.
+            processes: Those that train this model together, see `pyrovae.training.joined`; each calls `fit` with the
+                same arguments, and the first one writes.
 
         Returns:
             What was logged, an epoch a row.
@@ -182,21 +186,29 @@ class Trainer:
             Interrupted: After Ctrl-C, SIGTERM or SIGHUP, when the checkpoint is written.
         """
         check_value("folder", folder, str | Path | RunFolder | None)
+        check_value("processes", processes, Processes)
         notice = self.check(model, data)
-        device = choose_device(self.device)
+        processes.check_batch(self.batch_size)
+        device = processes.device(self.device)
         with ExitStack() as stack:
-            if folder is not None:
+            if not processes.is_first:
+                folder = None
+            elif folder is not None:
                 folder = _claimed(folder, resume, stack)
             stack.enter_context(seeded(self.seed, device))
             flag = stack.enter_context(InterruptFlag())
-            loop = self._loop(model.to(device), data, device, folder, tensorboard)
+            tensorboard = tensorboard and processes.is_first
+            loop = self._loop(model.to(device), data, device, folder, tensorboard, processes)
             if resume:
                 loop.resume()
             else:
                 few = loop.batches.shown(SHOWN_TO_PARTS)
                 model.prior.start_from(to_unit(few.images).nan_to_num(0.0).to(device), few.labels.to(device))
-            with Progress(loop.epochs * loop.batches.per_epoch, loop.steps_done, enabled=progress) as shown:
-                for words in (loop.checkpointer.notice, None if loop.steps_done else notice):
+            processes.tensors_from_first(model.state_dict())
+            steps, shows = loop.epochs * loop.batches.per_epoch, progress and processes.is_first
+            with Progress(steps, loop.steps_done, enabled=shows) as shown:
+                said = processes.description, loop.checkpointer.notice, None if loop.steps_done else notice
+                for words in said:
                     if words:
                         shown.say(words)
                 loop.run(shown, flag)
@@ -209,9 +221,10 @@ class Trainer:
         device: torch.device,
         folder: RunFolder | None,
         tensorboard: bool,
+        processes: Processes,
     ) -> Loop:
         """The training loop of these settings."""
-        batches = Batches(data, policy_of(data, self.pixels), self.batch_size, self.seed, device)
+        batches = Batches(data, policy_of(data, self.pixels), self.batch_size, self.seed, device, processes)
         measures = Measures(model, batches, self.seed)
         epochs = self.total_epochs(batches.per_epoch)
         learner = Learner(
@@ -223,9 +236,10 @@ class Trainer:
             engine=self.engine,
             precision=self.precision,
             total_steps=epochs * batches.per_epoch,
+            processes=processes,
         )
         logger = Logger(
-            measures.row,
+            lambda: processes.from_first(measures.row()),
             measures.warning,
             batches.order.images(batches.per_epoch),
             model.likelihood.score,
@@ -234,7 +248,7 @@ class Trainer:
             tensorboard=tensorboard,
         )
         checkpointer = Checkpointer(folder, self.checkpoint_every)
-        return Loop(learner, batches, epochs, EarlyStopping(self.patience), checkpointer, logger)
+        return Loop(learner, batches, epochs, EarlyStopping(self.patience), checkpointer, logger, processes)
 
 
 def _claimed(folder: str | Path | RunFolder, resume: bool, stack: ExitStack) -> RunFolder:

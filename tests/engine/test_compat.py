@@ -389,3 +389,32 @@ def test_float32_precision():
     assert compat.float32_precision()[:2] == (False, False)
     compat.restore_float32_precision(before)
     assert compat.float32_precision() == before
+
+
+def test_summed_over():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        group = torch.distributed.group.WORLD
+        x = torch.arange(3.0)
+        assert torch.equal(compat.summed_over(x, group), x)
+        traced = compat.trace_graph(lambda t: compat.summed_over(2 * t, group) + 1, [x])
+        assert any("all_reduce" in str(node.target) for node in traced.graph.nodes)
+        assert any("wait_tensor" in str(node.target) for node in traced.graph.nodes)
+        assert torch.equal(traced(x), 2 * x + 1)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_is_communication_error():
+    gloo = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:20699."
+    wrapped = "aoti_torch_cpu__c10d_functional_wait_tensor(buf6, &buf9_handle) API call failed at main.cpp, line 81"
+    for error in (torch.distributed.DistNetworkError("timed out"), RuntimeError(gloo), RuntimeError(wrapped)):
+        assert compat.is_communication_error(error)
+    for error in (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError(gloo)):
+        assert not compat.is_communication_error(error)
+
+
+def test_is_batch_norm():
+    assert compat.is_batch_norm(torch.nn.BatchNorm2d(3))
+    assert compat.is_batch_norm(torch.nn.LazyBatchNorm1d())
+    assert not compat.is_batch_norm(torch.nn.GroupNorm(1, 3))
