@@ -144,7 +144,7 @@ def _noise(graph: fx.Graph, like: fx.Node, operator: Any, *args: Any) -> fx.Node
 
 
 def _bernoulli(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    (p,) = node.args
+    (p,) = node.all_input_nodes
     noise = _noise(graph, p, aten.rand_like.default)
     below = graph.call_function(aten.lt.Tensor, (noise, p))
     return graph.call_function(aten._to_copy.default, (below,), {"dtype": node.meta["val"].dtype})
@@ -152,8 +152,8 @@ def _bernoulli(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 def _categorical(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     """One draw for each row: the first of exponential clocks."""
-    weights, count = node.args[:2]
-    if count != 1:
+    (weights,) = node.all_input_nodes
+    if node.args[1] != 1:
         return None
     noise = _noise(graph, weights, aten.exponential.default)
     return graph.call_function(aten.argmax.default, (graph.call_function(aten.div.Tensor, (weights, noise)), -1, True))

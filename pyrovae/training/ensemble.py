@@ -17,6 +17,7 @@ from pyrovae.training.history import History
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.learner import BrokenStepError, Losses
 from pyrovae.training.loop import MAX_CHUNK, READ_EVERY, Loop
+from pyrovae.training.processes import ALONE
 from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
 from pyrovae.training.trainer import SHOWN_TO_PARTS, Trainer
@@ -85,12 +86,12 @@ def fit_ensemble(
     with ExitStack() as stack:
         places = [_claimed(folder, again, stack) for folder, again in zip(folders or [None] * len(models), resumed)]  # type: ignore[list-item]  # noqa: B905
         flag = stack.enter_context(InterruptFlag())
-        loops = []
+        loops: list[Loop] = []
         states = []
         for trainer, model, folder in zip(trainers, models, places, strict=True):
             trainer.check(model, data)
             with seeded(trainer.seed, device):
-                loop = trainer._loop(model.to(device), data, device, folder, tensorboard=False)
+                loop = trainer._loop(model.to(device), data, device, folder, tensorboard=False, processes=ALONE)
                 states.append(rng_state(device))
             if loops:  # the images are the same ones: one copy of them on the device
                 for name in ("data", "images", "labels"):
