@@ -53,7 +53,7 @@ class Loop:
             while self.batch < self.batches.per_epoch:
                 self._advance(progress)
                 self.seconds = time.monotonic() - started
-                self._decide(flag, progress)
+                self._maybe_stop(flag, progress)
             self._finish_epoch(progress)
         self._save()
         self.logger.close()
@@ -101,7 +101,7 @@ class Loop:
         if self.epoch == 1 or self.checkpointer.is_due:
             self._save()
 
-    def _decide(self, flag: InterruptFlag, progress: Progress) -> None:
+    def _maybe_stop(self, flag: InterruptFlag, progress: Progress) -> None:
         """Stop, write a checkpoint or go on, as all processes do."""
         signal, self._chunk = self.processes.decided(flag.signal, self._chunk)
         if signal:

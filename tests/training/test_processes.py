@@ -116,14 +116,14 @@ def change_at(rank: int, size: int, step: int, path: str) -> dict[str, Any] | No
         state = copy.deepcopy(loop.state_dict())
         several_weights = _run_on(loop_of(trainer, data, several), state, shown)
     stopping = Trainer(epochs=4, batch_size=32, engine="graph", seed=2, checkpoint_every=1000)
-    decide = Loop._decide
+    decide = Loop._maybe_stop
 
     def stop(self: Loop, flag: InterruptFlag, progress: Progress) -> None:
         self._chunk = 1
         flag.signal = 15 if self.steps_done == step and rank == size - 1 else None  # one process alone is told
         decide(self, flag, progress)
 
-    Loop._decide = stop  # type: ignore[method-assign]
+    Loop._maybe_stop = stop  # type: ignore[method-assign]
     torch.manual_seed(0)
     try:
         stopping.fit(VAE(data.image_shape, 2), data, path, progress=False, processes=several)
@@ -132,7 +132,7 @@ def change_at(rank: int, size: int, step: int, path: str) -> dict[str, Any] | No
     else:
         raise AssertionError("nobody stopped")
     finally:
-        Loop._decide = decide  # type: ignore[method-assign]
+        Loop._maybe_stop = decide  # type: ignore[method-assign]
     if not rank:
         shutil.copytree(path, f"{path}-stopped")
     again = VAE(data.image_shape, 2)
@@ -162,7 +162,7 @@ def resumed_alone(path: str) -> dict[str, torch.Tensor]:
 
 def killed(rank: int, size: int, step: int, path: str) -> tuple[str, float, str] | None:
     """Train until the last process is killed at a step; how long and by what error the first one ended."""
-    decide, at = Loop._decide, [0.0]
+    decide, at = Loop._maybe_stop, [0.0]
 
     def fall(self: Loop, flag: InterruptFlag, progress: Progress) -> None:
         self._chunk = 1
@@ -171,7 +171,7 @@ def killed(rank: int, size: int, step: int, path: str) -> tuple[str, float, str]
             os.kill(os.getpid(), signal.SIGKILL)
         decide(self, flag, progress)
 
-    Loop._decide = fall  # type: ignore[method-assign]
+    Loop._maybe_stop = fall  # type: ignore[method-assign]
     torch.manual_seed(0)
     trainer = Trainer(epochs=4, batch_size=32, engine="graph", seed=2, checkpoint_every=0)
     try:
