@@ -177,7 +177,7 @@ def test_a_broken_pool_is_replaced_by_a_function_that_makes_one(tmp_path: Path) 
     assert torch.equal(weights(jobs[0]), weights(whole[0]))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_broken_pool_that_nobody_can_replace_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     jobs = sweep(tmp_path, "--epochs", "12", "--checkpoint_every", "0", betas=BETAS[:1])
     killer = break_when_it_trains(jobs[0])
