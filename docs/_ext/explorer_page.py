@@ -14,7 +14,7 @@ RUN = FOLDER / "runs" / "digits-vae-2d"
 PAGE = FOLDER / "site" / "explorer.html"
 COMMANDS = [
     f"train --data digits --epochs 60 --engine graph --progress false --name {RUN.name} --overwrite true",
-    f"explore {RUN} --images 400 --out {PAGE}",
+    f"explore {RUN} --images 400 --posteriors 2 --out {PAGE}",
 ]
 
 
