@@ -195,7 +195,7 @@ class Ensemble:
             self.members[number].training.steps_taken[MemberEngine.name] += 1
         leaves = [arguments[number] for number in step.numbers]
         with self._engines[step.numbers[0]].graphs.switched():
-            flat = step(leaves, [self.random[number].generator for number in step.numbers])  # type: ignore[arg-type]
+            flat = step(leaves, [self.random[number].generator for number in step.numbers])
         done.add_together(step, list(plans), flat)
         return True
 

@@ -85,8 +85,8 @@ def fit_ensemble(
     with ExitStack() as stack:
         places = [_claimed(folder, again, stack) for folder, again in zip(folders or [None] * len(models), resumed)]  # type: ignore[list-item]  # noqa: B905
         flag = stack.enter_context(InterruptFlag())
-        loops = []
-        states = []
+        loops: list[Loop] = []
+        states: list[dict[str, Tensor]] = []
         for trainer, model, folder in zip(trainers, models, places, strict=True):
             trainer.check(model, data)
             with seeded(trainer.seed, device):

@@ -123,7 +123,7 @@ class Learner:
         """The arguments of each step; those of `update`."""
         return [self._inputs(index, step + 1 + i) for i, index in enumerate(batches)]
 
-    def read(self, steps: Step, inputs: Sequence[tuple], images: Sequence[int]) -> list[Losses]:
+    def read(self, steps: Step, inputs: Sequence[tuple[Tensor, ...]], images: Sequence[int]) -> list[Losses]:
         """Read what steps with these arguments computed.
 
         Args:
