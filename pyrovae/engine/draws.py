@@ -137,7 +137,7 @@ def _take_apart(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _noise(graph: fx.Graph, like: fx.Node, operator: Any, *args: Any) -> fx.Node:
+def _noise(graph: fx.Graph, like: Any, operator: Any, *args: Any) -> fx.Node:
     noise = graph.call_function(operator, (like, *args))
     noise.meta = dict(like.meta)
     return noise

@@ -87,7 +87,7 @@ def fit_ensemble(
         places = [_claimed(folder, again, stack) for folder, again in zip(folders or [None] * len(models), resumed)]  # type: ignore[list-item]  # noqa: B905
         flag = stack.enter_context(InterruptFlag())
         loops: list[Loop] = []
-        states = []
+        states: list[dict[str, Tensor]] = []
         for trainer, model, folder in zip(trainers, models, places, strict=True):
             trainer.check(model, data)
             with seeded(trainer.seed, device):

@@ -28,7 +28,7 @@ def images(few_digits: ImageSet) -> ImageSet:
 def model_of(images: ImageSet, number: int, kind: str = "vae") -> LatentVariableModel:
     torch.manual_seed(number)
     if kind == "cvae":
-        return CVAE(images.image_shape, 2, num_classes=images.num_classes, **SMALL)
+        return CVAE(images.image_shape, images.num_classes, 2, **SMALL)
     if kind == "learned prior":
         return VAE(images.image_shape, 2, prior=priors.VampPrior, **SMALL)
     return VAE(images.image_shape, 2, **SMALL)
