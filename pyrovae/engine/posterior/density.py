@@ -14,7 +14,7 @@ import torch
 from pyro.infer import config_enumerate
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 
 from pyrovae.engine.capture import untouched
 from pyrovae.engine.compat import Message, Messenger, handlers_around, is_subsample
@@ -98,7 +98,8 @@ class Density:
         place, trace = self._run(self._enumerated_model(), u)
         if self._evaluator is None:
             self._evaluator = TraceEinsumEvaluator(trace, bool(self.enumerated), self.plate_nesting)
-        return self._evaluator.log_prob(trace) + place.log_volume
+        with _quiet():
+            return self._evaluator.log_prob(trace) + place.log_volume
 
     def with_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The same with its gradient: (), (size,)."""
@@ -176,7 +177,7 @@ class _Place(Messenger):
         if latent is None or msg["is_observed"]:
             return
         free = self._u[latent.start : latent.stop].reshape(latent.free_shape)
-        bijection = biject_to(msg["fn"].support)
+        bijection = bijection_of(msg["fn"])
         value = bijection(free)
         self.log_volume = self.log_volume + bijection.log_abs_det_jacobian(free, value).sum()
         msg["value"], msg["done"] = value, True
@@ -194,8 +195,27 @@ class _Invert(Messenger):
         name = str(msg["name"])
         if name in self._latents and not msg["is_observed"]:
             value = self._values[name].reshape(self._latents[name].shape)
-            self.found[name] = biject_to(msg["fn"].support).inv(value)
+            self.found[name] = bijection_of(msg["fn"]).inv(value)
             msg["value"], msg["done"] = value, True
+
+
+def bijection_of(distribution: Any) -> Any:
+    """From real numbers to the support of a distribution.
+
+    Raises:
+        NotImplementedError: If the support is none or has no transform.
+    """
+    return biject_to(_common(distribution.support))
+
+
+def _common(support: Any) -> Any:
+    """The support of a mixture whose components all have the same one, for which torch has no transform."""
+    if isinstance(support, constraints.MixtureSameFamilyConstraint):
+        base = support.base_constraint
+        return base if not any(isinstance(value, Tensor) and value.ndim for value in vars(base).values()) else support
+    if isinstance(support, constraints.independent):
+        return constraints.independent(_common(support.base_constraint), support.reinterpreted_batch_ndims)
+    return support
 
 
 # ---- what a model consists of
@@ -274,7 +294,7 @@ class _LastSite(Messenger):
     def _pyro_sample(self, msg: Message) -> None:
         distribution = msg["fn"]
         if not msg["is_observed"] and _kind(distribution) == "ImproperUniform":
-            bijection = biject_to(distribution.support)
+            bijection = bijection_of(distribution)
             free = torch.rand(bijection.inverse_shape(distribution.shape()))
             msg["value"], msg["done"] = bijection(free), True
 
@@ -330,8 +350,7 @@ def _latent(name: str, site: Any, start: int) -> Latent:
             f"site {name!r} is a latent Delta, which has no density to sample: use pyro.deterministic({name!r}, ...)"
         )
     try:
-        bijection = biject_to(distribution.support)
-        free_shape = bijection.inverse_shape(value.shape)
+        free_shape = bijection_of(distribution).inverse_shape(value.shape)
     except NotImplementedError as error:
         raise ModelError(
             f"site {name!r} has the support {distribution.support}, for which there is no transform to real numbers "

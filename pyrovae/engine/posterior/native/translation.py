@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from pyrovae.engine.compat import core_decompositions, is_view, make_fx
+from pyrovae.engine.posterior.double import default_double
 from pyrovae.engine.posterior.graphs import VectorGraph
 from pyrovae.engine.posterior.native.elements import OF_TRUTH, PREAMBLE
 from pyrovae.engine.posterior.native.kernels import REDUCTIONS
@@ -51,11 +53,12 @@ def translate(graph: VectorGraph, size: int) -> Text:
     example = torch.zeros(size, dtype=torch.float64)
     pure = torch.func.functionalize(lambda *inputs: graph.graph(*inputs), remove="mutations")
     try:
-        with torch.no_grad():
+        with torch.no_grad(), default_double():
             module = make_fx(pure, decomposition_table=core_decompositions())(example, *graph.constants)
     except Exception as error:  # an operator that cannot be taken apart; the graph runs as it is elsewhere
         raise UnsupportedError(f"it cannot be taken apart ({type(error).__name__})") from error
-    return _Translation(module, graph.constants).text(size)
+    with default_double():
+        return _Translation(module, graph.constants).text(size)
 
 
 class _Translation(Sums, Places):
@@ -105,6 +108,10 @@ class _Translation(Sums, Places):
         elif element := self._element(node, name):
             self._values[node] = self._placed(node, Value(tuple(shape or ()), element))
         elif writes := getattr(self, f"op_{name}", None):
+            try:
+                inspect.signature(writes).bind(node, *node.args, **node.kwargs)
+            except TypeError as error:
+                raise UnsupportedError(f"{node.target} with other arguments") from error
             self._values[node] = writes(node, *node.args, **node.kwargs)
         elif name in REDUCTIONS:
             arguments: Any = node.args
@@ -152,8 +159,10 @@ int64_t density(uint64_t n, const double *restrict x, double *restrict gradient,
   ++((int64_t **)table)[0][0];
   double *restrict w = ((double **)table)[1];
   double **k = (double **)table + 2;
+  int outside = 0;
   (void)w, (void)k;
 {body}
+  if (outside) *value = NAN;
   for (int64_t i = 0; i < {size}; ++i) if (!isfinite(gradient[i])) return 3;
   return isfinite(*value) ? 0 : 4;
 }}
