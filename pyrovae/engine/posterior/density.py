@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -273,8 +276,7 @@ def prototype(model: Program, args: tuple, kwargs: dict[str, Any]) -> Any:
         try:
             trace = poutine.trace(model).get_trace(*args, **kwargs)
         except Exception as error:
-            where = f"after site {last.name!r}" if last.name else "before its first site"
-            raise ModelError(f"the model fails {where}: {_one_line(error)}") from error
+            raise ModelError(f"the model fails {last.place}{_line_of(error)}: {_one_line(error)}") from error
         for name, site in trace.nodes.items():
             if site["type"] == "sample" and not is_subsample(site["fn"]):
                 try:
@@ -289,9 +291,10 @@ class _LastSite(Messenger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.name: str | None = None
+        self.place = "before its first site"
 
     def _pyro_sample(self, msg: Message) -> None:
+        self.place = f"at site {str(msg['name'])!r}"
         distribution = msg["fn"]
         if not msg["is_observed"] and _kind(distribution) == "ImproperUniform":
             bijection = bijection_of(distribution)
@@ -299,7 +302,7 @@ class _LastSite(Messenger):
             msg["value"], msg["done"] = bijection(free), True
 
     def _pyro_post_sample(self, msg: Message) -> None:
-        self.name = str(msg["name"])
+        self.place = f"after site {str(msg['name'])!r}"
 
 
 def _is_deterministic(site: Any) -> bool:
@@ -380,8 +383,20 @@ def _kind(distribution: Any) -> str:
     return type(distribution).__name__
 
 
+_LIBRARIES = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (torch, pyro))
+_OWN = str(Path(__file__).parents[1]) + os.sep
+
+
+def _line_of(error: Exception) -> str:
+    """The last line of the user's own code on the way to an error."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OWN)]
+    own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says, without the table of shapes that Pyro puts behind it."""
+    return " ".join(str(error).split("Trace Shapes:")[0].split()) or type(error).__name__
 
 
 # ---- what is wrong at a point

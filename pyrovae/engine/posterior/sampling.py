@@ -37,7 +37,7 @@ from pyrovae.engine.posterior.samplers import (
     nutpie_chain,
     pyro_chain,
 )
-from pyrovae.engine.posterior.starts import check_start, starts
+from pyrovae.engine.posterior.starts import check_start, elements_without_slope, starts
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +142,7 @@ def nuts(
     call = compiled_density(density, engine, chains * (draws + tune))
     with one_thread():
         begin = starts(density, call, start, chains, seed)
+        _check_slopes(density, elements_without_slope(density, call, begin))
     sample = _nutpie(call, begin, settings) if chosen == "nutpie" else _pyro(call, begin, settings)
     with _bar(progress, chains * (draws + tune)) as bar:
         # Autograd refuses to work in a process that was forked from one that has used it; graphs do without it.
@@ -188,6 +189,23 @@ def _check(settings: Settings, chains: int, cores: int | None, start: Any, sampl
     if chosen == "nutpie" and not has_nutpie():
         raise ValueError(f"nutpie is not installed: {HOW_TO_INSTALL}, or choose sampler='pyro', which is slower")
     return chosen
+
+
+def _check_slopes(density: Density, flat: Mapping[str, int]) -> None:
+    """Refuse a latent that nothing depends on, and tell of elements.
+
+    Raises:
+        ModelError: If a whole site is flat.
+    """
+    for name, count in flat.items():
+        size = density.latents[name].stop - density.latents[name].start
+        cure = "a mask hides it, or its prior is improper: give it a proper one, or leave it out"
+        if count == size:
+            raise ModelError(f"the density does not depend on site {name!r}, so its posterior is improper ({cure})")
+        line = (
+            f"the density does not depend on {count} of {size} elements of site {name!r}: their posterior is improper"
+        )
+        warnings.warn(f"{line} ({cure})", SamplingWarning, stacklevel=3)
 
 
 def available_cores() -> int:

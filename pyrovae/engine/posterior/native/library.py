@@ -113,10 +113,9 @@ _texts: dict[bytes, Text] = {}
 def _translated(graph: VectorGraph, size: int) -> Text:
     """The text of a graph; that of the last ones is remembered, for calls with the same model and data."""
     known = hashlib.sha256(f"{size} {graph.graph.code}".encode())
-    for tensor in (*graph.constants, *(value for _, value in sorted(vars(graph.graph).items()))):
-        if isinstance(tensor, Tensor):
-            known.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            known.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for tensor in (*graph.constants, *(value for _, value in sorted(graph.graph.state_dict().items()))):
+        known.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        known.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     key = known.digest()
     if key not in _texts:
         text = translate(graph, size)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from pyrovae.engine.compat import core_decompositions, is_view, make_fx
+from pyrovae.engine.compat import is_view, make_fx
 from pyrovae.engine.posterior.double import default_double
 from pyrovae.engine.posterior.graphs import VectorGraph
+from pyrovae.engine.posterior.native.decompositions import decompositions
 from pyrovae.engine.posterior.native.elements import OF_TRUTH, PREAMBLE
 from pyrovae.engine.posterior.native.kernels import REDUCTIONS
 from pyrovae.engine.posterior.native.places import Places
@@ -54,7 +55,7 @@ def translate(graph: VectorGraph, size: int) -> Text:
     pure = torch.func.functionalize(lambda *inputs: graph.graph(*inputs), remove="mutations")
     try:
         with torch.no_grad(), default_double():
-            module = make_fx(pure, decomposition_table=core_decompositions())(example, *graph.constants)
+            module = make_fx(pure, decomposition_table=decompositions())(example, *graph.constants)
     except Exception as error:  # an operator that cannot be taken apart; the graph runs as it is elsewhere
         raise UnsupportedError(f"it cannot be taken apart ({type(error).__name__})") from error
     with default_double():
