@@ -125,7 +125,7 @@ def test_without_data_draws_have_the_moments_of_the_prior(family):
     torch.manual_seed(0)
     direct = bounded(np.stack([[FAMILIES[family](s).sample().numpy() for _ in range(3000)]]).reshape(1, 3000, -1))
     for power in (1, 2):
-        ess = arviz.ess(arviz.convert_to_dataset(drawn**power), method="mean")["x"].values
+        ess = arviz.ess(arviz.convert_to_dataset({"x": drawn**power}), method="mean")["x"].values
         one, other = drawn.reshape(-1, drawn.shape[-1]) ** power, direct.reshape(-1, direct.shape[-1]) ** power
         error = np.sqrt(one.var(0) / ess + other.var(0) / len(other))
         assert np.all(np.abs(one.mean(0) - other.mean(0)) < 5 * error + 1e-12), family
@@ -145,7 +145,7 @@ def test_correlations_of_an_lkj_prior_have_their_known_distribution():
     found = nuts(model, draws=1500, tune=500, chains=2, target_accept=0.95, engine="compiled", progress=False)
     factor = found["posterior"]["factor"].values
     correlations = (factor @ np.swapaxes(factor, -1, -2))[..., [1, 2, 2], [0, 0, 1]]
-    squares = arviz.convert_to_dataset(correlations**2)
+    squares = arviz.convert_to_dataset({"x": correlations**2})
     error = (correlations**2).reshape(-1, 3).std(0) / np.sqrt(arviz.ess(squares, method="mean")["x"].values)
     exact = 1 / (2 * (1.5 - 1 + 3 / 2) + 1)  # (r + 1) / 2 is Beta(a, a) with a = eta - 1 + size / 2
     assert np.all(np.abs((correlations**2).mean((0, 1)) - exact) < 5 * error)
@@ -174,7 +174,7 @@ def test_with_data_draws_are_those_of_pyros_sampler(family):
     theirs = sampler.get_samples()["value"].numpy()[None]
     moments = []
     for values in (_bounded(ours), _bounded(theirs)):
-        ess = arviz.ess(arviz.convert_to_dataset(values), method="mean")["x"].values
+        ess = arviz.ess(arviz.convert_to_dataset({"x": values}), method="mean")["x"].values
         flat = values.reshape(-1, values.shape[-1])
         moments.append((flat.mean(0), flat.var(0) / ess))
     (one, one_error), (other, other_error) = moments
