@@ -53,6 +53,14 @@ LAYERS = torch.nn.Sequential(
 ).double().eval().requires_grad_(False)  # fmt: skip
 
 
+def assigned(u):
+    found = torch.zeros(3, 5, dtype=torch.float64)
+    found[:, 1:] = u.reshape(3, 4)
+    found[0, :2] = u[3]
+    found[:, 4] += 2 * u[:3]
+    return found.cumsum(1)
+
+
 def positive(u):
     factor = u.reshape(3, 4)
     return factor @ factor.T + 2 * torch.eye(3, dtype=torch.float64)
@@ -101,6 +109,7 @@ CASES = {
     "systems by factors": lambda u: torch.cholesky_solve(MATRIX[:3, :2], torch.linalg.cholesky(positive(u)))
     + torch.cholesky_inverse(torch.linalg.cholesky(positive(u)))[:, :2],
     "whole numbers": lambda u: u * (torch.arange(12) * 0.1 + 1) / (torch.arange(12) + 3),
+    "assigned": lambda u: assigned(u),
     "one number": lambda u: u[3].exp() * u[4] + u[0],
 }  # fmt: skip
 
@@ -293,3 +302,21 @@ def test_a_place_outside_is_no_density():
     inside, outside = (torch.full((SIZE,), value, dtype=torch.float64) for value in (0.25, 0.4))
     assert torch.allclose(call(inside)[0], graph(inside)[0])
     assert torch.isnan(call(outside)[0])
+
+
+def test_data_of_any_strides_are_told_apart():
+    """Views and expanded tensors are constants too."""
+    for shift in (0, 1):
+        labels = torch.tensor([1 + shift]).expand(6)
+        points = torch.arange(12.0).reshape(6, 2).T[:, ::2] + shift
+
+        def model(labels, points):
+            weight = pyro.sample("weight", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            with pyro.plate("rows", 6):
+                pyro.sample("label", dist.Categorical(logits=weight), obs=labels)
+            pyro.sample("data", dist.Normal(points * weight[0], 1.0).to_event(2), obs=points)
+
+        density = density_of(model, (labels, points), {})
+        call = compiled_density(density, "compiled", 1000)
+        u = torch.linspace(-1, 1, 3, dtype=torch.float64)
+        assert torch.allclose(call(u)[0], density.log_density(u), rtol=1e-10)

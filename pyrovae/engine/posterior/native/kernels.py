@@ -177,6 +177,11 @@ class Kernels:
         self._writer.loops(there.shape, lambda index: [f"{there.at(index)} = {value(index)};"])
         return found
 
+    def op_copy(self, node: fx.Node, source: Any, part: Any, non_blocking: bool = False) -> Value:
+        """Another tensor in the shape of the first."""
+        shape = tuple(node.meta["val"].shape)
+        return self._placed(node, Value(shape, self._operand(part, shape)))
+
     def op_slice_scatter(
         self, node: fx.Node, source: Any, part: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
     ) -> Value:

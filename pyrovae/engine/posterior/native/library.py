@@ -116,7 +116,7 @@ def _translated(graph: VectorGraph, size: int) -> Text:
     known = hashlib.sha256(f"{size} {graph.graph.code}".encode())
     for tensor in (*graph.constants, *(value for _, value in sorted(graph.graph.state_dict().items()))):
         known.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        known.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        known.update(np.asarray(tensor.detach().double() if tensor.is_floating_point() else tensor).tobytes())
     key = known.digest()
     if key not in _texts:
         text = translate(graph, size)

@@ -126,10 +126,14 @@ class _Translation(Sums, Places):
 # ---- what a node is
 
 
+_NUMBERS = {"zeros_like": 0.0, "ones_like": 1.0, "empty_like": 0.0, "new_empty": 0.0, "new_empty_strided": 0.0}
+"""Operators that make a tensor of one number in the shape of another; what is empty is written before it is read."""
+
+
 def _computed(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
     if _makes_constant(node):
         value = node.meta["val"]
-        number = {"zeros": 0.0, "ones": 1.0}.get(str(node.target).split(".")[1].split("_")[-2])
+        number = _NUMBERS.get(str(node.target).split(".")[1])
         if number is None:
             number = next(a for a in reversed(node.args) if isinstance(a, (bool, int, float)))
         return torch.full(tuple(value.shape), number, dtype=value.dtype)
@@ -142,7 +146,7 @@ def _computed(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
 def _makes_constant(node: fx.Node) -> bool:
     """Whether an operator takes of its tensor no more than shape and type."""
     name = str(node.target).split(".")[1] if "." in str(node.target) else ""
-    return name in ("full_like", "zeros_like", "ones_like")
+    return name == "full_like" or name in _NUMBERS
 
 
 def _is_exact(node: fx.Node, name: str) -> bool:
