@@ -192,6 +192,12 @@ class Kernels:
         """A copy with another tensor at an index."""
         return self._scattered(node, source, part, aten.select.int, dim, index)
 
+    def op_as_strided_scatter(
+        self, node: fx.Node, source: Any, part: Any, size: Any, stride: Any, offset: Any = None
+    ) -> Value:
+        """A copy with another tensor at places of these strides."""
+        return self._scattered(node, source, part, aten.as_strided.default, size, stride, offset or 0)
+
     def op_diagonal_scatter(
         self, node: fx.Node, source: Any, part: Any, offset: int = 0, dim1: int = 0, dim2: int = 1
     ) -> Value:
