@@ -125,9 +125,14 @@ def trace_graph(function: Callable[..., Any], tensors: Sequence[Tensor]) -> fx.G
 
 @functools.cache
 def core_decompositions() -> dict[Any, Callable[..., Any]]:
-    """How operators are taken apart into torch's core ones, soft-max too."""
-    more = (torch.ops.aten._softmax, torch.ops.aten._log_softmax)
-    return {**core_aten_decompositions(), **get_decompositions(more)}
+    """How operators are taken apart into torch's core ones, and some of these into arithmetic."""
+    return {**core_aten_decompositions(), **get_decompositions([getattr(torch.ops.aten, name) for name in _NOT_CORE])}
+
+
+_NOT_CORE = (
+    "_softmax", "_log_softmax", "addmm", "addmv", "addr", "baddbmm", "elu", "leaky_relu", "gelu", "hardtanh",
+    "native_layer_norm", "native_group_norm", "embedding", "index_select", "repeat", "roll",
+)  # fmt: skip
 
 
 def node_of(tensor: Tensor) -> fx.Node | None:

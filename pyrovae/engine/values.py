@@ -52,7 +52,7 @@ _DYNAMIC, _READS, _RANDOM = (
 )
 
 
-_ITEM = torch.ops.aten._local_scalar_dense.default
+_ITEM, _INDEX = torch.ops.aten._local_scalar_dense.default, torch.ops.aten.index.Tensor
 _CONDITIONS: dict[Any, Callable[..., Tensor]] = {
     _ITEM: lambda value: value.reshape(()),
     torch.ops.aten.equal.default: lambda a, b: (
@@ -219,13 +219,13 @@ class _Operators(TorchDispatchMode):
             with untraced():
                 return func(*args, **(kwargs or {}))
         if _DYNAMIC in func.tags and _makes_a_shape(func, args, kwargs or {}):
-            self._values.allow((args, kwargs))
+            self._values.allow(args[1] if func is _INDEX else (args, kwargs))
         return func(*args, **(kwargs or {}))
 
 
 def _makes_a_shape(operator: Any, args: tuple, kwargs: dict[str, Any]) -> bool:
     """Whether the shape of an operator's result depends on values, for these arguments."""
-    if operator is torch.ops.aten.index.Tensor:
+    if operator is _INDEX:
         return any(isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1])
     return kwargs.get("output_size") is None
 

@@ -154,19 +154,32 @@ def _smoothed(weights: np.ndarray) -> tuple[float, float]:
     """Log of the mean weight, Pareto-smoothed, and k-hat."""
     from scipy.special import logsumexp
 
-    arviz, _ = arviz_and_xarray()
     if np.ptp(weights) < 1e-9 * max(1.0, np.abs(weights).max()):  # the guide is the posterior
         return float(weights.mean()), -np.inf
-    # Dividing by the greatest weight, as the smoothing does, loses the scale: it is found again by the untouched part.
+    smooth, k = _psis(weights)
+    return float(logsumexp(smooth) - np.log(len(weights))), k
+
+
+def _psis(weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Smoothed log-weights by ArviZ, on the scale of those given, and k-hat.
+
+    ArviZ 0.x takes weights, 1.x takes their negatives; both lose the scale. What tells the right sign and the scale is
+    that smoothing leaves the smaller half as it is.
+    """
+    arviz, _ = arviz_and_xarray()
     if arviz.__version__.startswith("0."):
-        smooth, k = arviz.psislw(weights)
+        psislw = arviz.psislw
     else:
         from arviz_stats.base import array_stats  # type: ignore[import-not-found,unused-ignore]
 
-        smooth, k = array_stats.psislw(weights)
-    middle = np.argsort(weights)[len(weights) // 2]
-    shift = weights[middle] - np.asarray(smooth)[middle]
-    return float(logsumexp(np.asarray(smooth) + shift) - np.log(len(weights))), float(k)
+        psislw = array_stats.psislw
+    body = np.argsort(weights)[: len(weights) // 2]
+    for sign in (1, -1):
+        smooth, k = psislw(sign * weights)
+        shift = (weights - smooth)[body]
+        if np.ptp(shift) < 1e-6 * max(1.0, np.ptp(weights)):
+            return np.asarray(smooth) + shift.mean(), float(k)
+    raise RuntimeError(f"ArviZ {arviz.__version__} smooths weights in a way that this version of pyrovae does not know")
 
 
 def loss_trend(losses: Sequence[float]) -> float:
@@ -189,7 +202,7 @@ def loss_trend(losses: Sequence[float]) -> float:
         level = np.polyval(np.polyfit(np.arange(len(part)), part, 1), np.arange(len(part)))
         noise = part - level
         if noise.std() > 0:
-            size = float(arviz.ess(arviz.convert_to_dataset(noise[None]), method="mean")["x"])
+            size = float(arviz.ess(arviz.convert_to_dataset({"x": noise[None]}), method="mean")["x"])
             variance += noise.var(ddof=2) / min(size, len(part))
     return float(change / np.sqrt(variance)) if variance > 0 else float(np.sign(change) * np.inf if change else 0.0)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -14,7 +17,7 @@ import torch
 from pyro.infer import config_enumerate
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 
 from pyrovae.engine.capture import untouched
 from pyrovae.engine.compat import Message, Messenger, handlers_around, is_subsample
@@ -98,7 +101,8 @@ class Density:
         place, trace = self._run(self._enumerated_model(), u)
         if self._evaluator is None:
             self._evaluator = TraceEinsumEvaluator(trace, bool(self.enumerated), self.plate_nesting)
-        return self._evaluator.log_prob(trace) + place.log_volume
+        with _quiet():
+            return self._evaluator.log_prob(trace) + place.log_volume
 
     def with_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The same with its gradient: (), (size,)."""
@@ -176,7 +180,7 @@ class _Place(Messenger):
         if latent is None or msg["is_observed"]:
             return
         free = self._u[latent.start : latent.stop].reshape(latent.free_shape)
-        bijection = biject_to(msg["fn"].support)
+        bijection = bijection_of(msg["fn"])
         value = bijection(free)
         self.log_volume = self.log_volume + bijection.log_abs_det_jacobian(free, value).sum()
         msg["value"], msg["done"] = value, True
@@ -194,8 +198,27 @@ class _Invert(Messenger):
         name = str(msg["name"])
         if name in self._latents and not msg["is_observed"]:
             value = self._values[name].reshape(self._latents[name].shape)
-            self.found[name] = biject_to(msg["fn"].support).inv(value)
+            self.found[name] = bijection_of(msg["fn"]).inv(value)
             msg["value"], msg["done"] = value, True
+
+
+def bijection_of(distribution: Any) -> Any:
+    """From real numbers to the support of a distribution.
+
+    Raises:
+        NotImplementedError: If the support is none or has no transform.
+    """
+    return biject_to(_common(distribution.support))
+
+
+def _common(support: Any) -> Any:
+    """The support of a mixture whose components all have the same one, for which torch has no transform."""
+    if isinstance(support, constraints.MixtureSameFamilyConstraint):
+        base = support.base_constraint
+        return base if not any(isinstance(value, Tensor) and value.ndim for value in vars(base).values()) else support
+    if isinstance(support, constraints.independent):
+        return constraints.independent(_common(support.base_constraint), support.reinterpreted_batch_ndims)
+    return support
 
 
 # ---- what a model consists of
@@ -253,8 +276,7 @@ def prototype(model: Program, args: tuple, kwargs: dict[str, Any]) -> Any:
         try:
             trace = poutine.trace(model).get_trace(*args, **kwargs)
         except Exception as error:
-            where = f"after site {last.name!r}" if last.name else "before its first site"
-            raise ModelError(f"the model fails {where}: {_one_line(error)}") from error
+            raise ModelError(f"the model fails {last.place}{_line_of(error)}: {_one_line(error)}") from error
         for name, site in trace.nodes.items():
             if site["type"] == "sample" and not is_subsample(site["fn"]):
                 try:
@@ -269,17 +291,18 @@ class _LastSite(Messenger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.name: str | None = None
+        self.place = "before its first site"
 
     def _pyro_sample(self, msg: Message) -> None:
+        self.place = f"at site {str(msg['name'])!r}"
         distribution = msg["fn"]
         if not msg["is_observed"] and _kind(distribution) == "ImproperUniform":
-            bijection = biject_to(distribution.support)
+            bijection = bijection_of(distribution)
             free = torch.rand(bijection.inverse_shape(distribution.shape()))
             msg["value"], msg["done"] = bijection(free), True
 
     def _pyro_post_sample(self, msg: Message) -> None:
-        self.name = str(msg["name"])
+        self.place = f"after site {str(msg['name'])!r}"
 
 
 def _is_deterministic(site: Any) -> bool:
@@ -330,8 +353,7 @@ def _latent(name: str, site: Any, start: int) -> Latent:
             f"site {name!r} is a latent Delta, which has no density to sample: use pyro.deterministic({name!r}, ...)"
         )
     try:
-        bijection = biject_to(distribution.support)
-        free_shape = bijection.inverse_shape(value.shape)
+        free_shape = bijection_of(distribution).inverse_shape(value.shape)
     except NotImplementedError as error:
         raise ModelError(
             f"site {name!r} has the support {distribution.support}, for which there is no transform to real numbers "
@@ -361,8 +383,20 @@ def _kind(distribution: Any) -> str:
     return type(distribution).__name__
 
 
+_LIBRARIES = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (torch, pyro))
+_OWN = str(Path(__file__).parents[1]) + os.sep
+
+
+def _line_of(error: Exception) -> str:
+    """The last line of the user's own code on the way to an error."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OWN)]
+    own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says, without the table of shapes that Pyro puts behind it."""
+    return " ".join(str(error).split("Trace Shapes:")[0].split()) or type(error).__name__
 
 
 # ---- what is wrong at a point

@@ -53,12 +53,20 @@ def double_precision() -> Iterator[None]:
     if getattr(_ACTIVE, "yes", False):
         yield
         return
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
     _ACTIVE.yes = True
     try:
-        with _Promotion():
+        with default_double(), _Promotion():
             yield
     finally:
         _ACTIVE.yes = False
+
+
+@contextlib.contextmanager
+def default_double() -> Iterator[None]:
+    """Inside, whole numbers times a fraction are float64; a graph holds no word on the type of such a product."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
         torch.set_default_dtype(before)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx
 
@@ -17,7 +16,7 @@ from pyrovae.engine.capture import Capture, capture
 from pyrovae.engine.compat import inductor_compile, mutates, takes, tree_flatten, tree_unflatten
 from pyrovae.engine.compilation import CompilerError, missing_compiler, without_cuda_warning
 from pyrovae.engine.posterior.density import own_parameters
-from pyrovae.engine.posterior.double import double_precision
+from pyrovae.engine.posterior.double import default_double, double_precision
 from pyrovae.engine.posterior.errors import ModelError
 from pyrovae.engine.values import TracedValues, ValueReadError
 
@@ -42,7 +41,7 @@ class VectorGraph:
 
     def __call__(self, u: Tensor) -> Any:
         """The results at one vector."""
-        with torch.no_grad():
+        with torch.no_grad(), default_double():
             return tree_unflatten(list(self.graph(u, *self.constants)), self.structure)
 
     def of_many(self, vectors: Tensor, randomness: str = "error") -> Any:
@@ -51,7 +50,7 @@ class VectorGraph:
         def one(u: Tensor) -> tuple:
             return tuple(self.graph(u, *self.constants))
 
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), default_double(), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # some operators that cannot be batched only warn
             warnings.filterwarnings("ignore", ".*performance drop", UserWarning)
             try:
@@ -60,12 +59,6 @@ class VectorGraph:
                 rows = [one(u) for u in vectors]
                 flat = tuple(map(torch.stack, zip(*rows, strict=True)))
         return tree_unflatten(list(flat), self.structure)
-
-
-def values_at(graph: VectorGraph, u: np.ndarray) -> dict[str, np.ndarray]:
-    """Sites at unconstrained vectors (chains, draws, size): (chains, draws, ...)."""
-    flat = graph.of_many(torch.from_numpy(u.reshape(-1, u.shape[-1])))
-    return {name: value.cpu().numpy().reshape(*u.shape[:2], *value.shape[1:]) for name, value in flat.items()}
 
 
 def trace_vector(function: Callable[[Tensor], Any], u: Tensor) -> VectorGraph:
@@ -96,7 +89,8 @@ def trace_vector(function: Callable[[Tensor], Any], u: Tensor) -> VectorGraph:
         ) from error
     if captured.changed:
         raise ModelError("the model changes a tensor of its own in place, which every draw would repeat: make a copy")
-    graph, constants = _folded(captured)
+    with default_double():
+        graph, constants = _folded(captured)
     random = any(map(_is_random, graph.graph.nodes))
     return VectorGraph(graph, constants, structure[0], random)
 
@@ -186,7 +180,7 @@ def compile_vector(graph: VectorGraph, u: Tensor) -> Callable[[Tensor], Sequence
         raise CompilerError(f"the model cannot be compiled: {lacking}; or choose engine='graph'")
     inputs = [u, *graph.constants]
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), without_cuda_warning():
+        with torch.no_grad(), default_double(), torch.random.fork_rng(devices=[]), without_cuda_warning():
             call = inductor_compile(graph.graph, inputs, {"fallback_random": True, "cpp.threads": 1})
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -194,7 +188,7 @@ def compile_vector(graph: VectorGraph, u: Tensor) -> Callable[[Tensor], Sequence
     constants = graph.constants
 
     def compiled(u: Tensor) -> Sequence[Tensor]:
-        with torch.no_grad():
+        with torch.no_grad(), default_double():
             return call(u, *constants)
 
     return compiled

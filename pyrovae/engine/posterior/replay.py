@@ -212,6 +212,15 @@ def many_runs(
 # ---- for the answer of a sampler
 
 
+def values_at(density: Density, u: np.ndarray) -> dict[str, np.ndarray]:
+    """Latents and deterministic sites at unconstrained vectors (chains, draws, size): (chains, draws, ...)."""
+    vectors = torch.from_numpy(u.reshape(-1, u.shape[-1]))
+    many = many_runs(density.values, vectors[0], "graph")
+    with torch.no_grad(), own_parameters():
+        parts = [{n: v.cpu().numpy() for n, v in many(batch).items()} for batch in vectors.split(_rows(density))]
+    return {n: np.concatenate([p[n] for p in parts]).reshape(*u.shape[:2], *parts[0][n].shape[1:]) for n in parts[0]}
+
+
 def predictive_values(density: Density, latents: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     """New data at draws of the latents, by site: (chains, draws, ...).
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.engine.posterior.density import Density, Site
+from pyrovae.engine.posterior.errors import ModelError
 
 Dims = Mapping[str, Sequence[str]]
 Coords = Mapping[str, Sequence[Any] | np.ndarray]
@@ -39,13 +40,22 @@ class Labels:
 
     def __init__(self, density: Density, dims: Dims | None, coords: Coords | None) -> None:
         self._sites = {**density.drawn, **density.deterministics, **density.observed}
+        if taken := [name for name in self._sites if name in START]:
+            raise ModelError(f"site {taken[0]!r} has the name of a dimension of the answer: give it another")
         self._dims = {name: self._checked(name, names) for name, names in (dims or {}).items()}
         self._coords = {name: np.asarray(labels) for name, labels in (coords or {}).items()}
         known = {dim for name, site in self._sites.items() for dim in self.of(name, len(site.shape))}
         if unknown := sorted(self._coords.keys() - known):
             raise ValueError(f"coords must be for dimensions of the model ({', '.join(sorted(known))}), got {unknown}")
+        first: dict[str, tuple[str, int]] = {}
         for name, site in self._sites.items():
             for dim, size in zip(self.of(name, len(site.shape)), site.shape, strict=True):
+                other, length = first.setdefault(dim, (name, size))
+                if length != size:
+                    raise ValueError(
+                        f"dimension {dim!r} is {length} long at site {other!r} and {size} at site {name!r}: name it "
+                        f"otherwise by dims"
+                    )
                 if dim in self._coords and len(self._coords[dim]) != size:
                     raise ValueError(
                         f"coords[{dim!r}] must have {size} labels, as site {name!r} has, got {len(self._coords[dim])}"
@@ -58,6 +68,8 @@ class Labels:
             raise ValueError(
                 f"dims[{name!r}] must name the last of {len(self._sites[name].shape)} dimensions, got {names!r}"
             )
+        if clash := [dim for dim in names if dim in self._sites or dim in START]:
+            raise ValueError(f"dims[{name!r}] must not be names of sites, chain or draw, got {clash[0]!r}")
         return tuple(names)
 
     def of(self, name: str, count: int) -> tuple[str, ...]:

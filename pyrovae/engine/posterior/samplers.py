@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def nutpie_chain(
         cores=1,
         seed=settings.seed_of(chain),
         progress_bar=False,
-        low_rank_modified_mass_matrix=settings.mass_matrix == "low_rank",
+        **_adaptation(settings.mass_matrix == "low_rank"),
         target_accept=settings.target_accept,
         maxdepth=settings.max_depth,
         return_raw_trace=True,
@@ -115,6 +116,15 @@ def nutpie_chain(
         progress(done() - told)
         told = done()
     return _read(raw, size, settings.draws + settings.tune)
+
+
+def _adaptation(low_rank: bool) -> dict[str, Any]:
+    """How nutpie is told of its mass matrix, which changed with version 0.16.9 or so."""
+    import nutpie
+
+    if "adaptation" in inspect.signature(nutpie.sample).parameters:
+        return {"adaptation": "low_rank"} if low_rank else {}
+    return {"low_rank_modified_mass_matrix": low_rank}
 
 
 def _nutpie_model(call: Call, start: np.ndarray) -> tuple[Any, Callable[[], int]]:

@@ -26,9 +26,9 @@ from pyrovae.engine.posterior.density import (
     scales_that_are_sampled,
 )
 from pyrovae.engine.posterior.errors import ModelError
-from pyrovae.engine.posterior.graphs import VectorGraph, compile_vector, one_thread, trace_vector, values_at
+from pyrovae.engine.posterior.graphs import VectorGraph, compile_vector, one_thread, trace_vector
 from pyrovae.engine.posterior.native import NativeCall, UnsupportedError, check_native, native_call
-from pyrovae.engine.posterior.replay import likelihood_values, predictive_values, prior_values
+from pyrovae.engine.posterior.replay import likelihood_values, predictive_values, prior_values, values_at
 from pyrovae.engine.posterior.results import Coords, Dims, Labels, assembled, stats_dataset
 from pyrovae.engine.posterior.samplers import (
     HOW_TO_INSTALL,
@@ -37,7 +37,7 @@ from pyrovae.engine.posterior.samplers import (
     nutpie_chain,
     pyro_chain,
 )
-from pyrovae.engine.posterior.starts import check_start, starts
+from pyrovae.engine.posterior.starts import check_start, elements_without_slope, starts
 
 logger = logging.getLogger(__name__)
 
@@ -142,10 +142,11 @@ def nuts(
     call = compiled_density(density, engine, chains * (draws + tune))
     with one_thread():
         begin = starts(density, call, start, chains, seed)
+        _check_slopes(density, elements_without_slope(density, call, begin))
     sample = _nutpie(call, begin, settings) if chosen == "nutpie" else _pyro(call, begin, settings)
     with _bar(progress, chains * (draws + tune)) as bar:
         # Autograd refuses to work in a process that was forked from one that has used it; graphs do without it.
-        alone = chosen == "pyro" or engine == "pyro"
+        alone = chosen == "pyro" or isinstance(call, ProgramCall)
         beside = 1 if alone else cores or available_cores()
         found, interrupted = run_chains(sample, chains, beside, bar.update, threads=isinstance(call, NativeCall))
     kept = _longest(found)
@@ -190,6 +191,23 @@ def _check(settings: Settings, chains: int, cores: int | None, start: Any, sampl
     return chosen
 
 
+def _check_slopes(density: Density, flat: Mapping[str, int]) -> None:
+    """Refuse a latent that nothing depends on, and tell of elements.
+
+    Raises:
+        ModelError: If a whole site is flat.
+    """
+    for name, count in flat.items():
+        size = density.latents[name].stop - density.latents[name].start
+        cure = "a mask hides it, or its prior is improper: give it a proper one, or leave it out"
+        if count == size:
+            raise ModelError(f"the density does not depend on site {name!r}, so its posterior is improper ({cure})")
+        line = (
+            f"the density does not depend on {count} of {size} elements of site {name!r}: their posterior is improper"
+        )
+        warnings.warn(f"{line} ({cure})", SamplingWarning, stacklevel=3)
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -219,15 +237,17 @@ def compiled_density(density: Density, engine: str, transitions: int) -> Callabl
         ModelError: If the graph says something else than the program.
         CompilerError: If engine is "compiled", and compilation is impossible.
     """
-
-    def by_pyro(u: Tensor) -> tuple[Tensor, Tensor]:
-        with own_parameters():
-            return density.with_gradient(u)
-
+    by_pyro = ProgramCall(density)
     example = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, density.size))
     if engine == "pyro":
         return by_pyro
-    graph = trace_vector(density.with_gradient, example)
+    try:
+        graph = trace_vector(density.with_gradient, example)
+    except ModelError as error:
+        if engine != "auto" or getattr(error.__cause__, "by", None) is None:
+            raise
+        logger.warning("%s; each gradient runs the program, which is slow", error)
+        return by_pyro
     if graph.random:
         raise ModelError(
             "the density is random: the model draws numbers outside of its sample sites (torch.rand, dropout); make "
@@ -243,6 +263,22 @@ def compiled_density(density: Density, engine: str, transitions: int) -> Callabl
             logger.warning("%s; the graph runs without, which is slower", error)
     _compare(by_pyro, call, density.size)
     return call
+
+
+class ProgramCall:
+    """Log-density and gradient by a run of the program at each call.
+
+    Args:
+        density: The model.
+    """
+
+    def __init__(self, density: Density) -> None:
+        self._density = density
+
+    def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Value and gradient, (), (size,)."""
+        with own_parameters():
+            return self._density.with_gradient(u)
 
 
 def _compiled(graph: VectorGraph, example: Tensor) -> Callable[[Tensor], Any]:
@@ -337,8 +373,7 @@ def _result(density: Density, chains: list[Chain], labels: Labels, request: _Req
     draws = min(chain.draws for chain in chains)
     u = np.stack([chain.u[chain.warmup :][:draws] for chain in chains])
     stats = {n: np.stack([c.stats[n][c.warmup :][:draws] for c in chains]) for n in chains[0].stats}
-    graph = trace_vector(density.values, torch.from_numpy(u[0, 0].copy()))
-    values = values_at(graph, u)
+    values = values_at(density, u)
     latents = {name: values[name] for name in density.latents}
     groups = {
         "posterior": labels.dataset(values, independent_draws=0, **attrs),
@@ -354,7 +389,7 @@ def _result(density: Density, chains: list[Chain], labels: Labels, request: _Req
     if request.keep_tuning and min(chain.warmup for chain in chains):
         warmup = min(chain.warmup for chain in chains)
         early = np.stack([chain.u[:warmup] for chain in chains])
-        groups["warmup_posterior"] = labels.dataset(values_at(graph, early))
+        groups["warmup_posterior"] = labels.dataset(values_at(density, early))
         groups["warmup_sample_stats"] = stats_dataset(
             {n: np.stack([c.stats[n][:warmup] for c in chains]) for n in chains[0].stats}
         )

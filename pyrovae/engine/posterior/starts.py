@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,17 @@ def starts(density: Density, call: Call, start: Any, chains: int, seed: int) -> 
         else:
             raise ModelError(_blame(density, u, gradient))
     return found
+
+
+def elements_without_slope(density: Density, call: Call, begin: list[np.ndarray]) -> dict[str, int]:
+    """How many elements of each latent nothing depends on, as far as can be seen near the starts: they are improper."""
+    points = [u + shift for u in begin[:2] for shift in (0.0, 0.37)]
+    flat = torch.ones(density.size, dtype=torch.bool)
+    for u in points:
+        with contextlib.suppress(torch.linalg.LinAlgError):
+            flat &= call(torch.from_numpy(u))[1] == 0
+    counts = {name: int(flat[latent.start : latent.stop].sum()) for name, latent in density.latents.items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _propose(density: Density, start: Any, seed: list[int]) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from posterior_models import needs_nutpie
 
 from pyrovae.engine.posterior import check
-from pyrovae.engine.posterior.checking import loss_trend
+from pyrovae.engine.posterior.checking import _psis, loss_trend
+from pyrovae.engine.posterior.results import assembled
 
 DATA = torch.tensor([1.0, 2.0, 0.5, 1.7])
 PRECISION = 1 / 4 + 4 / 1.5**2
@@ -72,12 +73,12 @@ def test_a_loss_at_rest_is_told_from_one_that_falls():
 
 def exact(program, args, seed, width=1.0):
     """Draws of the exact posterior of the simulated data, as a fit would return them."""
-    import arviz
+    import xarray
 
     data = pyro.poutine.trace(program).get_trace(*args).nodes["y"]["value"].double()
     mean = float(data.sum() / 1.5**2 / PRECISION)
     draws = np.random.default_rng(seed).normal(mean, width * SCALE, (1, 400))
-    return arviz.from_dict({"mean": draws})
+    return assembled({"posterior": xarray.Dataset({"mean": (("chain", "draw"), draws)})})
 
 
 def test_calibration_tells_a_right_fit_from_one_that_is_too_sure():
@@ -115,3 +116,14 @@ def test_wrong_numbers_are_refused():
         check(model, guide(), draws=10)
     with pytest.raises(ValueError, match="simulations must be at least 0"):
         check(model, guide(), simulations=-1)
+
+
+def test_smoothing_keeps_the_scale_of_the_weights_and_the_order():
+    """ArviZ 0.x and 1.x take weights of opposite sign and lose their scale."""
+    numbers = np.random.default_rng(0)
+    for tail in (0.2, 0.6, 0.9):
+        weights = -3.0 - tail * np.log(numbers.random(2000))  # of a Pareto distribution with this shape
+        smooth, k = _psis(weights)
+        assert k == pytest.approx(tail, abs=0.2)
+        assert np.allclose(np.sort(smooth)[:1000], np.sort(weights)[:1000])
+        assert np.corrcoef(np.argsort(np.argsort(smooth)), np.argsort(np.argsort(weights)))[0, 1] > 0.999

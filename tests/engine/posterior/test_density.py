@@ -261,7 +261,7 @@ BAD = {
     "subsample": (subsampled, "plate 'rows' takes 3 of 10"),
     "data": (impossible_data, "site 'grey' cannot be scored"),
     "sequential": (sequential, "'kind' asks to be enumerated 'sequential'"),
-    "fails": (failing, "fails after site 'level': no such thing"),
+    "fails": (failing, r"fails after site 'level' \(test_density.py, line \d+\): no such thing"),
     "nothing": (nothing, "no continuous latent site"),
 }
 

@@ -46,6 +46,20 @@ def check(function, points=4, low=-1.5, high=1.5):
 MATRIX = torch.linspace(-1, 2, 60, dtype=torch.float64).sin().reshape(5, 12)
 PLACES = torch.tensor([3, 0, -1, 3, 7])
 
+torch.manual_seed(0)
+LAYERS = torch.nn.Sequential(
+    torch.nn.Linear(4, 6), torch.nn.LayerNorm(6), torch.nn.GELU(), torch.nn.BatchNorm1d(6), torch.nn.LeakyReLU(0.1),
+    torch.nn.Linear(6, 3, bias=False), torch.nn.ELU(), torch.nn.Hardtanh(), torch.nn.Linear(3, 2),
+).double().eval().requires_grad_(False)  # fmt: skip
+
+
+def assigned(u):
+    found = torch.zeros(3, 5, dtype=torch.float64)
+    found[:, 1:] = u.reshape(3, 4)
+    found[0, :2] = u[3]
+    found[:, 4] += 2 * u[:3]
+    return found.cumsum(1)
+
 
 def positive(u):
     factor = u.reshape(3, 4)
@@ -86,6 +100,16 @@ CASES = {
     ),
     "in place": lambda u: u.clone().mul_(2).add_(u).masked_fill_(u > 0.5, 3.0),
     "types": lambda u: (u * 3).long().double() * u + (u > 0).long().sum() * u + u.float().double() * 0,
+    "masks": lambda u: u.reshape(3, 4)[:, torch.tensor([True, False, True, True])] + u[MATRIX[0] > 0.3].sum(),
+    "places between others": lambda u: u.reshape(2, 3, 2)[:, torch.tensor([2, 0, -1, 1]), :].exp(),
+    "drawn places": lambda u: u.reshape(3, 4).gather(1, (u[:3] > 0).long()[:, None]) + u[((u > 0.5).long() - 1)],
+    "scattered": lambda u: (u * 0).scatter(0, PLACES % 12, u[:5].exp()).scatter(0, (u[:1] > 0).long() + 10, u[:1]),
+    "layers": lambda u: LAYERS(u.reshape(3, 4)) + torch.nn.functional.embedding(PLACES[:3] % 3, u.reshape(3, 4))[:, :2],
+    "statistics": lambda u: u.reshape(3, 4).var(1) + u.std() + torch.var_mean(u.reshape(3, 4), 0, correction=0)[0][0],
+    "systems by factors": lambda u: torch.cholesky_solve(MATRIX[:3, :2], torch.linalg.cholesky(positive(u)))
+    + torch.cholesky_inverse(torch.linalg.cholesky(positive(u)))[:, :2],
+    "whole numbers": lambda u: u * (torch.arange(12) * 0.1 + 1) / (torch.arange(12) + 3),
+    "assigned": lambda u: assigned(u),
     "one number": lambda u: u[3].exp() * u[4] + u[0],
 }  # fmt: skip
 
@@ -252,3 +276,47 @@ def test_data_are_given_and_not_written_into_the_text():
         exact = 50 * shift / (50 + 0.01)
         assert abs(float(found["posterior"]["mean"].mean()) - exact) < 0.1
     assert library._library.cache_info().misses == 1
+
+
+def test_the_text_of_one_number_is_not_taken_for_another():
+    for scale in (1.5, 0.8):
+
+        def model(scale):
+            pyro.sample("x", dist.LKJCholesky(3, scale))
+
+        density = density_of(model, (torch.tensor(scale),), {})
+        call = compiled_density(density, "compiled", 1000)
+        assert isinstance(call, NativeCall)
+        u = torch.linspace(-1, 1, 3, dtype=torch.float64)
+        assert torch.allclose(call(u)[0], density.log_density(u), rtol=1e-10)
+
+
+def test_a_place_outside_is_no_density():
+    """Where torch raises, C reads no memory of others."""
+
+    def program(u):
+        return u[:1] * torch.arange(4.0).gather(0, (u[:1] * 10).long())
+
+    graph = trace_vector(with_gradient(program), torch.full((SIZE,), 0.1, dtype=torch.float64))
+    call = native_call(graph, SIZE)
+    inside, outside = (torch.full((SIZE,), value, dtype=torch.float64) for value in (0.25, 0.4))
+    assert torch.allclose(call(inside)[0], graph(inside)[0])
+    assert torch.isnan(call(outside)[0])
+
+
+def test_data_of_any_strides_are_told_apart():
+    """Views and expanded tensors are constants too."""
+    for shift in (0, 1):
+        labels = torch.tensor([1 + shift]).expand(6)
+        points = torch.arange(12.0).reshape(6, 2).T[:, ::2] + shift
+
+        def model(labels, points):
+            weight = pyro.sample("weight", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            with pyro.plate("rows", 6):
+                pyro.sample("label", dist.Categorical(logits=weight), obs=labels)
+            pyro.sample("data", dist.Normal(points * weight[0], 1.0).to_event(2), obs=points)
+
+        density = density_of(model, (labels, points), {})
+        call = compiled_density(density, "compiled", 1000)
+        u = torch.linspace(-1, 1, 3, dtype=torch.float64)
+        assert torch.allclose(call(u)[0], density.log_density(u), rtol=1e-10)

@@ -18,6 +18,7 @@ from pyro.nn import PyroModule, PyroSample
 from pyrovae.engine.posterior import ModelError, SamplingWarning, nuts
 from pyrovae.engine.posterior import samplers as roads
 from pyrovae.engine.posterior.chains import Chain, can_fork
+from pyrovae.engine.posterior.results import group
 from pyrovae.engine.posterior.sampling import _longest
 
 pytestmark = [
@@ -34,7 +35,7 @@ def few(model, args=(), **settings):
 
 def check_moments(found, exact, widest=5.0):
     """Means and standard deviations within so many Monte Carlo errors."""
-    posterior = found["posterior"]
+    posterior = group(found, "posterior")
     for name, (mean, scale) in exact.items():
         values = posterior[name].values
         flat = values.reshape(-1, *values.shape[2:])
@@ -122,7 +123,8 @@ def test_the_answer_has_the_sites_with_their_names_dimensions_and_labels():
     assert {"diverging", "energy", "tree_depth", "step_size", "lp", "acceptance_rate"} <= set(stats.data_vars)
     assert stats["tree_depth"].dtype.kind in "iu"
     assert arviz.summary(found).shape[0] == 1 + 1 + 8 + 8
-    assert np.isfinite(arviz.loo(found).elpd_loo)
+    loo = arviz.loo(found)
+    assert np.isfinite(loo.elpd_loo if hasattr(loo, "elpd_loo") else loo.elpd)  # ArviZ 0.x, 1.x
 
 
 def test_dimensions_of_events_are_named_by_the_caller_and_wrong_names_refused():
@@ -215,7 +217,7 @@ def funnel():
 @needs_nutpie
 def test_divergences_name_the_funnel_and_decentring_cures_it():
     with pytest.warns(SamplingWarning, match="'x' is sampled too"):
-        few(funnel, draws=300, tune=100)
+        few(funnel, draws=500, tune=60, target_accept=0.5)
     found = few(funnel, draws=300, tune=200, reparametrise=True)
     posterior = found["posterior"]
     assert {"x", "x_decentered"} <= set(posterior.data_vars)
@@ -354,7 +356,7 @@ def test_calibration_over_seeds_on_a_conjugate_model():
         ranks.append((values < truth).mean())
         precision = 1 / 4 + 5 / 1.5**2
         exact = (1 / 4 + y.sum() / 1.5**2) / precision
-        ess = float(arviz.ess(found["posterior"], method="mean")["mean"])
+        ess = float(arviz.ess(group(found, "posterior"), method="mean")["mean"])
         distances.append((values.mean() - exact) * np.sqrt(precision * ess))
     from scipy.stats import kstest
 

@@ -63,4 +63,4 @@ def _values(found, parameter):
 
 
 def _ess(values, method):
-    return float(arviz.ess(arviz.convert_to_dataset(values), method=method)["x"])
+    return float(arviz.ess(arviz.convert_to_dataset({"x": values}), method=method)["x"])

@@ -20,6 +20,12 @@ static inline double modulo(double x, double y) {
   double r = fmod(x, y);
   return r != 0 && (r < 0) != (y < 0) ? r + y : r;
 }
+static inline double inside(double i, int64_t n, int *outside) {
+  if (i < 0) i += n;
+  if (i >= 0 && i < n) return i;
+  *outside = 1;
+  return 0;
+}
 static inline double log_gamma(double x) { int sign; return lgamma_r(x, &sign); }
 static double digamma(double x) {
   double shift = 0.0;

@@ -177,6 +177,11 @@ class Kernels:
         self._writer.loops(there.shape, lambda index: [f"{there.at(index)} = {value(index)};"])
         return found
 
+    def op_copy(self, node: fx.Node, source: Any, part: Any, non_blocking: bool = False) -> Value:
+        """Another tensor in the shape of the first."""
+        shape = tuple(node.meta["val"].shape)
+        return self._placed(node, Value(shape, self._operand(part, shape)))
+
     def op_slice_scatter(
         self, node: fx.Node, source: Any, part: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
     ) -> Value:
@@ -186,6 +191,12 @@ class Kernels:
     def op_select_scatter(self, node: fx.Node, source: Any, part: Any, dim: int, index: int) -> Value:
         """A copy with another tensor at an index."""
         return self._scattered(node, source, part, aten.select.int, dim, index)
+
+    def op_as_strided_scatter(
+        self, node: fx.Node, source: Any, part: Any, size: Any, stride: Any, offset: Any = None
+    ) -> Value:
+        """A copy with another tensor at places of these strides."""
+        return self._scattered(node, source, part, aten.as_strided.default, size, stride, offset or 0)
 
     def op_diagonal_scatter(
         self, node: fx.Node, source: Any, part: Any, offset: int = 0, dim1: int = 0, dim2: int = 1

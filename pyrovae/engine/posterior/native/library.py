@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.engine.posterior.graphs import VectorGraph
+from pyrovae.engine.posterior.native.cache import cached, key_of
 from pyrovae.engine.posterior.native.text import UnsupportedError
 from pyrovae.engine.posterior.native.translation import Text, translate
 
@@ -113,10 +114,9 @@ _texts: dict[bytes, Text] = {}
 def _translated(graph: VectorGraph, size: int) -> Text:
     """The text of a graph; that of the last ones is remembered, for calls with the same model and data."""
     known = hashlib.sha256(f"{size} {graph.graph.code}".encode())
-    for tensor in (*graph.constants, *(value for _, value in sorted(vars(graph.graph).items()))):
-        if isinstance(tensor, Tensor):
-            known.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            known.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for tensor in (*graph.constants, *(value for _, value in sorted(graph.graph.state_dict().items()))):
+        known.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        known.update(np.asarray(tensor.detach().double() if tensor.is_floating_point() else tensor).tobytes())
     key = known.digest()
     if key not in _texts:
         text = translate(graph, size)
@@ -154,26 +154,40 @@ def _agree(found: Tensor, expected: Tensor) -> bool:
 
 @functools.lru_cache(maxsize=32)  # libraries stay loaded in any case
 def _library(code: str) -> Any:
-    """The compiled text; the same text is compiled once in a process."""
-    compiler = _compiler()
-    with tempfile.TemporaryDirectory(prefix="pyrovae-", ignore_cleanup_errors=True) as folder:
-        source, target = Path(folder) / "density.c", Path(folder) / "density.so"
-        source.write_text(code, encoding="utf-8")
-        command = [*compiler, *FLAGS, str(source), "-o", str(target), "-lm"]
+    """The compiled text; the same text is compiled once."""
+    command = [*_compiler(), *FLAGS]
+    with tempfile.TemporaryDirectory(prefix="pyrovae-", ignore_cleanup_errors=True) as temporary:
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise UnsupportedError(f"the C compiler failed ({type(error).__name__})") from error
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-            raise UnsupportedError(f"the C compiler failed ({' '.join(lines[:1])})")
-        try:
-            library = ctypes.CDLL(str(target))
+            key = key_of(code, command, Path(str(shutil.which(command[0]))))
+            library = _loaded(key, lambda target: _compile(code, command, target), Path(temporary))
         except OSError as error:
             raise UnsupportedError(f"the compiled function cannot be loaded ({error})") from error
     for function in (library.density, library.keep):
         function.restype = ctypes.c_int64
     return library
+
+
+def _loaded(key: str, make: Callable[[Path], None], temporary: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(cached(key, make, temporary)))
+    except OSError:  # a cache on a disk from which nothing may be executed
+        make(temporary / "own.so")
+        return ctypes.CDLL(str(temporary / "own.so"))
+
+
+def _compile(code: str, command: Sequence[str], target: Path) -> None:
+    source = target.with_suffix(".c")
+    source.write_text(code, encoding="utf-8")
+    try:
+        done = subprocess.run(
+            [*command, str(source), "-o", str(target), "-lm"],
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnsupportedError(f"the C compiler failed ({type(error).__name__})") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+        raise UnsupportedError(f"the C compiler failed ({' '.join(lines[:1])})")
 
 
 def _compiler() -> list[str]:

@@ -206,3 +206,30 @@ class Sums(Kernels):
             return x
         name, strides, _ = x.memory  # type: ignore[misc]
         return in_memory(name, (*batch, m, n), (*strides[:-2], 1, strides[-2]))
+
+    def op_cholesky_solve(self, node: fx.Node, right: Any, matrix: Any, upper: bool = False) -> Value:
+        """Solutions of systems whose matrices are given by their Cholesky factors."""
+        *batch, n, m = node.meta["val"].shape
+        factor, given = self._laid(matrix), self._operand(right, (*batch, n, m))
+        return self._solved(factor, self._writer.copied(Value((*batch, n, m), given)), upper)
+
+    def op_cholesky_inverse(self, node: fx.Node, matrix: Any, upper: bool = False) -> Value:
+        """Inverses of matrices that are given by their Cholesky factors."""
+        shape = tuple(node.meta["val"].shape)
+        one = self._writer.copied(Value(shape, lambda index: f"({index[-2]} == {index[-1]})"))
+        return self._solved(self._laid(matrix), one, upper)
+
+    def _solved(self, factor: Value, x: Value, upper: bool) -> Value:
+        """Solve two triangular systems in place, by a factor and its transpose."""
+        *batch, n, m = x.shape
+        across, along = factor.memory[1][-2:]  # type: ignore[index]
+        at = broadcast(factor, (*batch, n, n))
+        steps = [(along, across, 0), (across, along, 1)] if upper else [(across, along, 0), (along, across, 1)]
+        for s, t, way in steps:
+            self._each(
+                batch,
+                lambda b, s=s, t=t, way=way: [  # type: ignore[misc]
+                    f"solve({n}, {m}, &{at([*b, '0', '0'])}, {s}, {t}, {way}, 0, &{x.at([*b, '0', '0'])});"
+                ],
+            )
+        return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from pyrovae.engine.compat import core_decompositions, is_view, make_fx
+from pyrovae.engine.compat import is_view, make_fx
+from pyrovae.engine.posterior.double import default_double
 from pyrovae.engine.posterior.graphs import VectorGraph
+from pyrovae.engine.posterior.native.decompositions import decompositions
 from pyrovae.engine.posterior.native.elements import OF_TRUTH, PREAMBLE
 from pyrovae.engine.posterior.native.kernels import REDUCTIONS
 from pyrovae.engine.posterior.native.places import Places
@@ -51,11 +54,12 @@ def translate(graph: VectorGraph, size: int) -> Text:
     example = torch.zeros(size, dtype=torch.float64)
     pure = torch.func.functionalize(lambda *inputs: graph.graph(*inputs), remove="mutations")
     try:
-        with torch.no_grad():
-            module = make_fx(pure, decomposition_table=core_decompositions())(example, *graph.constants)
+        with torch.no_grad(), default_double():
+            module = make_fx(pure, decomposition_table=decompositions())(example, *graph.constants)
     except Exception as error:  # an operator that cannot be taken apart; the graph runs as it is elsewhere
         raise UnsupportedError(f"it cannot be taken apart ({type(error).__name__})") from error
-    return _Translation(module, graph.constants).text(size)
+    with default_double():
+        return _Translation(module, graph.constants).text(size)
 
 
 class _Translation(Sums, Places):
@@ -105,6 +109,10 @@ class _Translation(Sums, Places):
         elif element := self._element(node, name):
             self._values[node] = self._placed(node, Value(tuple(shape or ()), element))
         elif writes := getattr(self, f"op_{name}", None):
+            try:
+                inspect.signature(writes).bind(node, *node.args, **node.kwargs)
+            except TypeError as error:
+                raise UnsupportedError(f"{node.target} with other arguments") from error
             self._values[node] = writes(node, *node.args, **node.kwargs)
         elif name in REDUCTIONS:
             arguments: Any = node.args
@@ -118,10 +126,14 @@ class _Translation(Sums, Places):
 # ---- what a node is
 
 
+_NUMBERS = {"zeros_like": 0.0, "ones_like": 1.0, "empty_like": 0.0, "new_empty": 0.0, "new_empty_strided": 0.0}
+"""Operators that make a tensor of one number in the shape of another; what is empty is written before it is read."""
+
+
 def _computed(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
     if _makes_constant(node):
         value = node.meta["val"]
-        number = {"zeros": 0.0, "ones": 1.0}.get(str(node.target).split(".")[1].split("_")[-2])
+        number = _NUMBERS.get(str(node.target).split(".")[1])
         if number is None:
             number = next(a for a in reversed(node.args) if isinstance(a, (bool, int, float)))
         return torch.full(tuple(value.shape), number, dtype=value.dtype)
@@ -134,7 +146,7 @@ def _computed(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
 def _makes_constant(node: fx.Node) -> bool:
     """Whether an operator takes of its tensor no more than shape and type."""
     name = str(node.target).split(".")[1] if "." in str(node.target) else ""
-    return name in ("full_like", "zeros_like", "ones_like")
+    return name == "full_like" or name in _NUMBERS
 
 
 def _is_exact(node: fx.Node, name: str) -> bool:
@@ -152,8 +164,10 @@ int64_t density(uint64_t n, const double *restrict x, double *restrict gradient,
   ++((int64_t **)table)[0][0];
   double *restrict w = ((double **)table)[1];
   double **k = (double **)table + 2;
+  int outside = 0;
   (void)w, (void)k;
 {body}
+  if (outside) *value = NAN;
   for (int64_t i = 0; i < {size}; ++i) if (!isfinite(gradient[i])) return 3;
   return isfinite(*value) ? 0 : 4;
 }}
