@@ -8,7 +8,19 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pyrovae"
 ROWS = [
     {"engine"},
-    {"shapes", "runtime", "files", "digests", "hints", "estimates", "memory", "lazy", "program", "lock", "processes"},
+    {
+        "shapes",
+        "runtime",
+        "files",
+        "digests",
+        "hints",
+        "estimates",
+        "memory",
+        "lazy",
+        "program",
+        "lock",
+        "child_processes",
+    },
     {"data"},
     {"networks", "distributions"},
     {"contracts"},

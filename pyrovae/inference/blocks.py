@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from pyrovae.child_processes import KilledError, Outcome, Task, carry
 from pyrovae.data import Split, batches_of_any
-from pyrovae.processes import KilledError, Outcome, Task, carry
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")

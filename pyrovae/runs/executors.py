@@ -10,8 +10,8 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pyrovae.child_processes import end_children
 from pyrovae.memory import check_memory
-from pyrovae.processes import end_children
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -33,7 +33,7 @@ def cores() -> int:
 
 @contextmanager
 def local_processes(workers: int) -> Iterator[Executor]:
-    """An executor that does so many tasks at a time, each in a process of its own; see `pyrovae.processes`.
+    """An executor that does so many tasks at a time, each in a process of its own; see `pyrovae.child_processes`.
 
     Its threads only wait for the processes. What still runs at its end is killed.
 

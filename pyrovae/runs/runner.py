@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from pyrovae import lock
+from pyrovae.child_processes import KilledError, Outcome, Task, carry
 from pyrovae.files import replace_text
 from pyrovae.lock import InUseError
-from pyrovae.processes import KilledError, Outcome, Task, carry
 from pyrovae.runs.executors import ExecutorSource
 from pyrovae.runs.job import Job
 from pyrovae.training.interrupts import Interrupted

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from pyrovae import CVAE, VAE, SemiSupervisedVAE
+from pyrovae.child_processes import KilledError, Outcome, carry, end_children
 from pyrovae.data import HIDDEN, ImageSet, Split, fixed_split
 from pyrovae.inference import blocks
 from pyrovae.inference.annealing import Annealing, annealed, bidirectional
 from pyrovae.inference.blocks import block_seed, in_blocks
 from pyrovae.inference.importance import importance_weighted
 from pyrovae.inference.nuts import nuts_posterior
-from pyrovae.processes import KilledError, Outcome, carry, end_children
 
 FEW = Annealing(4, 150, 2)
 """Thirteen images in a block."""

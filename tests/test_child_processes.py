@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pyrovae import processes
-from pyrovae.processes import KilledError, Task, carry, end_children
+from pyrovae.child_processes import KilledError, Task, carry, end_children
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ LOOK = 0.2
 UNSEEN = 15.0
 """Seconds until a file that another machine has written is seen on a shared file system, at the latest."""
 _HEADER = struct.Struct(">Q")
-_CHILD = "from pyrovae.processes import serve; serve()"
+_CHILD = "from pyrovae.child_processes import serve; serve()"
 
 
 class KilledError(ChildProcessError):
