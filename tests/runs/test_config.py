@@ -423,7 +423,7 @@ def test_a_name_stays_in_its_folder(name: str, capsys) -> None:
         (["--model.prior=[]"], "prior must be a class of prior: one of Flow, GaussianMixture"),
         (["--model.posterior=builtins.dict"], "or your own as module.Class; got 'builtins.dict'"),
         (["--model.likelihood=null"], "likelihood of VAE must not be null: leave it out for its default"),
-        (["--objective=null"], "objective must be a class of objective: one of FreeBits"),
+        (["--objective=null"], "objective must be a class of objective: one of BetaTCVAE"),
         (["--optimizer=null"], "optimizer must be a class of optimizer: one of ASGD"),
         (["--scheduler={}"], "LRScheduler is only the base of others: choose one of ConstantLR"),
         (["--model.prior=Prior"], "Prior is only the base of others: choose one of Flow"),
