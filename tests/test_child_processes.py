@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyrovae import processes
+from pyrovae import child_processes
 from pyrovae.child_processes import KilledError, Task, carry, end_children
 
 
@@ -95,7 +95,7 @@ def wait_for_end(pid: int) -> None:
 def test_all_work_is_cut_off() -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(carry, Task.of(partial(time.sleep, 60)))
-        while not processes._at_work:
+        while not child_processes._at_work:
             time.sleep(0.02)
         time.sleep(0.2)
         end_children()
@@ -123,7 +123,7 @@ def test_work_ends_when_its_ticket_is_gone(tmp_path: Path) -> None:
 
 def test_a_machine_that_cannot_do_it_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its folder is not shared, or its pyrovae is another one."""
-    monkeypatch.setattr(processes, "UNSEEN", 0.3)
+    monkeypatch.setattr(child_processes, "UNSEEN", 0.3)
     ticket = tmp_path / "ticket"
     ticket.touch()
     task = Task.of(os.getpid, ticket=ticket)

@@ -54,7 +54,8 @@ def train_together(
             broken = error.broken
         for number, (job, trainer, folder) in enumerate(zip(missing, trainers, places, strict=True)):
             if number not in broken:
-                finish_run(folder, trainer, data, job.which)
+                if job.tested:
+                    finish_run(folder, trainer, data, job.which)
                 job.mark_finished()
     if broken:
         words = "; ".join(f"{missing[number].folder.path.name}: {reason}" for number, reason in broken.items())

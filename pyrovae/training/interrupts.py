@@ -4,8 +4,7 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that ask a training to stop."""
+from pyrovae.child_processes import STOPPING
 
 
 class Interrupted(KeyboardInterrupt):

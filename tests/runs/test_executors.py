@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import pyrovae
-from pyrovae import lock, processes
+from pyrovae import child_processes, lock
 from pyrovae.data import ImageSet, fixed_split
 from pyrovae.inference import importance_weighted
 from pyrovae.runs.executors import chosen_executor, dask_cluster, local_processes
@@ -217,7 +217,7 @@ class Unshared(Executor):
 
 
 def test_a_folder_that_is_not_shared_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "UNSEEN", 0.2)
+    monkeypatch.setattr(child_processes, "UNSEEN", 0.2)
     jobs = sweep(tmp_path / "shared", betas=BETAS[:1])
     with pytest.raises(
         UnfinishedError, match=r"^1 of 1 trainings .*does not see the folder .*not-there: runs are kept"
