@@ -27,7 +27,6 @@ from pyrovae.hints import nearest
 from pyrovae.models import LatentVariableModel
 from pyrovae.networks import described
 from pyrovae.runtime import MAX_SEED
-from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.shapes import WrongTypeError
 
 P = ParamSpec("P")
@@ -148,7 +147,7 @@ def check_fits(model: LatentVariableModel, split: Split) -> None:
     if not len(split):
         return  # each function says in its own words what it lacks
     low, high = int(split.labels.min()), int(split.labels.max())
-    least = HIDDEN if isinstance(model, SemiSupervisedVAE) else 0
+    least = HIDDEN if model.infers_labels else 0
     if low < least or (shapes.num_classes and high >= shapes.num_classes):
         known = f"the classes 0 to {shapes.num_classes - 1}" if shapes.num_classes else "classes numbered from 0"
         raise ValueError(

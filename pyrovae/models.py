@@ -12,7 +12,7 @@ evaluation and latent-space analysis use only a model's `prior`, `likelihood`, `
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import pyro
 import torch
@@ -59,8 +59,12 @@ class LatentVariableModel(nn.Module):
         prior: Module from labels to p(z | y).
         likelihood: Module from codes and labels to p(x | z, y).
         posterior: Module from images and labels to q(z | x, y).
+
+    Attributes:
+        infers_labels: Whether the guide has q(y | x), by which labels that are hidden are summed over.
     """
 
+    infers_labels: ClassVar[bool] = False
     prior: Prior
     likelihood: Likelihood
     posterior: Posterior

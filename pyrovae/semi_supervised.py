@@ -82,6 +82,7 @@ class SemiSupervisedVAE(LatentVariableModel):
             incompatible, or the probabilities are not one for each class that add up to 1.
     """
 
+    infers_labels = True
     class_probabilities: Tensor
 
     def __init__(

@@ -18,6 +18,7 @@ PACKAGES = {
     "data": "data",
     "models": "models",
     "semi_supervised": "few labels",
+    "hierarchical": "two layers of codes",
     "priors": "priors",
     "likelihoods": "likelihoods",
     "posteriors": "posteriors",

@@ -15,7 +15,6 @@ from pyrovae.files import replace_text
 from pyrovae.inference.classes import classify, predict_labels
 from pyrovae.plots import new_figure, plot_reliability
 from pyrovae.runs.loading import open_run
-from pyrovae.semi_supervised import SemiSupervisedVAE
 
 
 def main(description: str | None = None) -> None:
@@ -35,7 +34,7 @@ def main(description: str | None = None) -> None:
     with tqdm(total=codes, unit="code", unit_scale=True, disable=None) as bar:
         settings = {"engine": options.engine, "seed": options.seed, "progress": bar.update}
         found = classify(run.model, few, options.samples, **settings)
-    by_guide = predict_labels(run.model, few) if isinstance(run.model, SemiSupervisedVAE) else None
+    by_guide = predict_labels(run.model, few) if run.model.infers_labels else None
     figure, (ax,) = new_figure(4.8, 4.8)
     plot_reliability(found.reliability(), ax).set_title(f"{len(few):,} {options.split} images (counts at the points)")
     output = figure_path(options, "reliability")

@@ -53,7 +53,8 @@ def part_classes(slot: str) -> list[type]:
 
 
 def _is_for_users(cls: type, home: str) -> bool:
-    return cls.__module__.startswith(home) and not cls.__name__.startswith("_") and cls.__name__ not in UNFIT
+    known = cls.__module__.startswith(home) and not cls.__name__.startswith("_") and cls.__name__ not in UNFIT
+    return known and not inspect.isabstract(cls)
 
 
 def arguments_of(cls: type) -> list[str]:

@@ -17,7 +17,6 @@ from pyrovae.estimates import Estimate, PerImage
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import LatentSite, kl_per_dimension, latent_sites
 from pyrovae.runtime import frozen
-from pyrovae.semi_supervised import SemiSupervisedVAE
 
 CODED_TWICE = 100
 """Minimum number of images that are coded twice. With 100 the Monte Carlo error is known to about 10 %."""
@@ -195,7 +194,7 @@ def _batches_of_terms(
         Minus the bound, reconstruction and KL of every image, float64 (B, 3); KL per dimension summed over the batch,
         or None; posterior means, (B, dimensions).
     """
-    if isinstance(model, SemiSupervisedVAE):  # all classes of an image are decoded together
+    if model.infers_labels:  # all classes of an image are decoded together
         batch_size = max(1, batch_size // model.shapes.num_classes)
     for x, y in batches_of_any(split, batch_size, device):
         latents, reconstruction, weights = _trace(model, x, y)
@@ -214,7 +213,7 @@ def _trace(
         labels that are enumerated, (classes, B), or None.
     """
     guide = model.guide
-    if y is None and isinstance(model, SemiSupervisedVAE):
+    if y is None and model.infers_labels:
         guide = poutine.enum(guide, first_available_dim=-2)
     guide_trace = poutine.trace(guide).get_trace(x, y)
     model_trace = poutine.trace(poutine.replay(model.model, trace=guide_trace)).get_trace(x, y)

@@ -32,7 +32,6 @@ from pyrovae.metrics.disentanglement import BINS, Factors, importance, informati
 from pyrovae.metrics.samples import sample_quality
 from pyrovae.models import LatentVariableModel
 from pyrovae.program import command_line
-from pyrovae.semi_supervised import SemiSupervisedVAE
 
 
 @dataclass(frozen=True)
@@ -260,7 +259,7 @@ def evaluate(
     """
     few, some = _evenly_spaced(split, budget.images), _evenly_spaced(split, budget.others)
     whole = split
-    if isinstance(model, SemiSupervisedVAE):  # the bounds are those of log p(x), the label summed over
+    if model.infers_labels:  # the bounds are those of log p(x), the label summed over
         few, whole = few.without_labels(), split.without_labels()
     bound = list(_bound(model, estimate_elbo(model, whole, seed=seed)))
     sections: dict[str, Callable[[], Iterable[Row]]] = {
@@ -273,7 +272,7 @@ def evaluate(
     if factors is not None and train is not None:
         known = train, factors  # for the type checker, which does not follow them into the function
         sections["disentanglement"] = lambda: _disentanglement(model, *known, split, seed)
-    if isinstance(model, SemiSupervisedVAE) and policy.split == "test":  # labels of other splits may have been hidden
+    if model.infers_labels and policy.split == "test":  # labels of other splits may have been hidden
         sections["predicted labels"] = lambda: _labels(model, split)
     rows, missing = _collect(sections)
     return Report(policy, seed, (*bound, *rows), missing)
@@ -372,7 +371,7 @@ def _likelihoods(
         how = f"guide's weights of shape above {weighted.pareto_threshold:.2g}, k = {budget.samples:,}"
         yield Row("images that it fails", Estimate(float(weighted.failed or 0)), n, how)
         yield Row("Pareto shape", Estimate(float(np.median(weighted.pareto))), n, "median over images")
-    if model.shapes.latent_dim == 2 and not other_codes(model) and not isinstance(model, SemiSupervisedVAE):
+    if model.shapes.latent_dim == 2 and not other_codes(model) and not model.infers_labels:
         exact = quadrature(model, few, budget.points, engine=budget.engine)
         how = f"{exact.method}; the error is at most {exact.error.max():.1g}"
         yield Row("log p(x)", replace(exact.estimate, monte_carlo=float(exact.error.mean())), n, how)
@@ -389,7 +388,7 @@ def _annealed(
     settings = budget.annealing
     if settings is None:
         return
-    if isinstance(model, SemiSupervisedVAE):
+    if model.infers_labels:
         raise NotApplicable("annealing is for a given label, and this model's log p(x) sums over labels")
     each = settings.temperatures * (PILOTS + settings.chains)
     bar = progress("annealing, transitions", each * len(few))

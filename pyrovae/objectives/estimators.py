@@ -17,7 +17,6 @@ from pyrovae.engine.shards import counted_once, mean_of_batch, whole_batch
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives.importance import PathwiseELBO, PerImageRenyiELBO
 from pyrovae.objectives.sites import LatentSite, family_name, has_kl, kl_per_dimension, latent_sites_of
-from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.shapes import MOST, WrongTypeError, is_whole
 
 Gradient = Literal["standard", "stl", "dreg"]
@@ -242,7 +241,7 @@ def check_labels(objective: str, model: LatentVariableModel) -> None:
     Raises:
         NotApplicable: If it does.
     """
-    if isinstance(model, SemiSupervisedVAE):
+    if model.infers_labels:
         raise NotApplicable(
             f"the objective {objective} has no sum over the classes of images without labels, which "
             f"{type(model).__name__} needs: use TraceELBO"

@@ -24,7 +24,6 @@ from pyrovae.plots import (
     save_figure,
 )
 from pyrovae.plots.vectors import FEW_COLUMNS
-from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.training import History
 
 MOST_FACETS = 64
@@ -46,7 +45,7 @@ def save_run_figures(
         The files.
     """
     test = fixed_split(data.split("test" if len(data.splits["test"]) else "train"), pixels)
-    if isinstance(model, SemiSupervisedVAE):  # which needs no labels, so that none is read
+    if model.infers_labels:  # which needs no labels, so that none is read
         test = with_predicted_labels(model, test.without_labels())
     figures = dict(_figures(model, data, test, history))
     for name, figure in figures.items():
@@ -79,7 +78,7 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
 
     yield from _columns(model, data, test)
     if model.shapes.latent_dim == 2:
-        yield "codes", _codes(encode(model, test), data, predicted=isinstance(model, SemiSupervisedVAE))
+        yield "codes", _codes(encode(model, test), data, predicted=model.infers_labels)
         yield "manifold", _manifolds(model, data)
 
 

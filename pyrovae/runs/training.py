@@ -22,7 +22,6 @@ from pyrovae.runs.config_file import continue_run, new_run
 from pyrovae.runs.loading import load
 from pyrovae.runs.scaling_file import check_scaling
 from pyrovae.runs.stored import read_config
-from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.training import RunFolder, Trainer
 
 CHANGEABLE = {"epochs", "patience", "device", "engine", "data_dir", "checkpoint_every", "tensorboard", "progress"}
@@ -160,7 +159,7 @@ def finish_run(
     if not len(data.splits["test"]):
         return model, []
     test = fixed_split(data.split("test"), policy_of(data, trainer.pixels))
-    inferred = isinstance(model, SemiSupervisedVAE)
+    inferred = model.infers_labels
     scored = test.without_labels() if inferred else test
     bound = estimate_elbo(model, scored, batch_size=evaluated_together(data), seed=trainer.seed)
     found: list[ElboEstimate | LabelPredictions] = [bound]

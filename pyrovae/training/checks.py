@@ -13,7 +13,6 @@ from pyrovae.data import HIDDEN, ImageSet, PixelPolicy, Split, fixed_split, to_u
 from pyrovae.data.pixels import extreme_share, has_colour
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
-from pyrovae.semi_supervised import SemiSupervisedVAE
 
 FEW = 256
 """Images whose pixels are held against the likelihood's support."""
@@ -63,7 +62,7 @@ def _check_labels(model: LatentVariableModel, data: ImageSet) -> None:
     hidden = int((labels == HIDDEN).sum())
     if not hidden:
         return
-    if not isinstance(model, SemiSupervisedVAE):
+    if not model.infers_labels:
         raise ValueError(
             f"the labels of {hidden:,} training images of {data.name} are hidden, and {type(model).__name__} sums over "
             f"no classes: choose --model SemiSupervisedVAE, or leave --data_labels"

@@ -6,7 +6,6 @@ from pyrovae.data import evaluated_together
 from pyrovae.diagnostics import collapse_warning
 from pyrovae.inference import estimate_elbo
 from pyrovae.models import LatentVariableModel
-from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.training.batches import Batches
 from pyrovae.training.history import EpochRow, elbo_columns
 
@@ -22,7 +21,7 @@ class Measures:
 
     def __init__(self, model: LatentVariableModel, batches: Batches, seed: int) -> None:
         self._model, self._splits, self._seed = model, batches.evaluated(), seed
-        if isinstance(model, SemiSupervisedVAE):  # the bound of log p(x), whether the class is known or not
+        if model.infers_labels:  # the bound of log p(x), whether the class is known or not
             self._splits = {name: split.without_labels() for name, split in self._splits.items()}
         self._together = evaluated_together(batches.data)
         self._watched = "validation" if "validation" in self._splits else "train"

@@ -17,7 +17,6 @@ from pyrovae.engine.compilation import missing_compiler
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective, TraceELBO
 from pyrovae.runtime import MAX_SEED, choose_device, seeded
-from pyrovae.semi_supervised import SemiSupervisedVAE
 from pyrovae.shapes import MOST, is_whole
 from pyrovae.training.batches import Batches
 from pyrovae.training.checkpoint import Checkpointer
@@ -146,7 +145,7 @@ class Trainer:
         images = len(data.splits["train"])
         device = choose_device(self.device)
         codes = getattr(self.objective.elbo(), "num_particles", 1)
-        codes *= model.shapes.num_classes if isinstance(model, SemiSupervisedVAE) else 1
+        codes *= model.shapes.num_classes if model.infers_labels else 1
         check_footprint(model, self.optimizer, self.batch_size, images, codes=codes, device=device)
 
     def fit(
@@ -243,7 +242,7 @@ class Trainer:
             measures.warning,
             batches.order.images(batches.per_epoch),
             model.likelihood.score,
-            additive=self.objective.additive and not isinstance(model, SemiSupervisedVAE),
+            additive=self.objective.additive and not model.infers_labels,
             folder=folder,
             tensorboard=tensorboard,
         )
