@@ -5,6 +5,7 @@ python scripts/svi_train.py --data mnist --model CVAE --model.latent_dim 5
 python scripts/svi_train.py --optimizer RMSprop --optimizer.lr 1e-3 --objective.warmup 0.2
 python scripts/svi_train.py --model.encoder ConvEncoder --model.decoder ConvDecoder --name conv
 python scripts/svi_train.py --resume runs/conv
+torchrun --nproc_per_node 2 scripts/svi_train.py
 """
 
 from pyrovae.cli import run_command

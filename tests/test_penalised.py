@@ -359,12 +359,13 @@ def exact(objective: Objective) -> bool:
 class Fixed(posteriors.DiagonalNormal):
     """Draws the mean, so that the codes of an image are the same in every batch."""
 
-    def family(self, loc: Tensor, scale: Tensor):
-        class AtMean(type(super().family(loc, scale))):
+    def of(self, outputs: Tensor) -> dist.TorchDistribution:
+        class AtMean(dist.Normal):
             def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
                 return self.loc.expand(self._extended_shape(sample_shape)) + 0.0
 
-        return AtMean(loc, scale)
+        found = super().of(outputs).base_dist
+        return AtMean(found.loc, found.scale).to_event(1)
 
 
 def steps(objective: Objective, model: LatentVariableModel, engine: str, *data: Tensor) -> tuple[list, list]:

@@ -50,5 +50,6 @@ def main(description: str | None = None) -> None:
         )
     print(found)
     if options.output:
+        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
         replace_text(Path(options.output), json.dumps(found.to_dict(), indent=1) + "\n")
         print(options.output)

@@ -52,7 +52,7 @@ def _renewed_file(path: str) -> str:
     """The path of a file of settings, or its text if that had to be changed.
 
     Raises:
-        ValueError: If it is no YAML, or grows when it is read.
+        ValueError: If it is no YAML, holds no settings, or grows when it is read.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -62,5 +62,10 @@ def _renewed_file(path: str) -> str:
         before = parse_yaml(text)
     except ValueError as error:
         raise ValueError(f"{path} is no file of settings: {error}") from error
+    if before is None:  # it is empty, or all comments
+        return "{}"
+    if not isinstance(before, dict):
+        what = f"lines such as 'epochs: 10', and holds {before!r:.40}"
+        raise ValueError(f"{path} is no file of settings, which has {what}")
     after = renewed(before)
     return path if after == before else yaml.safe_dump(after, sort_keys=False)

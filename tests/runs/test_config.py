@@ -85,7 +85,7 @@ def test_a_yaml_file_and_the_command_line_after_it(tmp_path: Path) -> None:
         ("model: &a [*a]\n", "line 1 holds itself"),
         ("a: " + "[" * 5000, "line 1 is nested more than 60 levels deep"),
         ("a: \0\n", "unacceptable character"),
-        ("[1, 2]\n", "Unexpected config"),
+        ("[1, 2]\n", "is no file of settings"),
         ("model: null\n", "model must not be null"),
         ("data: null\n", "data must not be null"),
         ("run: 3\n", "run must be a mapping or null, got '3'"),
