@@ -1,5 +1,7 @@
 """Evaluate a run: bound, log p(x), failures of the guide, parts of the KL, quality of samples, accuracy of codes.
 
+Of a set with known factors (shapes) also disentanglement: MIG, SAP and DCI.
+
 python scripts/evaluate.py runs/mnist-vae-2d
 python scripts/evaluate.py runs/mnist-vae-10d --images 10000 --samples 5000 --engine compiled
 python scripts/evaluate.py runs/mnist-vae-10d --ais 500 --classifier true --against runs/mnist-vae-2d
