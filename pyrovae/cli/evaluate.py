@@ -43,7 +43,7 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--ais", type=Place, default=0, help="Temperatures of annealing; 0 for none.")
     parser.add_option("--classifier", type=bool, default=False, help="Whether to train one for the quality of samples.")
     parser.add_option("--against", type=str | None, default=None, help="Another run that was evaluated before.")
-    add_shared(parser, "split", "engine", "seed", "data_dir", "device", "size", "format", "dpi", "cluster")
+    add_shared(parser, "split", "engine", "seed", "data_dir", "device", "size", "format", "style", "dpi", "cluster")
     add_shared(parser, workers="Processes that share the images of log p(x); the results are the same to the bit.")
     return parser.parse_args()
 

@@ -45,6 +45,11 @@ SHARED: dict[str, dict[str, Any]] = {
         "default": None,
         "help": "Its format; by default that of --output, or png.",
     },
+    "style": {
+        "type": str | None,
+        "default": None,
+        "help": "Settings of matplotlib that it is drawn with: a style's name, such as ggplot, or a file.",
+    },
     "dpi": {"type": Annotated[int, Within(10, 1200)], "default": 150, "help": "Pixels in an inch of it."},
 }
 """The shared options by name."""
@@ -57,8 +62,8 @@ def add_shared(parser: Parser, *names: str, **helps: str) -> None:
 
 
 def add_figure(parser: Parser, output: str = SHARED["output"]["help"]) -> None:
-    """Add the options of a picture: its file, size, format and resolution."""
-    add_shared(parser, "size", "format", "dpi", output=output)
+    """Add the options of a picture: its file, size, format, style and resolution."""
+    add_shared(parser, "size", "format", "style", "dpi", output=output)
 
 
 def figure_path(options: Namespace, name: str, folder: Path | None = None) -> Path:

@@ -47,6 +47,10 @@ class Parser(ArgumentParser):
                     raise ValueError(f"{name} must be a list of at least one value, got []")
                 if rule != _plain(rule):
                     check_value(name, value, rule)
+            if found.get("style"):
+                from pyrovae.plots import use_style  # matplotlib takes a quarter of a second
+
+                use_style(found.style)
         except ValueError as error:
             self.error(str(error))
         return found

@@ -18,7 +18,7 @@ from pyrovae.plots.images import (
 from pyrovae.plots.marginals import plot_marginals
 from pyrovae.plots.planes import plot_code_facets, plot_codes, plot_panels
 from pyrovae.plots.posteriors import plot_posterior, plot_predictive, posterior_legend
-from pyrovae.plots.style import class_styles, new_facets, new_figure, save_figure
+from pyrovae.plots.style import class_styles, new_facets, new_figure, save_figure, use_style
 from pyrovae.plots.values import plot_values
 from pyrovae.plots.vectors import plot_columns
 
@@ -51,4 +51,5 @@ __all__ = [
     "plot_values",
     "posterior_legend",
     "save_figure",
+    "use_style",
 ]

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps, rc_context, rc_params_from_file, rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import is_color_like, to_hex
+from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.style import available, library
 
 from pyrovae.files import replace_file
 
@@ -30,6 +31,8 @@ _COLOURS = (
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 BOX = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
 """Behind text that lies on a drawing."""
+MOST_LIGHT = 1.8
+"""Sum of red, green and blue, each from 0 to 1, beyond which text cannot be read on white."""
 FILE_FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -66,6 +69,29 @@ def class_styles(num_classes: int, colours: Colours = None) -> list[tuple[str, s
         )
     chosen = colours or _COLOURS
     return [(chosen[k % len(chosen)], _MARKERS[k // len(chosen) % len(_MARKERS)]) for k in range(num_classes)]
+
+
+def use_style(style: str) -> None:
+    """Draws all pictures from now on with matplotlib's settings of a style: fonts, lines, ticks.
+
+    Classes keep their colours, and pictures their white ground.
+
+    Args:
+        style: One of `matplotlib.style.available`, or a file of such settings.
+
+    Raises:
+        ValueError: If there is no such style, or its text is too bright for a white ground.
+    """
+    try:
+        settings = rc_params_from_file(style, use_default_template=False) if Path(style).is_file() else library[style]
+        if not settings:
+            raise ValueError("it holds no settings")
+    except (KeyError, OSError, ValueError) as error:
+        known = ", ".join(name for name in available if not name.startswith("_"))
+        raise ValueError(f"style must be a file of matplotlib's settings or one of {known}, got {style!r}") from error
+    if sum(to_rgb(settings.get("text.color", "black"))) > MOST_LIGHT:
+        raise ValueError(f"the style {style} has bright text, and pictures are drawn on white: choose another")
+    rcParams.update(settings)
 
 
 def new_figure(width: float = 6.0, height: float = 4.5, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:

@@ -92,6 +92,7 @@ OUTPUT = Values(("{tmp}/a.png", "{tmp}/new/a.svg", "{tmp}/ä.pdf", "null"), ("{f
 PICTURE = {
     "size": numbers("[6,4]", "[2.5,3]", none=True, bad=("[6]", "[0,1]", "[-1,2]", "[1,2,3]", "[]", "[1000,1]")),
     "format": choice("png", "svg", "pdf", none=True),
+    "style": Values(("null", "ggplot", "seaborn-v0_8-paper"), ("x", "[]", "{nowhere}", "dark_background", *ODD), ("",)),
     "dpi": whole(30, 72, least=10, most=1200),
 }
 FIGURE = {"output": OUTPUT, **PICTURE}
