@@ -96,7 +96,8 @@ def _layers(x, w, v, bias):
 
 @pytest.mark.parametrize("size", [200, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_products_by_onednn(size, dtype, monkeypatch):
+def test_products_by_onednn(size, dtype, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # a graph from the disk would not be traced
     monkeypatch.setattr(rewriting, "slow_float32_products", lambda: True)
     taken = []
     product = rewriting.onednn_product()
@@ -108,7 +109,8 @@ def test_products_by_onednn(size, dtype, monkeypatch):
         assert_close(ours, torchs, rtol=0, atol=float(1e-6 * torchs.abs().max()))
 
 
-def test_products_by_onednn_spread_what_is_not_finite(monkeypatch):
+def test_products_by_onednn_spread_what_is_not_finite(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(rewriting, "slow_float32_products", lambda: True)
     x, w = torch.randn(200, 150), torch.randn(150, 170)
     x[3, 5], w[7, 11] = math.nan, math.inf
