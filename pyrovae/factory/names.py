@@ -1,6 +1,7 @@
 """The names on a command line: the classes of each slot and the arguments of each class."""
 
 import inspect
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -54,7 +55,8 @@ def part_classes(slot: str) -> list[type]:
 
 def _is_for_users(cls: type, home: str) -> bool:
     known = cls.__module__.startswith(home) and not cls.__name__.startswith("_") and cls.__name__ not in UNFIT
-    return known and not inspect.isabstract(cls)
+    at_home = getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls  # and can be imported
+    return known and at_home and not inspect.isabstract(cls)
 
 
 def arguments_of(cls: type) -> list[str]:

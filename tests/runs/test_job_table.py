@@ -95,7 +95,7 @@ def test_a_terminal_has_a_table_that_is_drawn_over(tmp_path: Path, rows: list[Ro
     """No more lines than fit, and each no longer than the terminal is wide."""
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 12)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *fallback, **named: os.terminal_size((40, 12)))
     many = [Row(Job(RunFolder(tmp_path / f"more-{i}"), ()), Length(10, 100)) for i in range(30)]
     table = JobTable(rows + many)
     table.show()
