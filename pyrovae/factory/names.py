@@ -30,9 +30,9 @@ BASES: dict[str, type] = {
 }
 """The base class of each slot of the command line."""
 
-UNFIT = {"LBFGS", "SparseAdam", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
+UNFIT = {"LBFGS", "SparseAdam", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler", "LocalPosterior"}
 """Classes that a training or a command line cannot use: they evaluate the loss more than once in a step, need sparse
-gradients, or take functions or other schedules as arguments."""
+gradients, take functions or other schedules as arguments, or are of some images alone."""
 
 OURS = ("pyrovae.", "torch.", "pyro.")
 """Prefixes of class paths of trusted code."""

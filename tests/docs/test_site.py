@@ -85,7 +85,9 @@ def test_every_part_has_a_row_that_says_when(kind: str) -> None:
     """Of the table from which the site makes the pages of the parts."""
     rows = [line for line in (DOCS / "parts.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     for name in part_names(kind):
-        (row,) = [row for row in rows if f"`{name}`" in row.split(" | ")[0] and belongs(row, kind)]
+        found = [row for row in rows if f"`{name}`" in row.split(" | ")[0] and belongs(row, kind)]
+        assert len(found) == 1, f"{name} has {len(found)} rows"
+        (row,) = found
         assert len(row.rstrip("| ").rpartition("|")[2].strip()) > 5, f"{name} does not say when"
 
 
