@@ -150,3 +150,9 @@ def test_private_modules_are_imported_by_the_engine_alone() -> None:
         if room_of(path) != "engine":
             for name in imports_of(path):
                 assert not any(part.startswith("_") and part != "__future__" for part in name.split(".")), (path, name)
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Pytest imports them as modules without packages, and the second would not be found."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
