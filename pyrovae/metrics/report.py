@@ -363,7 +363,8 @@ def _likelihoods(
     for k, bound in weighted.sweep.items():
         estimate = weighted.estimate if k == budget.samples else bound
         yield Row("log p(x) at least", estimate, n, f"importance-weighted, k = {k:,}")
-    yield Row("its bias", Estimate(-weighted.mean_bias), n, f"k = {budget.samples:,}, to first order")
+    if budget.samples > 1:  # one code says nothing of the spread of its weights
+        yield Row("its bias", Estimate(-weighted.mean_bias), n, f"k = {budget.samples:,}, to first order")
     seen = (few.images == few.images).sum().item() / n  # of each image, without what is missing
     bits = Estimate(weighted.bits_per_dim(seen))
     yield Row("bits per dimension", bits, n, weighted.method)

@@ -13,7 +13,7 @@ ODD = ("Ä", "日本", "🙂", "--", "\\x00", "../..", "{a: 1}", "*a", "- 1", "a
 """Words that are hard on a parser."""
 
 
-_NO_LIST = tuple(word for word in ODD if word != "- 1")
+_NO_LIST = tuple(word for word in ODD if word not in ("- 1", "--"))
 """Those of them that are no list of numbers in YAML either."""
 
 
