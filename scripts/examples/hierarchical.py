@@ -1,7 +1,7 @@
 """A VAE with two layers of codes: a model whose Pyro programs are written anew, and nothing else.
 
 cd scripts/examples
-python ../svi_train.py --model hierarchical.HierarchicalVAE --model.latent_dim 10 --model.top_dim 2 --name two-layers
+python ../svi_train.py --model hierarchical.TwoLayerVAE --model.latent_dim 10 --model.top_dim 2 --name two-layers
 python ../evaluate.py runs/two-layers
 python ../generate.py runs/two-layers
 python ../latent_space.py runs/two-layers --plane lda
@@ -68,7 +68,7 @@ class TopDown(Prior):
         return dist.MixtureSameFamily(weights, self.given_top(self.points))
 
 
-class HierarchicalVAE(VAE):
+class TwoLayerVAE(VAE):
     """p(w) p(z | w) p(x | z), with q(z | x) q(w | z) as its guide: a deep latent Gaussian model of two layers.
 
     References:

@@ -22,7 +22,7 @@ from pyrovae.objectives import FreeBits, TraceELBO, TraceMeanField
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.append(str(SCRIPTS / "examples"))
 
-from hierarchical import HierarchicalVAE  # noqa: E402 - from the folder above
+from hierarchical import TwoLayerVAE  # noqa: E402 - from the folder above
 
 
 def run_script(name: str, *argv: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,10 +31,10 @@ def run_script(name: str, *argv: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def model() -> HierarchicalVAE:
+def model() -> TwoLayerVAE:
     """An untrained model whose two codes depend on each other."""
     torch.manual_seed(0)
-    model = HierarchicalVAE((1, 8, 8), latent_dim=2, top_dim=3)
+    model = TwoLayerVAE((1, 8, 8), latent_dim=2, top_dim=3)
     with torch.no_grad():
         for conditional in (model.prior.given_top, model.top_posterior):
             conditional.head.weight.mul_(4)
@@ -45,7 +45,7 @@ def test_from_the_command_line_and_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    train = ["--data", "digits", "--model", "hierarchical.HierarchicalVAE", "--model.latent_dim", "2", "--name", "two"]
+    train = ["--data", "digits", "--model", "hierarchical.TwoLayerVAE", "--model.latent_dim", "2", "--name", "two"]
     shared = ["--progress", "false", "--engine", "graph"]
     run_script("svi_train.py", *train, "--model.top_dim", "3", "--epochs", "2", *shared, monkeypatch=monkeypatch)
     run_script("svi_train.py", "--resume", "runs/two", "--epochs", "3", *shared, monkeypatch=monkeypatch)
@@ -69,7 +69,7 @@ def test_from_the_command_line_and_back(
 
 def test_it_is_found_in_its_own_folder_and_missed_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of its own, as the example's docstring has it."""
-    command = ["--data", "digits", "--model", "hierarchical.HierarchicalVAE", "--epochs", "1", "--runs_dir"]
+    command = ["--data", "digits", "--model", "hierarchical.TwoLayerVAE", "--epochs", "1", "--runs_dir"]
     subprocess.run(
         [sys.executable, str(SCRIPTS / "svi_train.py"), *command, str(tmp_path), "--engine", "graph", "--name", "two"],
         cwd=SCRIPTS / "examples",
@@ -82,7 +82,7 @@ def test_it_is_found_in_its_own_folder_and_missed_elsewhere(tmp_path: Path, monk
         pyrovae.load(tmp_path / "two", allow_code=True)
 
 
-def test_the_bound_is_that_of_the_traces(model: HierarchicalVAE, few_digits: ImageSet) -> None:
+def test_the_bound_is_that_of_the_traces(model: TwoLayerVAE, few_digits: ImageSet) -> None:
     """No KL in closed form where it would be wrong: z is drawn before w, on which its prior rests."""
     split = fixed_split(few_digits.split("validation"), "dynamic")
     bounds = [estimate_elbo(model, split, seed=seed).negative_elbo.value for seed in range(40)]
@@ -99,7 +99,7 @@ def test_the_bound_is_that_of_the_traces(model: HierarchicalVAE, few_digits: Ima
     assert estimate_elbo(model, split).kl_per_dim is None
 
 
-def test_importance_weighting_draws_both_codes(model: HierarchicalVAE, few_digits: ImageSet) -> None:
+def test_importance_weighting_draws_both_codes(model: TwoLayerVAE, few_digits: ImageSet) -> None:
     """Against the same estimate by hand, from p(w) p(z | w) p(x | z) / q(z | x) q(w | z)."""
     split = fixed_split(few_digits.split("validation"), "dynamic").take(range(6))
     found = importance_weighted(model, split, 4000)
@@ -117,7 +117,7 @@ def test_importance_weighting_draws_both_codes(model: HierarchicalVAE, few_digit
     assert (np.abs(found.log_likelihood - by_hand) < 5 * np.hypot(found.error, error)).all()
 
 
-def test_samples_come_from_both_codes(model: HierarchicalVAE) -> None:
+def test_samples_come_from_both_codes(model: TwoLayerVAE) -> None:
     """The mean image of the program's own draws, which an N(0, I) for z would miss."""
     samples = sample_prior(model, 40, 50).images.reshape(2000, -1)
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_samples_come_from_both_codes(model: HierarchicalVAE) -> None:
     assert not (np.abs(samples.mean(0) - wrong.mean(0)) < 5 * error).all()
 
 
-def test_what_looks_at_z_alone_is_right_or_says_so(model: HierarchicalVAE, few_digits: ImageSet) -> None:
+def test_what_looks_at_z_alone_is_right_or_says_so(model: TwoLayerVAE, few_digits: ImageSet) -> None:
     split = fixed_split(few_digits.split("validation"), "dynamic")
     assert encode(model, split).means.shape == (len(split), 2)
     with pytest.raises(ValueError, match="whose only code is z, this one draws w as well"):
@@ -141,7 +141,7 @@ def test_what_looks_at_z_alone_is_right_or_says_so(model: HierarchicalVAE, few_d
             objective.check(model)
 
 
-def test_its_prior_of_z_is_the_programs(model: HierarchicalVAE) -> None:
+def test_its_prior_of_z_is_the_programs(model: TwoLayerVAE) -> None:
     """p(z), which only those use that look at z alone, against draws of the program."""
     with torch.no_grad():
         torch.manual_seed(5)
