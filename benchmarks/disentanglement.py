@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from surroundings import surroundings
+from surroundings import over_seeds, surroundings
 
 import pyrovae
 from pyrovae import networks
@@ -82,15 +82,10 @@ def table(runs: list[dict]) -> str:
     for name in OBJECTIVES:
         mine = [run for run in runs if run["row"] == name]
         if mine:
-            columns = [_over_seeds([run[key] for run in mine], 1) for key in ("negative_elbo", "kl")]
-            columns += [_over_seeds([run[key] for run in mine], 3) for key in SCORES]
+            columns = [over_seeds([run[key] for run in mine], 1) for key in ("negative_elbo", "kl")]
+            columns += [over_seeds([run[key] for run in mine], 3) for key in SCORES]
             lines.append(f"| {name} | {' | '.join(columns)} | {len(mine)} |")
     return "\n".join(lines)
-
-
-def _over_seeds(values: list[float], digits: int) -> str:
-    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{deviation}"
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from surroundings import surroundings
+from surroundings import over_seeds, surroundings
 
 import pyrovae
 from pyrovae import likelihoods, networks, posteriors, priors
@@ -113,16 +113,9 @@ def table(runs: list[dict]) -> str:
             mine = [run for run in runs if run["row"] == row.part]
             if mine:
                 keys = ("negative_elbo", "negative_log_likelihood_of_first", "bits_per_dim")
-                columns = [
-                    _evenly_spaced([run[key] for run in mine], 3 if key == "bits_per_dim" else 2) for key in keys
-                ]
+                columns = [over_seeds([run[key] for run in mine], 3 if key == "bits_per_dim" else 2) for key in keys]
                 lines.append(f"| {row.part} | {' | '.join(columns)} | {len(mine)} |")
     return "\n".join(lines)
-
-
-def _evenly_spaced(values: list[float], digits: int) -> str:
-    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{deviation}"
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
-"""What a measurement was made with, for every file of results."""
+"""What every file of results has: what a measurement was made with, and means over seeds."""
 
 import platform
+from collections.abc import Sequence
 from datetime import date
 
+import numpy as np
 import torch
 
 
@@ -14,3 +16,9 @@ def surroundings() -> dict[str, str]:
         "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
         "date": date.today().isoformat(),
     }
+
+
+def over_seeds(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation over seeds, in text."""
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"

@@ -14,6 +14,12 @@ from pyrovae.runs.training import build_training, finish_run, load_training_data
 from pyrovae.training import RunFolder
 from pyrovae.training.order import order_of
 
+DATA_OPTIONS = (
+    *("data", "data_dir", "validation", "image_size"),
+    *("data_label", "data_labels", "data_scaling", "data_skip"),
+)
+"""Options of a training that say which images it has."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -142,10 +148,10 @@ def lengths(commands: list[Namespace]) -> list[Length]:
     found = []
     for command in commands:
         trainer = build_trainer(instantiate(command))
-        key = (command.data, command.data_dir, command.validation, command.image_size, command.data_labels)
-        if (*key, trainer.batch_size) not in sizes:
-            sizes[(*key, trainer.batch_size)] = order_of(load_training_data(command), trainer.batch_size).per_epoch
-        per_epoch = sizes[(*key, trainer.batch_size)]
+        key = (*(str(command.get(name)) for name in DATA_OPTIONS), trainer.batch_size)
+        if key not in sizes:
+            sizes[key] = order_of(load_training_data(command), trainer.batch_size).per_epoch
+        per_epoch = sizes[key]
         epochs = trainer.total_epochs(per_epoch)
         found.append(Length(epochs, epochs * per_epoch))
     return found

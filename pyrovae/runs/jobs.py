@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from jsonargparse import Namespace
 
-from pyrovae.runs.executors import ExecutorSource, cores, local_processes
+from pyrovae.engine.posterior.sampling import available_cores
+from pyrovae.runs.executors import ExecutorSource, local_processes
 from pyrovae.runs.job import Job, Standing, lengths
 from pyrovae.runs.job_table import JobTable, Row
 from pyrovae.runs.runner import Runner
@@ -122,12 +123,12 @@ def opened_runner(
 def default_workers(commands: Sequence[Namespace]) -> int:
     """Trainings at a time on this machine: as many as there are cores, and two on a GPU."""
     on_gpu = any(choose_device(command.device).type != "cpu" for command in commands)
-    return ON_A_GPU if on_gpu else cores()
+    return ON_A_GPU if on_gpu else available_cores()
 
 
 def share(workers: int) -> int:
     """Threads of each of so many trainings."""
-    return max(1, cores() // workers)
+    return max(1, available_cores() // workers)
 
 
 @contextmanager

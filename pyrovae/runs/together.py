@@ -7,12 +7,10 @@ from contextlib import ExitStack
 
 from jsonargparse import Namespace
 
+from pyrovae.runs.job import DATA_OPTIONS
 from pyrovae.runs.jobs import Job, check_folders
 from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training
 from pyrovae.training.ensemble import BrokenMembersError, fit_ensemble
-
-OF_ALL = ("data", "data_dir", "validation", "image_size", "data_label", "data_labels", "data_scaling", "data_skip")
-"""Options of a training that say which images it has, and must be the same for all."""
 
 
 def train_together(
@@ -66,7 +64,7 @@ def _check_data(commands: Sequence[Namespace]) -> None:
     """Refuse trainings on different images."""
     first = commands[0]
     for command in commands[1:]:
-        for name in OF_ALL:
+        for name in DATA_OPTIONS:
             if command.get(name) != first.get(name):
                 raise ValueError(
                     f"runs that are trained together have the same --{name}, got {first.get(name)} and "

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_runs import when_it_trains
 
 import pyrovae
 from pyrovae import child_processes, lock
@@ -134,19 +135,6 @@ def test_a_cluster_estimates_the_same_bits(cluster: str, digits: ImageSet) -> No
     with chosen_executor(None, cluster) as executor:
         there = importance_weighted(model, split, 50, executor=executor)
     assert np.array_equal(here.log_likelihood, there.log_likelihood)
-
-
-def when_it_trains(job: Job, what) -> threading.Thread:
-    """Do something once, as soon as a job has a checkpoint."""
-
-    def wait() -> None:
-        while not job.folder.checkpoint.exists():
-            time.sleep(0.02)
-        what()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
 
 
 def break_when_it_trains(job: Job) -> threading.Thread:

@@ -4,12 +4,11 @@ import json
 import os
 import re
 import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from made_runs import when_it_trains
 
 import pyrovae
 from pyrovae.cli.options import divide_words
@@ -114,19 +113,6 @@ def test_a_training_that_fails_is_one_line_and_the_others_go_on(tmp_path: Path, 
 def trainer_of(job: Job) -> int:
     """The process that trains a job now."""
     return int(re.search(r"process (\d+) on", (job.folder.path / ".lock").read_text())[1])
-
-
-def when_it_trains(job: Job, what) -> threading.Thread:
-    """Do something once, as soon as a job has a checkpoint."""
-
-    def wait() -> None:
-        while not job.folder.checkpoint.exists():
-            time.sleep(0.02)
-        what()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
 
 
 @pytest.mark.slow
