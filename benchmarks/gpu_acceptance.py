@@ -1,4 +1,4 @@
-"""Everything that a GPU must show, in one command of 24 minutes at most: what is right first, what is fast last.
+"""Everything that a GPU must show, in one command of 25 minutes at most: what is right first, what is fast last.
 
     python benchmarks/gpu_acceptance.py                       # all sections; results/gpu_acceptance.json, and a table
     python benchmarks/gpu_acceptance.py --sections engines parts --steps 20
@@ -44,6 +44,7 @@ class Section:
 SECTIONS = {
     "versions": Section(gpu_checks.versions, 20),
     "engines": Section(gpu_checks.engines, 120),
+    "together": Section(gpu_checks.together, 60),
     "parts": Section(gpu_checks.parts, 240),
     "failed recording": Section(gpu_checks.failed_recording, 60),
     "resumed": Section(gpu_checks.resumed, 60),

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import pyrovae
 from pyrovae import CVAE, VAE, Trainer, networks
 from pyrovae.data import ImageSet
-from pyrovae.engine import SVI, compile_function, functions
+from pyrovae.engine import SVI, compile_function, cuda_graphs, functions
 from pyrovae.engine.compilation import tf32
 from pyrovae.engine.cuda_graphs import Replay
 
@@ -44,6 +44,10 @@ def counted() -> Iterator[Counter[str]]:
         def __call__(self, *inputs: Tensor) -> list[Tensor]:
             counts["replayed"] += 1
             return super().__call__(*inputs)
+
+        def replay_together(self, inputs: Any) -> list[Tensor]:
+            counts["together"] += len(inputs)
+            return super().replay_together(inputs)
 
     with mock.patch.object(functions, "Replay", Counted):
         yield counts
@@ -120,6 +124,23 @@ def engines(steps: int) -> dict[str, Any]:
                 assert counts["recorded"] == 2, f"{counts['recorded']} graphs for full and partial batches"
                 assert counts["replayed"] == steps - 4, f"{counts['replayed']} replays in {steps} steps"
     return found
+
+
+def together(steps: int) -> dict[str, Any]:
+    """Many steps by one CUDA graph are those of single replays."""
+    steps = max(steps, 40)
+    images = digits().images[:512].to(GPU).float().div(255).round()
+    losses: dict[str, list[float]] = {}
+    for name, sizes in (("one by one", ()), ("together", cuda_graphs.TOGETHER)):
+        model = small()
+        svi = SVI(model.model, model.guide, torch.optim.Adam(model.parameters()), engine="compiled", check_every=None)
+        torch.cuda.manual_seed(1)
+        order = torch.arange(32 * steps, device=GPU) * 7 % 512
+        with mock.patch.object(cuda_graphs, "TOGETHER", sizes), counted() as counts:
+            losses[name] = svi.run([(images[index],) for index in order.split(32)]).loss.tolist()
+    assert counts["together"] >= steps - 20, f"{counts['together']} of {steps} steps were taken together"
+    found = difference(losses["together"], losses["one by one"], 1e-5)
+    return {"difference": f"{found:.1e}", "steps together": counts["together"], "recorded": counts["recorded"]}
 
 
 def parts(steps: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pyro
 import torch
@@ -14,7 +15,7 @@ from svi_contenders import Problem, Steps, network_and_batches
 from svi_contenders import contenders as all_contenders
 
 from pyrovae import VAE, Trainer
-from pyrovae.engine import SVI
+from pyrovae.engine import SVI, cuda_graphs
 
 REPEATS = 5
 SHORT = 10
@@ -42,9 +43,12 @@ def microseconds(take: Steps, count: int) -> float:
 
 
 def steps(steps: int) -> dict[str, Any]:
-    """Microseconds a step through `SVI.run`, for each precision."""
+    """Microseconds a step through `SVI.run`, for each precision, and where each step is a replay of its own."""
     count = steps if steps < SHORT else 20 * steps
-    return {name: microseconds(by_svi(problem(steps), name), count) for name in ("float32", "tf32", "bfloat16")}
+    found = {name: microseconds(by_svi(problem(steps), name), count) for name in ("float32", "tf32", "bfloat16")}
+    with mock.patch.object(cuda_graphs, "TOGETHER", ()):
+        found["float32, one by one"] = microseconds(by_svi(problem(steps), "float32"), count)
+    return found
 
 
 def by_svi(given: Problem, precision: str) -> Steps:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,43 @@ class Step:
     loss: Tensor
     log_probs: dict[str, Tensor] = field(default_factory=dict)
     value: Any = None
+
+
+class Done:
+    """Steps in their order, as they were taken: one by one, or many at once.
+
+    Attributes:
+        taken: How many.
+        last: What was added last, or None.
+    """
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.last: Step | None = None
+        self._parts: list[Step] = []
+
+    def add(self, step: Step) -> None:
+        """Add a step, or several as one `Step`."""
+        self.taken += step.loss.numel()
+        self.last = step
+        self._parts.append(step)
+
+    def joined(self) -> Step:
+        """All of them, (steps,), with the log-probabilities that each has."""
+        assert self.last is not None
+        device, dtype = self.last.loss.device, self.last.loss.dtype
+        names = [name for name in self.last.log_probs if all(name in step.log_probs for step in self._parts)]
+        losses = _in_a_row(step.loss.to(device, dtype) for step in self._parts)
+        return Step(losses, {n: _in_a_row(step.log_probs[n].to(device) for step in self._parts) for n in names})
+
+
+def _in_a_row(values: Iterable[Tensor]) -> Tensor:
+    """Numbers, () or (steps,), as one vector."""
+    rows: list[Tensor] = []
+    for dimensions, group in itertools.groupby(values, Tensor.dim):
+        some = list(group)
+        rows += some if dimensions else [torch.stack(some)]
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 class DisagreementError(RuntimeError):
@@ -133,10 +171,10 @@ class Engine(ABC):
     def evaluate(self, args: tuple, kwargs: dict[str, Any]) -> Step:
         """Compute the loss, and change nothing."""
 
-    def run(self, batches: Sequence[tuple], done: list[Step]) -> None:
+    def run(self, batches: Sequence[tuple], done: Done) -> None:
         """One update for each tuple of arguments, each put behind what is done."""
         for batch in batches:
-            done.append(self.update(batch, {}))
+            done.add(self.update(batch, {}))
 
 
 class PyroEngine(Engine):
@@ -549,7 +587,7 @@ class GraphEngine(Engine):
 
     # ---- an evaluation
 
-    def run(self, batches: Sequence[tuple], done: list[Step]) -> None:
+    def run(self, batches: Sequence[tuple], done: Done) -> None:
         """One update for each tuple of arguments, each put behind what is done; changes are looked for once."""
         with self._graphs.unchanging():
             super().run(batches, done)
@@ -631,6 +669,62 @@ class CompiledEngine(GraphEngine):
         except UncapturableError as error:
             self.outside = str(error)
             return super().update(args, kwargs)
+
+    def run(self, batches: Sequence[tuple], done: Done) -> None:
+        """One update for each tuple of arguments; on a GPU many at once, where the host is not needed in between."""
+        if self._training.device.type != "cuda":
+            super().run(batches, done)
+            return
+        first = done.taken
+        with self._graphs.unchanging():
+            while (place := done.taken - first) < len(batches):
+                self._run_together(batches, place, done)
+                if done.taken - first == place:
+                    done.add(self.update(batches[place], {}))
+
+    def _run_together(self, batches: Sequence[tuple], place: int, done: Done) -> None:
+        """Take the next steps by replays of several, as far as they have one graph that was used in this run already.
+
+        That first use has looked whether anything has changed. A step that Pyro is due to check ends the row.
+        """
+        known = self._graphs.trusted(batches[place])
+        if known is None or self._doubt is not None:
+            return
+        plan = known[0]
+        with self._graphs.switched():
+            if not plan.together(len(batches) - place):
+                return
+            given = list(self._arguments_of(plan, batches[place:]))
+            while count := plan.together(len(given)):
+                done.add(self._update_together(plan, given[:count]))
+                del given[:count]
+
+    def _arguments_of(self, plan: Plan, batches: Sequence[tuple]) -> Iterator[list[Tensor]]:
+        """Tensor arguments of the first batches, up to one that is not this graph's."""
+        for use, batch in enumerate(batches, plan.uses + 1):
+            known = self._graphs.trusted(batch)
+            if checking.due(use, self._check_every) or known is None or known[0] is not plan:
+                return
+            tensors = known[1]
+            if any(t.requires_grad for t in tensors) or plan.overlaps(tensors) or plan.identity_matters(tensors):
+                return
+            yield tensors
+
+    def _update_together(self, plan: Plan, given: list[list[Tensor]]) -> Step:
+        assert self._rates is not None
+        self._rates.refresh()
+        self._copies = []  # nobody takes back one step of many
+        training = self._training
+        before = rng_state(training.device)
+        try:
+            step = Step(*plan.steps(given))
+        except ReplayError:
+            restore_rng_state(before, training.device)
+            raise
+        plan.uses += len(given)
+        plan.fitted()
+        training.steps_taken[self.name] += len(given)
+        return step
 
     def _update_by(self, plan: Plan, tensors: list[Tensor], args: tuple, kwargs: dict[str, Any]) -> Step:
         if not plan.whole:

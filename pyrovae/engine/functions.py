@@ -128,12 +128,8 @@ class Plan:
         Raises:
             ReplayError: If the graph fails.
         """
-        try:
-            with torch.no_grad():
-                return self.call(*tensors, *self.captured.lifted)
-        except Exception as error:
-            raise_if_lost(error)
-            raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
+        with _failing_as_replay(), torch.no_grad():
+            return self.call(*tensors, *self.captured.lifted)
 
     def results(self, tensors: Sequence[Tensor]) -> Any:
         """Run, and return the function's results.
@@ -152,6 +148,30 @@ class Plan:
         flat = self.run(tensors)
         return flat[0], dict(zip(self.sites, flat[1:], strict=False))
 
+    def together(self, wanted: int) -> int:
+        """How many of the next `wanted` steps `steps` takes at once; 0 if they go one by one.
+
+        That they do where the host is in between: the update is outside the graph, or a branch was guessed, and each
+        step's result says whether it was the right one.
+        """
+        if not isinstance(self.call, Replay) or not self.whole or self.guessed:
+            return 0
+        return self.call.together(wanted, self.uses)
+
+    def steps(self, inputs: Sequence[Sequence[Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The losses and log-probabilities of as many steps as `together` has said, (steps,), without the host.
+
+        Args:
+            inputs: The tensor arguments of each.
+
+        Raises:
+            ReplayError: If the graph fails.
+        """
+        assert isinstance(self.call, Replay)
+        with _failing_as_replay():
+            flat = self.call.replay_together(inputs)
+        return flat[0], dict(zip(self.sites, flat[1:], strict=False))
+
     def identity_matters(self, tensors: Sequence[Tensor]) -> bool:
         """Whether an argument is another argument or a tensor that the programs reach, and they ask for identity."""
         if not self.watch.asks_for_identity:
@@ -161,6 +181,16 @@ class Plan:
     def overlaps(self, tensors: Sequence[Tensor]) -> bool:
         """Whether an argument lies in memory that the graph changes."""
         return bool(self._written) and not self._written.isdisjoint(map(storage_of, tensors))
+
+
+@contextlib.contextmanager
+def _failing_as_replay() -> Iterator[None]:
+    """Make an error of a graph a `ReplayError`."""
+    try:
+        yield
+    except Exception as error:
+        raise_if_lost(error)
+        raise ReplayError(f"the graph failed where Pyro may not ({_first_line(error)})") from error
 
 
 class Stage(enum.Enum):
@@ -220,6 +250,7 @@ class Graphs:
         may_guess: Whether the caller looks at the conditions among the results, and lets Pyro take other branches.
         tf32: Whether matrix products may use TF32 on the GPU.
         agree: Called when a graph was made, or could not be, with the error: it may raise that of another process.
+        replayed: Whether graphs on a GPU are CUDA graphs; by default those that are compiled.
     """
 
     def __init__(
@@ -233,8 +264,10 @@ class Graphs:
         may_guess: bool = False,
         tf32: bool = False,
         agree: Callable[[Exception | None], None] = lambda error: None,
+        replayed: bool = False,
     ) -> None:
         self._function, self.engine, self._roots = function, engine, roots
+        self._replayed = replayed or engine == "compiled"
         self._may_guess, self._agree = may_guess, agree
         self._stale, self._slots, self._tf32 = stale, slots, tf32
         self._trusted: set[int] | None = None
@@ -248,12 +281,7 @@ class Graphs:
         Raises:
             TooManyGraphsError: If there are graphs for `MAX_GRAPHS` signatures, and this is another.
         """
-        if not kwargs and all(isinstance(arg, Tensor) for arg in args):  # the common case, without a walk over trees
-            leaves: list[Any] = list(args)
-            structure, tensors = None, leaves
-        else:
-            leaves, structure = tree_flatten((args, kwargs))
-            tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        leaves, structure, tensors = _flattened(args, kwargs)
         key = (structure, *map(_signature, leaves))
         entry = self._entries.get(key)
         if entry is None:
@@ -265,6 +293,14 @@ class Graphs:
             rehearsals, uses = self._before.get(repr(key), (0, 0))
             entry = self._entries[key] = Entry(held, structure, rehearsals_before=rehearsals, uses_before=uses)
         return entry, tensors
+
+    def trusted(self, args: tuple) -> tuple[Plan, list[Tensor]] | None:
+        """The graph for these arguments, if it was used since `unchanging` began, and the tensors among them."""
+        leaves, structure, tensors = _flattened(args, {})
+        entry = self._entries.get((structure, *map(_signature, leaves)))
+        if entry is None or entry.plan is None or id(entry.plan) not in (self._trusted or ()):
+            return None
+        return entry.plan, tensors
 
     @contextlib.contextmanager
     def rehearsing(self, entry: Entry) -> Iterator[None]:
@@ -400,10 +436,10 @@ class Graphs:
                 if _share_memory(captured):
                     raise UntraceableError("the programs change a tensor that shares its memory with another")
                 call = compiled(captured, tensors)
-                # A CUDA graph would hold the value that a tensor on the host has now.
-                if all(t.is_cuda for t in (*tensors, *captured.lifted)):
-                    call = self._recorded(call, captured, tensors)
-                    stale.append(Placement(captured.lifted).changed)
+            # A CUDA graph would hold the value that a tensor on the host has now.
+            if self._replayed and all(t.is_cuda for t in (*tensors, *captured.lifted)):
+                call = self._recorded(call, captured, tensors)
+                stale.append(Placement(captured.lifted).changed)
         settings = settings_around()  # after tracer and compiler, whose imports register classes
         stale.append(lambda: settings_around() != settings)
         return Plan(
@@ -417,7 +453,7 @@ class Graphs:
             return Replay(call, captured, tensors)
         except RecordingError as error:
             if not self._said_unrecorded:
-                logger.warning("compiled kernels run one by one: no CUDA graph could be recorded of them (%s)", error)
+                logger.warning("kernels run one by one: no CUDA graph could be recorded of them (%s)", error)
             self._said_unrecorded = True
             return call
 
@@ -445,9 +481,12 @@ class Graphs:
 class GraphFunction:
     """Any function of tensors as one graph for each signature; see `compile_function`."""
 
-    def __init__(self, function: Callable[..., Any], engine: str, *, tf32: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], engine: str, *, tf32: bool = False, replayed: bool = False
+    ) -> None:
         self._function = function
-        self._graphs = Graphs(lambda values, *a, **k: function(*a, **k), engine, {"the function": function}, tf32=tf32)
+        roots = {"the function": function}
+        self._graphs = Graphs(lambda _, *a, **k: function(*a, **k), engine, roots, tf32=tf32, replayed=replayed)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's results for these arguments.
@@ -467,7 +506,7 @@ class GraphFunction:
 
 
 def compile_function(
-    function: Callable[..., Any], engine: str = "compiled", *, allow_tf32: bool = False
+    function: Callable[..., Any], engine: str = "compiled", *, allow_tf32: bool = False, replayed: bool = False
 ) -> GraphFunction:
     """Make any function of tensors one graph for each signature; its modules' parameters become inputs.
 
@@ -478,6 +517,7 @@ def compile_function(
         function: Takes and returns trees of tensors, such as an importance-sampling bound on a batch of images.
         engine: "compiled", or "graph" for a traced graph without a compiler.
         allow_tf32: Whether matrix products may use TF32 on the GPU.
+        replayed: Whether a traced graph on a GPU is recorded as a CUDA graph; a compiled one always is.
 
     Returns:
         A callable with the function's arguments and results.
@@ -490,7 +530,16 @@ def compile_function(
     """
     if engine not in ("compiled", "graph"):
         raise ValueError(f"engine must be compiled or graph, got {engine!r}")
-    return GraphFunction(function, engine, tf32=allow_tf32)
+    return GraphFunction(function, engine, tf32=allow_tf32, replayed=replayed)
+
+
+def _flattened(args: tuple, kwargs: dict[str, Any]) -> tuple[list[Any], TreeSpec | None, list[Tensor]]:
+    """Arguments as a flat list, their tree (None if they are tensors alone), and the tensors among them."""
+    if not kwargs and all(isinstance(arg, Tensor) for arg in args):  # the common case, without a walk over trees
+        leaves: list[Any] = list(args)
+        return leaves, None, leaves
+    leaves, structure = tree_flatten((args, kwargs))
+    return leaves, structure, [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def _signature(leaf: Any) -> Any:

@@ -16,7 +16,16 @@ from pyro.optim import PyroOptim
 
 from pyrovae.engine.choice import ENGINES, TIERS, Work, tier_for
 from pyrovae.engine.compilation import CompilerError, missing_compiler
-from pyrovae.engine.engines import CompiledEngine, DisagreementError, Engine, GraphEngine, PyroEngine, Step, Training
+from pyrovae.engine.engines import (
+    CompiledEngine,
+    DisagreementError,
+    Done,
+    Engine,
+    GraphEngine,
+    PyroEngine,
+    Step,
+    Training,
+)
 from pyrovae.engine.functions import TooManyGraphsError
 from pyrovae.engine.naming import reached_modules
 from pyrovae.engine.observation import observing
@@ -239,29 +248,27 @@ class SVI:
         batches = [self._rows(batch) for batch in batches]
         if not batches:
             raise ValueError("run needs at least one batch")
-        done: list[Step] = []
-        while len(done) < len(batches):
+        done = Done()
+        while done.taken < len(batches):
             if self._settled:
                 self._run_settled(batches, done)
             else:
-                done.append(self.update(*batches[len(done)]))
+                done.add(self.update(*batches[done.taken]))
         self._unread = True
-        device, dtype = done[-1].loss.device, done[-1].loss.dtype
-        losses = torch.stack([step.loss.to(device, dtype) for step in done])
-        names = [name for name in done[-1].log_probs if all(name in step.log_probs for step in done)]
-        return Step(losses, {name: torch.stack([s.log_probs[name].to(device) for s in done]) for name in names})
+        return done.joined()
 
-    def _run_settled(self, batches: list[tuple], done: list[Step]) -> None:
+    def _run_settled(self, batches: list[tuple], done: Done) -> None:
         """Take as many of the remaining steps as one engine takes."""
 
         def go_on(engine: Engine) -> Step:
             stands_in = engine is self._pyro and self.engine != "pyro"  # for a step that has no graph
-            engine.run(batches[len(done) :][: 1 if stands_in else None], done)
-            return done[-1]
+            engine.run(batches[done.taken :][: 1 if stands_in else None], done)
+            assert done.last is not None
+            return done.last
 
         step = self._guarded(go_on)
-        if not done or step is not done[-1]:
-            done.append(step)
+        if step is not done.last:
+            done.add(step)
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss, without a gradient or a change to any parameter."""

@@ -1,7 +1,7 @@
 """The evidence lower bound (ELBO) of a set of images and its two terms."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ CODED_TWICE = 100
 
 ACTIVE_VARIANCE = 0.01
 """A latent dimension is active if the variance of its posterior mean over the images exceeds this."""
+
+Terms = Callable[[Tensor, Tensor | None], list[Tensor]]
+"""What the bound of a batch is made of; see `terms_of`."""
 
 ROUNDING = 1e-12
 """A variance below this share of the squared term is rounding in float32, not the effect of a random draw."""
@@ -121,24 +124,29 @@ def estimate_elbo(
     Raises:
         ValueError: If there are no images.
     """
+    return elbo_by(terms_of(model), model, split, batch_size=batch_size, seed=seed)
+
+
+def elbo_by(terms: Terms, model: LatentVariableModel, split: Split, *, batch_size: int, seed: int) -> ElboEstimate:
+    """`estimate_elbo` by a function that is `terms_of(model)`, or does the same."""
     n = len(split)
     if not n:
         raise ValueError("there are no images to evaluate: the split is empty")
     again = range(0, n, max(1, min(10, n // CODED_TWICE)))
     with frozen(model, seed) as device:
-        terms, dims, means = zip(*_batches_of_terms(model, split, batch_size, device), strict=True)
-        second = torch.cat([each for each, *_ in _batches_of_terms(model, split.take(again), batch_size, device)])
-    known = [each for each in dims if each is not None]
-    bound = _estimates(torch.cat(terms), again, second)
+        found, means, *dims = zip(*_batches_of_terms(terms, model, split, batch_size, device), strict=True)
+        second = [each for each, *_ in _batches_of_terms(terms, model, split.take(again), batch_size, device)]
+        means_of_all = torch.cat(means).cpu()
+    bound = _estimates(torch.cat(found).cpu(), again, torch.cat(second).cpu())
     return ElboEstimate(
         images=n,
         score=model.likelihood.score,
         negative_elbo=bound[0],
         reconstruction=bound[1],
         kl=bound[2],
-        kl_per_dim=(torch.stack(known).sum(0) / n).numpy() if known else None,
-        active_units=active_units(torch.cat(means)),
-        dimensions=means[0].shape[1],
+        kl_per_dim=(torch.stack(dims[0]).cpu().sum(0) / n).numpy() if dims else None,
+        active_units=active_units(means_of_all),
+        dimensions=means_of_all.shape[1],
     )
 
 
@@ -159,9 +167,12 @@ def bound_of_each(model: LatentVariableModel, split: Split, *, batch_size: Count
     """
     if not len(split):
         raise ValueError("there are no images to evaluate: the split is empty")
+    terms = terms_of(model)
     with frozen(model, seed) as device:
         one, other = (
-            torch.cat([terms[:, 0] for terms, *_ in _batches_of_terms(model, split, batch_size, device)]).numpy()
+            torch.cat([found[:, 0] for found, *_ in _batches_of_terms(terms, model, split, batch_size, device)])
+            .cpu()
+            .numpy()
             for _ in range(2)
         )
     return PerImage((one + other) / 2, np.abs(one - other) / 2)
@@ -185,22 +196,30 @@ def _estimates(terms: Tensor, again: range, second: Tensor) -> list[Estimate]:
     return [Estimate(*three, "nats per image") for three in zip(values, chosen, own, strict=True)]
 
 
-def _batches_of_terms(
-    model: LatentVariableModel, split: Split, batch_size: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-    """The terms of the bound, batch by batch.
+def terms_of(model: LatentVariableModel) -> Terms:
+    """What the bound of a batch is made of, as a function of pixels x and labels y.
 
-    Yields:
-        Minus the bound, reconstruction and KL of every image, float64 (B, 3); KL per dimension summed over the batch,
-        or None; posterior means, (B, dimensions).
+    It returns minus the bound, reconstruction and KL of every image, float64 (B, 3); posterior means, (B, dimensions);
+    and the KL per dimension summed over the batch, float64, if that is known.
     """
+
+    def terms(x: Tensor, y: Tensor | None) -> list[Tensor]:
+        latents, reconstruction, weights = _trace(model, x, y)
+        kl, per_dim, mean = _divergence(latents, weights, len(x))
+        found = [torch.stack([reconstruction + kl, reconstruction, kl], 1), mean]
+        return found if per_dim is None else [*found, per_dim]
+
+    return terms
+
+
+def _batches_of_terms(
+    terms: Terms, model: LatentVariableModel, split: Split, batch_size: int, device: torch.device
+) -> Iterator[list[Tensor]]:
+    """The terms of the bound, batch by batch; on a GPU nothing waits for them."""
     if model.infers_labels:  # all classes of an image are decoded together
         batch_size = max(1, batch_size // model.shapes.num_classes)
     for x, y in batches_of_any(split, batch_size, device):
-        latents, reconstruction, weights = _trace(model, x, y)
-        kl, per_dim, mean = _divergence(latents, weights, len(x))
-        terms = torch.stack([reconstruction + kl, reconstruction, kl], 1)
-        yield terms, per_dim, mean
+        yield terms(x, y)
 
 
 def _trace(
@@ -244,17 +263,22 @@ def _divergence(
         each = kl_per_dimension(site.q, site.p) if site.in_order else None
         if each is not None:
             each = _expected(each, weights)
-            per_dim.append(each.cpu().double().flatten(0, -2).sum(0))
+            per_dim.append(_doubled(each).flatten(0, -2).sum(0))
         per_image.append(_of_images(_expected(log_ratio, weights) if each is None else each.sum(-1), images))
         if not site.enumerated:
-            means.append(_expected(_mean(site.q, site.value), weights).flatten(1).cpu())
+            means.append(_expected(_mean(site.q, site.value), weights).flatten(1))
     known = bool(per_dim) and len(per_dim) == len(means)
     return torch.stack(per_image).sum(0), torch.cat(per_dim) if known else None, torch.cat(means, 1)
 
 
 def _of_images(values: Tensor, images: int) -> Tensor:
-    """Sum over all dimensions left of the plate of images: float64 (B,), on the CPU because MPS has no float64."""
-    return values.cpu().double().reshape(-1, images).sum(0)
+    """Sum over all dimensions left of the plate of images: float64 (B,)."""
+    return _doubled(values).reshape(-1, images).sum(0)
+
+
+def _doubled(values: Tensor) -> Tensor:
+    """Numbers in float64, where they are or on the CPU: MPS has none."""
+    return values.cpu().double() if values.device.type == "mps" else values.double()
 
 
 def _mean(q: Distribution, value: Tensor) -> Tensor:

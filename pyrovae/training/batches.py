@@ -50,7 +50,7 @@ class Batches:
             device,
         )
         self.images, self.labels = self.data.images, self.data.labels
-        self.resident = _fits(self.images, device) and (data.stored is None or device.type != "cpu")
+        self.resident = fits(self.images, device) and (data.stored is None or device.type != "cpu")
         if self.resident:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.order = order_of(data, size, seed)
@@ -73,7 +73,7 @@ class Batches:
         """The input of `prepare`: indices of a batch, or its images if they are not on the device."""
         if self.resident:
             return (index,)
-        return _sent(self.images[index], self.device), _sent(self.labels[index], self.device)
+        return sent(self.images[index], self.device), sent(self.labels[index], self.device)
 
     def prepare(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels x, (B, C, H, W), and labels y of a batch, (B,), or of its first images; part of the step's graph.
@@ -109,9 +109,9 @@ class Batches:
         return fixed_split(whole.take(range(min(at_most, len(whole)))), self.policy)
 
 
-def _sent(batch: Tensor, device: torch.device) -> Tensor:
-    """A batch on the device; to a GPU from pinned memory, so that the host goes on while it travels."""
-    return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device; to a GPU from pinned memory, so that the host goes on while it travels."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _drawn_once(data: ImageSet, policy: PixelPolicy) -> ImageSet:
@@ -124,7 +124,7 @@ def _drawn_once(data: ImageSet, policy: PixelPolicy) -> ImageSet:
     return replace(data, images=images)
 
 
-def _fits(images: Tensor, device: torch.device) -> bool:
+def fits(images: Tensor, device: torch.device) -> bool:
     """Whether a set of images can stay on the device, with half of its free memory left."""
     if device.type != "cuda":
         return True

@@ -16,7 +16,7 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.objectives import Objective
 from pyrovae.objectives.sites import plates_of
 from pyrovae.runtime import restore_rng_state, rng_state
-from pyrovae.training.batches import Batches
+from pyrovae.training.batches import Batches, sent
 from pyrovae.training.processes import ALONE, Processes
 from pyrovae.training.state import check_like
 
@@ -129,7 +129,9 @@ class Learner:
 
     def inputs(self, batches: Sequence[Tensor], step: int) -> list[tuple[Tensor, ...]]:
         """The arguments of each step; those of `update`."""
-        return [self._inputs(index, step + 1 + i) for i, index in enumerate(batches)]
+        betas = [float(self._objective.beta_at((step + 1 + i) / self._total)) for i in range(len(batches))]
+        weights = sent(torch.tensor(betas), self._batches.device).unbind()  # one copy for all of them
+        return [self._inputs(index, weight) for index, weight in zip(batches, weights, strict=True)]
 
     def read(self, steps: Step, inputs: Sequence[tuple[Any, ...]], images: Sequence[int]) -> list[Losses]:
         """Read what steps with these arguments computed.
@@ -150,9 +152,7 @@ class Learner:
                 raise BrokenStepError(self._svi.diagnose(*inputs[i]), i + 1)
         return losses
 
-    def _inputs(self, index: Tensor, step: int) -> tuple[Any, ...]:
-        # A kernel: copying the weight to a GPU would wait.
-        weight = torch.full((), float(self._objective.beta_at(step / self._total)), device=self._batches.device)
+    def _inputs(self, index: Tensor, weight: Tensor) -> tuple[Any, ...]:
         if self._parallel is None:
             return weight, *self._batches.inputs(index)
         few = self._batches.order.few

@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 import pyrovae
+from pyrovae.engine.compat import is_view
 
 HERE = str(Path(__file__).parent / "fake_")
 PACKAGE = str(Path(pyrovae.__file__).parent) + "/"
@@ -104,6 +105,7 @@ class FakeGpu(TorchDispatchMode):
     Attributes:
         waits: How often each line of the library made the host wait, and by what.
         constants: How often each copied a tensor of the host to the GPU while a graph was recorded.
+        launched: How many operations ran on a GPU outside of graphs; views do not count.
         recorder: Graphs, streams and generators.
     """
 
@@ -115,6 +117,7 @@ class FakeGpu(TorchDispatchMode):
         super().__init__()
         self.waits: Counter[str] = Counter()
         self.constants: Counter[str] = Counter()
+        self.launched = 0
         self.index = 0
         self.recorder = Recorder(tuple(FakeGenerator(torch.device("cuda", i)) for i in range(DEVICES)))
 
@@ -156,6 +159,7 @@ class FakeGpu(TorchDispatchMode):
         with generator.drawing(recorded) if draws else contextlib.nullcontext():
             if recorded and self.recorder.graph is not None:
                 return self.recorder.graph.keep(func, args, kwargs, lambda: func(*args, **kwargs))
+            self.launched += not is_view(func)
             return func(*args, **kwargs)
 
     def _check(

@@ -18,9 +18,15 @@ from command_options import COMMANDS
 
 from pyrovae import VAE, Trainer, networks
 from pyrovae.data import ImageSet
+from pyrovae.engine import cuda_graphs
+from pyrovae.inference import estimate_elbo
+from pyrovae.objectives import TraceELBO
 from pyrovae.studies.seeds.budgets import BUDGETS
 from pyrovae.studies.seeds.runs import Runs
 from pyrovae.studies.seeds.study import Study
+from pyrovae.training.batches import Batches
+from pyrovae.training.history import elbo_columns
+from pyrovae.training.measures import Measures
 
 ENGINES = ["pyro", "graph", "compiled"]
 
@@ -52,6 +58,19 @@ def test_a_resumed_training_is_the_same_to_the_bit(
     assert fit(few_digits, tmp_path / "run", epochs=3, engine=engine)[-1] == whole[-1]
 
 
+def test_not_finite_in_mid_row_names_its_step(
+    gpu: FakeGpu, few_digits: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of steps that one graph took."""
+    monkeypatch.setattr(cuda_graphs, "TOGETHER", (16, 4))
+    monkeypatch.setattr("pyrovae.training.loop.READ_EVERY", 1000.0)
+    steps = -(-len(few_digits.splits["train"]) // 4)
+    monkeypatch.setattr(TraceELBO, "beta_at", lambda self, done: torch.nan if round(done * steps) == 25 else 1.0)
+    with pytest.raises(ValueError, match=f"training broke in epoch 1, step 25 of {steps}"):
+        fit(few_digits, epochs=1, batch_size=4, engine="compiled")
+    assert len(gpu.recorder.graphs[-1].operations) > 2 * len(gpu.recorder.graphs[0].operations)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_is_not_finite_is_found(gpu: FakeGpu, engine: str, few_digits: ImageSet) -> None:
     with pytest.raises(ValueError, match=r"not finite|to satisfy|NaN|nan"):
@@ -63,7 +82,7 @@ def test_images_on_the_host_are_sent_without_waiting(
 ) -> None:
     resident = fit(few_digits, engine="compiled")
     gpu.waits.clear()
-    monkeypatch.setattr("pyrovae.training.batches._fits", lambda images, device: False)
+    monkeypatch.setattr("pyrovae.training.batches.fits", lambda images, device: False)
     assert fit(few_digits, engine="compiled") == pytest.approx(resident, rel=1e-5)
     assert not [line for line in gpu.waits if line.startswith("training/batches")]
 
@@ -80,6 +99,56 @@ def test_schedules_reach_the_recorded_step(gpu: FakeGpu, scheduler: Any, few_dig
     by_pyro = fit(few_digits, epochs=3, engine="pyro", scheduler=scheduler)
     assert fit(few_digits, epochs=3, engine="compiled", scheduler=scheduler) == pytest.approx(by_pyro, rel=1e-4)
     assert sum(graph.replays for graph in gpu.recorder.graphs) > 3
+
+
+def measured(images: ImageSet, together: int) -> tuple[VAE, Measures, Batches]:
+    """A model, and what its epochs are measured by, with so many images at a time."""
+    torch.manual_seed(0)
+    model = VAE(images.image_shape, 2, encoder=partial(networks.MLPEncoder, hidden=(8,))).to("cuda")
+    batches = Batches(images, "threshold", 50, 0, torch.device("cuda"))
+    measures = Measures(model, batches, seed=3)
+    measures._together = together
+    return model, measures, batches
+
+
+def test_an_evaluation_is_a_replay_a_batch(gpu: FakeGpu, few_digits: ImageSet) -> None:
+    """Of the numbers that Pyro computes, whatever the epoch, and with as many waits for many batches as for few."""
+    waits = []
+    for together in (20, 50):
+        model, measures, batches = measured(few_digits, together)
+        splits = batches.evaluated()
+        expected: dict[str, float] = {}
+        for name, split in splits.items():
+            expected |= elbo_columns(name, estimate_elbo(model, split, batch_size=together, seed=3))
+        state = torch.cuda.get_rng_state()
+        first = measures.row()
+        assert first == pytest.approx(expected, rel=1e-6)
+        gpu.waits.clear()
+        before = sum(graph.replays for graph in gpu.recorder.graphs)
+        assert measures.row() == first
+        assert torch.equal(torch.cuda.get_rng_state(), state)
+        waits.append(gpu.waits.total())
+        pieces = [-(-len(split) // together) for split in splits.values()]
+        again = [-(-len(range(0, len(s), max(1, min(10, len(s) // 100)))) // together) for s in splits.values()]
+        assert sum(graph.replays for graph in gpu.recorder.graphs) - before == sum(pieces) + sum(again)
+    assert waits[0] == waits[1] < 20
+
+
+def test_an_evaluation_that_is_not_finite_is_pyros(gpu: FakeGpu, few_digits: ImageSet) -> None:
+    model, measures, _ = measured(few_digits, 50)
+    measures.row()
+    next(model.posterior.parameters()).data.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"to satisfy|nan"):
+        measures.row()
+
+
+def test_what_cannot_be_traced_is_evaluated_by_pyro(gpu: FakeGpu, few_digits: ImageSet) -> None:
+    """A user's part may branch on values."""
+    model, measures, batches = measured(few_digits, 50)
+    plain = model.posterior.forward
+    model.posterior.forward = lambda x, y=None: plain(x if x.mean() > 0 else -x, y)
+    expected = estimate_elbo(model, batches.evaluated()["train"], batch_size=50, seed=3)
+    assert measures.row()["train_negative_elbo"] == expected.negative_elbo.value
 
 
 @pytest.fixture(scope="module")
