@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 import pyrovae
-from pyrovae.engine.compat import is_view
+from pyrovae.engine.compat import is_view, mutates
 
 HERE = str(Path(__file__).parent / "fake_")
 PACKAGE = str(Path(pyrovae.__file__).parent) + "/"
@@ -159,7 +159,7 @@ class FakeGpu(TorchDispatchMode):
         with generator.drawing(recorded) if draws else contextlib.nullcontext():
             if recorded and self.recorder.graph is not None:
                 return self.recorder.graph.keep(func, args, kwargs, lambda: func(*args, **kwargs))
-            self.launched += not is_view(func)
+            self.launched += mutates(func) or not is_view(func)
             return func(*args, **kwargs)
 
     def _check(

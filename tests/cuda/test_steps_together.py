@@ -102,12 +102,11 @@ def replays(gpu: FakeGpu) -> int:
 def test_any_run_is_that_of_single_steps_to_the_bit(gpu: FakeGpu, seed: int) -> None:
     """Of any length, with partial batches anywhere, a weight of each step, rates changed between runs."""
     drawn = random.Random(seed)
-    lengths = [drawn.choice([1, 4, 5, 9, 16, 22]) for _ in range(3)]
+    lengths = [drawn.randint(1, 14), drawn.randint(14, 34), drawn.randint(1, 14)]
     often = drawn.choice([0.0, 0.05, 0.2])
     check = drawn.choice([None, 1000, 13])
     outcomes = []
     for only in (False, True):
-        before = replays(gpu)
         training = Training(check_every=check)
         steps = []
         with one_by_one(only):
@@ -119,8 +118,6 @@ def test_any_run_is_that_of_single_steps_to_the_bit(gpu: FakeGpu, seed: int) -> 
         outcomes.append(
             ([torch.cat([s.loss for s in steps]).cpu(), *logs, *training.state()], training.svi.steps_taken)
         )
-        made = replays(gpu) - before
-        assert made
     (found, taken), (expected, taken_alone) = outcomes
     assert same(found, expected)
     assert taken == taken_alone, "Pyro checks the same steps"
@@ -132,10 +129,10 @@ def test_an_epoch_is_a_few_replays(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
     training = Training()
     training.run(batches(0, 76))
     given = batches(1, 1 + 64 + 8 + 3)
-    before, waited, launched = replays(gpu), gpu.waits.total(), gpu.launched
+    before, waited, launched = replays(gpu), gpu.waits - gpu.constants, gpu.launched
     training.run(given)
     assert replays(gpu) - before == 1 + 1 + 1 + 3
-    assert gpu.waits.total() == waited
+    assert gpu.waits - gpu.constants == waited
     assert gpu.launched - launched < len(given), "one by one there are six for each step"
 
 
@@ -143,16 +140,18 @@ def test_a_run_that_is_resumed_in_mid_row(gpu: FakeGpu) -> None:
     given = batches(5, 40)
     whole = Training(check_every=30)
     expected = whole.run(given)
+    state = whole.state()
     first = Training(check_every=30)
     found = [first.run(given[:21]).loss]
+    drawn = torch.cuda.get_rng_state()
     second = Training(check_every=30)
     second.model.load_state_dict(first.model.state_dict())
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     second.svi.load_state_dict(first.svi.state_dict())
-    torch.cuda.set_rng_state(first.state()[-1])
+    torch.cuda.set_rng_state(drawn)
     found.append(second.run(given[21:]).loss)
     assert torch.equal(torch.cat(found).cpu(), expected.loss.cpu())
-    assert same(second.state(), whole.state())
+    assert same(second.state(), state)
 
 
 @pytest.mark.parametrize("place", [1, 6, 21])
