@@ -141,7 +141,7 @@ def draw(study: Study, found: Directions) -> list[Picture]:
     for line in axes[1].lines:
         line.set_linestyle("")
     axes[1].legend(frameon=False)
-    axes[1].set_xlabel("class")
+    axes[1].set(xlabel="class", ylim=(-0.03, 1.03))
     return [
         Picture(
             "directions",
