@@ -97,8 +97,9 @@ def crossings(study: Study, name: str) -> dict[float, Estimate]:
     """Share of ambiguous pictures along straight lines between codes of test images of different classes."""
     codes = study.codes(name)
     rng = np.random.default_rng(0)
-    one, other = rng.integers(0, len(codes), (2, 4 * PAIRS))
-    apart = np.flatnonzero(codes.labels[one] != codes.labels[other])[:PAIRS]
+    pairs = min(PAIRS, len(codes))  # so that few images do not pass for many
+    one, other = rng.integers(0, len(codes), (2, 4 * pairs))
+    apart = np.flatnonzero(codes.labels[one] != codes.labels[other])[:pairs]
     lines = np.stack([interpolate(codes.means[one[i]], codes.means[other[i]], STEPS) for i in apart])
     pictures = traverse(study.model(name), lines).images
     unsure = ~predict_classes(study.classifier, pictures.reshape(-1, *study.images.shape[1:])).confident
@@ -308,7 +309,7 @@ def _interpolations(study: Study, found: Panels) -> Picture:
         "interpolations",
         figure,
         "Straight lines between the codes of two test images, and the share of ambiguous pictures on the way between "
-        f"{PAIRS} pairs of different classes.",
+        f"{min(PAIRS, len(labels)):,} pairs of different classes.",
         "Rows of interpolations by the autoencoder and by the VAE, and two curves over the way with a hump midway.",
     )
 

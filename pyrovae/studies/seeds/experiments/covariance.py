@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -109,7 +110,7 @@ CLAIMS: tuple[Statement[Covariance], ...] = (
             f"The assumption of a diagonal covariance is a simplification that costs little: n = {dim}.",
             "Bound of test images with a full covariance less that with a diagonal one, nats per image",
             f"Below {SMALL:g}.",
-            lambda found, dim=dim: _simpler(dim, found),  # type: ignore[misc]
+            partial(_simpler, dim),
         )
         for number, dim in zip(("14a", "14b"), CORRELATED_DIMS, strict=True)
     ),
