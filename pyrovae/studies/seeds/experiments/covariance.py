@@ -93,11 +93,11 @@ def _simpler(dim: int, found: Covariance) -> Decision:
 
 
 def _decorrelates(found: Covariance) -> Decision:
-    most = CORRELATED_DIMS[-1]
+    apart = {d: found.full[d] - found.diagonal[d] for d in CORRELATED_DIMS}
     return Decision(
-        "; ".join(f"n = {d}: {found.diagonal[d]}, full {found.full[d]}" for d in CORRELATED_DIMS),
-        above(found.full[most] - found.diagonal[most], 0),
-        {f"full − diagonal, n = {d}": found.full[d] - found.diagonal[d] for d in CORRELATED_DIMS},
+        "; ".join(f"n = {d}: {found.diagonal[d]}, full {found.full[d]}" for d in apart).replace("nan", "none active"),
+        above(apart[CORRELATED_DIMS[-1]], 0),
+        {f"full − diagonal, n = {d}": value for d, value in apart.items() if np.isfinite(value.value)},
         "Of one training each for every seed; correlations of posterior means.",
     )
 
