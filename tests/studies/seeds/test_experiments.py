@@ -30,6 +30,7 @@ from pyrovae.studies.seeds.experiments import (
     weights,
 )
 from pyrovae.studies.seeds.quotations import QUOTATIONS
+from pyrovae.studies.seeds.run import with_seeds
 from pyrovae.training import History
 
 E = 0.001
@@ -285,6 +286,17 @@ def test_every_needed_run_is_in_the_budget_once(name: str) -> None:
     assert sorted(set(names)) == sorted(names)
     assert needed == set(names)
     assert budget.plane_seeds[: len(budget.seeds)] == budget.seeds
+
+
+def test_fewer_seeds_are_fewer_runs_of_the_same_settings() -> None:
+    whole = {recipe.name: recipe for recipe in BUDGETS["standard"].recipes()}
+    some = {recipe.name: recipe for recipe in with_seeds(BUDGETS["standard"], [1]).recipes()}
+    assert {name: whole[name] for name in some} == some
+    assert {name for name in whole if "-seed" in name} > {name for name in some if "-seed" in name}
+    assert all(name.endswith("-seed1") for name in some if "-seed" in name)
+    for wrong in ([], [2, 2]):
+        with pytest.raises(ValueError, match="seeds must be one or more different numbers"):
+            with_seeds(BUDGETS["standard"], wrong)
 
 
 def test_every_claim_is_quoted_and_briefly() -> None:
