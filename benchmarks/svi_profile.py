@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 
 # The first group with a word in the kernel's name, which Inductor makes of the operations that it fused.
 GROUPS = {
-    "matrix products": ("mm_out", "aten::mm", "aten::addmm"),
+    "matrix products": ("pyrovae_product", "mm_out", "aten::mm", "aten::addmm"),
     "update of the weights": ("lerp", "addcdiv", "addcmul"),
     "sampling": ("aten::normal", "aten::randn", "aten::bernoulli", "aten::rand"),
     "gather of the batch": ("fused_index",),

@@ -29,6 +29,7 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_theme_options = {"navigation_with_keys": True}
 html_last_updated_fmt = None
+html_show_copyright = False
 exclude_patterns = ["_build", "_ext"]
 
 # The notebooks are kept with their outputs, and the tests run each of them from top to bottom: a site that ran them

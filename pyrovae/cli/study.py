@@ -3,6 +3,7 @@
 pyrovae study --budget quick
 pyrovae study --budget standard --output_dir runs/study
 pyrovae study --budget standard --only [4,5]
+pyrovae study --budget standard --only [11,12] --seeds [0]
 pyrovae study --budget standard --data fashion-mnist --output_dir runs/study-fashion
 
 The same command continues after an interruption. Finished runs are not trained again.
@@ -10,7 +11,7 @@ The same command continues after an interruption. Finished runs are not trained 
 
 from pathlib import Path
 
-from pyrovae.checks import Place
+from pyrovae.checks import Place, Seed
 from pyrovae.cli.command import repeatable
 from pyrovae.cli.options import TRAININGS, add_shared
 from pyrovae.factory.parser import Parser
@@ -27,6 +28,12 @@ def main(description: str | None = None) -> None:
         "--data", type=str | None, default=None, help="Another set of grey images, in 10 classes or more."
     )
     parser.add_option("--only", type=list[Place] | None, default=None, help="Numbers of the claims; by default all.")
+    parser.add_option(
+        "--seeds",
+        type=list[Seed] | None,
+        default=None,
+        help="Seeds of the runs that are repeated; by default the budget's.",
+    )
     parser.add_option("--output_dir", type=str | None, default=None, help="Folder; by default runs/study-BUDGET.")
     parser.add_option("--progress", type=bool, default=True, help="Whether to show progress.")
     add_shared(
@@ -42,6 +49,7 @@ def main(description: str | None = None) -> None:
             data_dir=options.data_dir,
             device=options.device,
             only=options.only,
+            seeds=options.seeds,
             workers=options.workers,
             executor=executor,
             progress=options.progress,

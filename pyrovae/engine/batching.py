@@ -16,13 +16,11 @@ from pyrovae.engine.compat import (
     core_decompositions,
     mutates,
     realize,
-    slow_float32_products,
     trace_graph,
     tree_flatten,
     tree_unflatten,
 )
 from pyrovae.engine.programs import UntraceableError
-from pyrovae.engine.rewriting import LARGE_PRODUCT
 
 aten = torch.ops.aten
 
@@ -157,8 +155,6 @@ def _apply(node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
     if getattr(target, "overloadpacket", None) is realize():  # a hint to Inductor
         return target(used[node.all_input_nodes[0]][0]), True
     with_rows = [n for n, (_, has_rows) in used.items() if has_rows]
-    if target in _ONE_BY_ONE and _pays_one_by_one(*(used[n] for n in node.args[-2:])):  # type: ignore[index]
-        return torch.stack(_one_by_one(node, used)), True
     structure: list[Any] = []
 
     def of_one(*rows: Tensor) -> tuple[Tensor, ...]:
@@ -181,27 +177,6 @@ def _apply(node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
 
 
 _APART = (aten._native_batch_norm_legit_functional.default, aten.native_batch_norm_backward.default)
-_ONE_BY_ONE = (aten.mm.default, aten.addmm.default)
-
-
-def _pays_one_by_one(left: Value, right: Value) -> bool:
-    """Whether members' products are faster one after another: large ones, where oneDNN's are faster than MKL's."""
-    (one, left_rows), (other, right_rows) = left, right
-    if not (left_rows and right_rows) or one.device.type != "cpu" or one.dtype != torch.float32:
-        return False
-    return 2 * one.shape[1] * other[0].numel() >= LARGE_PRODUCT and slow_float32_products()
-
-
-def _one_by_one(node: fx.Node, used: Mapping[fx.Node, Value]) -> list[Tensor]:
-    """The results of members. Inductor computes the factors before; else it would do so anew for each member."""
-    whole = {n: (realize()(tensor) if has_rows else tensor, has_rows) for n, (tensor, has_rows) in used.items()}
-    members = next(len(tensor) for tensor, has_rows in whole.values() if has_rows)
-    found = []
-    for number in range(members):
-        own = {n: tensor[number] if has_rows else tensor for n, (tensor, has_rows) in whole.items()}
-        args, kwargs = map_arg((node.args, node.kwargs), own.__getitem__)
-        found.append(node.target(*args, **kwargs))  # type: ignore[operator]
-    return found
 
 
 def _copy(destination: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:

@@ -221,54 +221,88 @@ def inductor_compile(
 
 @functools.cache
 def slow_float32_products() -> bool:
-    """Whether torch multiplies float32 matrices at half of the processor's speed, and oneDNN does not.
+    """Whether torch multiplies float32 matrices at half of the processor's speed.
 
     torch leaves these products to MKL, which uses AVX2 at most on processors that are not Intel's.
     """
-    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
-        return False
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+    if not torch.backends.mkl.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     processors = Path("/proc/cpuinfo")
     return processors.exists() and "AuthenticAMD" in processors.read_text(encoding="utf-8", errors="replace")
 
 
-@functools.cache
-def onednn_product() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """The product of two float32 matrices plus a bias, by oneDNN: an operator that Inductor compiles.
+PRODUCTS = Path(__file__).with_name("products.h")
+"""Products of float32 matrices with AVX-512."""
 
-    Inductor has such a kernel for weights that are constants alone; here both matrices may change.
+
+@functools.cache
+def fast_product() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """The product of two float32 matrices, or batches of them, plus a bias: an operator that Inductor compiles.
+
+    Compiled, it is a call of `PRODUCTS`, which reads views of any strides where they lie.
     """
-    from torch._inductor.ir import FixedLayout, TensorBox
-    from torch._inductor.lowering import permute, register_lowering
-    from torch._inductor.mkldnn_ir import LinearUnary, _create_output_node
+    from torch._inductor.ir import ExternKernel, FixedLayout, TensorBox, as_storage_and_layout
+    from torch._inductor.lowering import fallback_handler, register_lowering
+    from torch._inductor.virtualized import V
 
     library = torch.library.Library("pyrovae", "FRAGMENT")
     library.define("product(Tensor a, Tensor b, Tensor? bias) -> Tensor")
-
-    def compute(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise.default(a, b.t(), bias, "none", [], "")
-
-    library.impl("product", compute, "CPU")
-    library.impl("product", lambda a, b, bias: a.new_empty(a.shape[0], b.shape[1]), "Meta")
+    library.impl("product", lambda a, b, bias: a @ b if bias is None else a @ b + bias, "CPU")
+    library.impl("product", lambda a, b, bias: a.new_empty(*a.shape[:-1], b.shape[-1]), "Meta")
     _libraries.append(library)  # it lives as long as somebody holds it
     operator = torch.ops.pyrovae.product.default
+    in_torch = fallback_handler(operator)
 
     @register_lowering(operator, type_promotion_kind=None)
     def lower(a: Any, b: Any, bias: Any) -> Any:
-        left = LinearUnary.require_contiguous(LinearUnary.realize_input(a))
-        right = LinearUnary.realize_input(permute(b, [1, 0]))
-        inputs: list[Any] = [left, right]
-        constants: list[Any] = ["none", [-1], ""]
-        if bias is None:
-            constants.insert(0, None)
-        else:
-            inputs.append(LinearUnary.require_contiguous(LinearUnary.realize_input(bias)))
-        layout = FixedLayout(torch.device("cpu"), left.get_dtype(), [left.get_size()[0], right.get_size()[0]])
-        kernel = LinearUnary(layout=layout, inputs=inputs, constant_args=constants)
-        return TensorBox.create(_create_output_node(kernel))
+        if not V.graph.cpp_wrapper:
+            return in_torch(a, b, bias)
+        a, b = ExternKernel.realize_input(a), ExternKernel.realize_input(b)
+        for x in (a, b):
+            as_storage_and_layout(x, freeze=True)
+        if 1 not in b.get_stride()[-2:]:
+            b = ExternKernel.require_contiguous(b)
+        inputs = [a, b] if bias is None else [a, b, ExternKernel.require_contiguous(bias)]
+        layout = FixedLayout(b.get_device(), b.get_dtype(), [*a.get_size()[:-1], b.get_size()[-1]])
+        return TensorBox.create(_product_kernel()(layout=layout, inputs=inputs))
 
     return operator
+
+
+@functools.cache
+def _product_kernel() -> Any:
+    """The class of Inductor's nodes that call `PRODUCTS`."""
+    from torch._inductor import config
+    from torch._inductor.ir import ExternKernelOut
+
+    class Product(ExternKernelOut):
+        def codegen(self, wrapper: Any) -> None:
+            source = PRODUCTS.read_text(encoding="utf-8")
+            if source not in wrapper.src_to_kernel:
+                declaration = source[source.index('extern "C"') : source.rindex(" {\n  using")] + ";"
+                wrapper.src_to_kernel[source] = "pyrovae_product"
+                wrapper.define_kernel("pyrovae_product", source, gpu=False, cpp_definition=declaration)
+            call = f"pyrovae_product({', '.join(_product_arguments(self))});"
+            if config.cpp.enable_kernel_profile:
+                call = f'{{ RAIIAtenRecordFunctionHandle record("pyrovae_product", nullptr); {call} }}'
+            wrapper.writeline(call)
+
+    return Product
+
+
+def _product_arguments(kernel: Any) -> list[str]:
+    """Sizes, factors with their strides, bias and result of a call of `PRODUCTS`, in C++."""
+    a, b, *bias = kernel.inputs
+    *batch, m, n = kernel.get_size()
+    factors = [(_address(x), *([] if batch else [0]), *x.get_stride()) for x in (a, b)]
+    result = f"(float*)({kernel.get_name()}.data_ptr())"
+    sizes = [*(batch or [1]), m, n, a.get_size()[-1]]
+    return [str(x) for x in (*sizes, *factors[0], *factors[1], _address(bias[0]) if bias else "nullptr", result)]
+
+
+def _address(x: Any) -> str:
+    """Where the elements of an input of a graph's C++ kernel begin."""
+    return f"(const float*)({x.get_name()}.data_ptr()) + {x.get_layout().offset}"
 
 
 _libraries: list[Any] = []

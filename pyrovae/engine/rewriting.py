@@ -11,15 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx
 
-from pyrovae.engine.compat import onednn_product, slow_float32_products
+from pyrovae.engine.compat import PRODUCTS, fast_product, slow_float32_products
 
 aten = torch.ops.aten
 
 # Elements of a tensor from which the gamma functions are rewritten: a second or three more of compilation for each of
 # them, against 25 ns an element and step.
 WORTHWHILE = 2**15
-# Floating-point operations of a product of matrices from which oneDNN's is the faster one, where MKL's is slow.
-LARGE_PRODUCT = 2**22
 # Euler's gamma function is shifted by four, where three terms of Stirling's series are exact to float32.
 _SHIFT = math.exp(4.5) / math.sqrt(2 * math.pi)
 _SINE = (1.0, -1.6449340668, 0.8117424253, -0.1907518241, 0.0261478478, -0.0023460810)  # of sin(pi f) / (pi f)
@@ -194,20 +192,21 @@ def _one_channel(x: Tensor) -> bool:
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """torch.mm, by oneDNN where torch's own is slow."""
-    return onednn_product()(a, b, None) if _is_slow(a, b) else torch.mm(a, b)
+    """torch.mm or torch.bmm, by kernels of the engine where torch's own are slow."""
+    return fast_product()(a, b, None) if _is_slow(a, b) else torch.matmul(a, b)
 
 
 def product_plus(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """torch.addmm, by oneDNN where torch's own is slow."""
-    if (beta, alpha) == (1, 1) and bias.dim() == 1 and len(bias) == b.shape[1] and _is_slow(a, b):
-        return onednn_product()(a, b, bias)
-    return torch.addmm(bias, a, b, beta=beta, alpha=alpha)
+    """torch.addmm or torch.baddbmm, by kernels of the engine where torch's own are slow."""
+    if (beta, alpha) != (1, 1) or not _is_slow(a, b):
+        return (torch.addmm if a.dim() == 2 else torch.baddbmm)(bias, a, b, beta=beta, alpha=alpha)
+    if bias.dim() == 1 and len(bias) == b.shape[-1]:
+        return fast_product()(a, b, bias)
+    return bias + fast_product()(a, b, None)
 
 
 def _is_slow(a: Tensor, b: Tensor) -> bool:
-    large = 2 * a.shape[0] * b.numel() >= LARGE_PRODUCT
-    return large and a.dtype == b.dtype == torch.float32 and slow_float32_products()
+    return a.numel() * b.numel() > 0 and a.dtype == b.dtype == torch.float32 and slow_float32_products()
 
 
 def log_gamma_of_many(x: Tensor) -> Tensor:
@@ -230,7 +229,9 @@ _REWRITTEN: dict[object, Callable[..., Tensor]] = {
     aten.digamma.default: digamma_of_many,
     aten.bernoulli.default: bernoulli,
     aten.mm.default: product,
+    aten.bmm.default: product,
     aten.addmm.default: product_plus,
+    aten.baddbmm.default: product_plus,
     aten.cat.default: joined,
     aten.stack.default: stacked,
 }
@@ -242,7 +243,8 @@ def rewritten_functions() -> dict[str, str]:
 
     Inductor keeps a graph that calls them on disk, and takes it from there as long as the digest is the same.
     """
-    depends = (Path(__file__).read_bytes(), torch.backends.cpu.get_cpu_capability().encode(), slow_float32_products())
+    sources = (Path(__file__).read_bytes(), PRODUCTS.read_bytes())
+    depends = (sources, torch.backends.cpu.get_cpu_capability().encode(), slow_float32_products())
     digest = hashlib.sha256(repr(depends).encode()).hexdigest()
     functions = {*_REWRITTEN.values(), digamma, _where_successful}
     return dict.fromkeys(sorted(f"{function.__module__}.{function.__name__}" for function in functions), digest)

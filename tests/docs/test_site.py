@@ -80,6 +80,13 @@ def test_what_a_page_links_to_is_there(path: Path) -> None:
             assert (path.parent / file.replace("../notebooks/", "../../notebooks/")).exists(), link
 
 
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md", *sorted(ROOT.glob("C*.md"))], ids=lambda path: path.stem)
+def test_no_line_of_a_page_is_a_comment_to_the_site(path: Path) -> None:
+    """MyST leaves out lines that begin with a percent sign, and takes three plus signs for a border."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert not re.findall(r"^(?:%|\+\+\+).*", text, flags=re.MULTILINE)
+
+
 @pytest.mark.parametrize("kind", ["prior", "likelihood", "posterior", "objective", "encoder", "decoder"])
 def test_every_part_has_a_row_that_says_when(kind: str) -> None:
     """Of the table from which the site makes the pages of the parts."""

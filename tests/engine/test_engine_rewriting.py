@@ -87,32 +87,98 @@ def test_compiled_functions_and_gradients():
     assert not torch.equal(found, value)  # it was rewritten
 
 
+def _factors(case, dtype=torch.float32):
+    """Two matrices, or batches of them, of generated sizes, as views of all kinds, and a bias or none."""
+    numbers = torch.Generator().manual_seed(case)
+
+    def upto(most):
+        return int(torch.randint(1, most + 1, (), generator=numbers))
+
+    def matrix(rows, columns):
+        kind, batched = upto(4), batch or 1
+        if kind == 1:
+            x = torch.randn(batched, rows, columns, generator=numbers)
+        elif kind == 2:
+            x = torch.randn(batched, columns, rows, generator=numbers).mT
+        elif kind == 3:  # neither direction lies together
+            x = torch.randn(batched, 2 * rows, 3 * columns, generator=numbers)[:, ::2, 1::3]
+        else:  # part of a larger one
+            x = torch.randn(batched, rows + 5, columns + 3, generator=numbers)[:, 2:-3, 3:]
+        x = x.to(dtype)
+        return x if batch else x[0]
+
+    batch = upto(4) if case % 3 == 0 else 0
+    m, n, k = (upto(130) if case % 2 else upto(40) for _ in range(3))
+    k += 600 * (case % 7 == 0)  # more than one block
+    return matrix(m, k), matrix(k, n), torch.randn(n, generator=numbers).to(dtype) if case % 5 < 3 else None
+
+
+def _products(*factors):
+    return tuple(a @ b if bias is None else a @ b + bias for a, b, bias in zip(*[iter(factors)] * 3, strict=True))
+
+
 def _layers(x, w, v, bias):
-    """Two products forward, one of them with a bias, and those of their gradients, as views of all kinds."""
+    """Two products forward, one of them with a bias, those of their gradients, and sums with other factors."""
     h = torch.addmm(bias, x, w.t())
     y = h @ v
-    return y, y @ v.t(), h.t() @ y, y.t() @ h, torch.addmm(bias, x, w.t(), alpha=2), torch.addmm(h, x, w.t())
+    return y, y @ v.t(), h.t() @ y, torch.addmm(bias, x, w.t(), alpha=2), torch.addmm(h, x, w.t()), y[:0] @ v.t()
 
 
-@pytest.mark.parametrize("size", [200, 3])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_products_by_onednn(size, dtype, monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # a graph from the disk would not be traced
-    monkeypatch.setattr(rewriting, "slow_float32_products", lambda: True)
-    taken = []
-    product = rewriting.onednn_product()
-    monkeypatch.setattr(rewriting, "onednn_product", lambda: lambda *given: taken.append(given) or product(*given))
-    x, w, v, bias = (torch.randn(*s, dtype=dtype) for s in ((size, 150), (130, 150), (130, 170), (130,)))
-    found = compile_function(_layers)(x, w, v, bias)
-    assert bool(taken) == (size == 200 and dtype == torch.float32)
-    for ours, torchs in zip(found, _layers(x, w, v, bias), strict=True):
-        assert_close(ours, torchs, rtol=0, atol=float(1e-6 * torchs.abs().max()))
+needs_avx512 = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() != "AVX512", reason="the products of the engine need AVX-512"
+)
 
 
-def test_products_by_onednn_spread_what_is_not_finite(monkeypatch, tmp_path):
+@pytest.fixture
+def slow_products(monkeypatch, tmp_path):
+    """torch's products count as slow, and no graph comes from the disk."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(rewriting, "slow_float32_products", lambda: True)
-    x, w = torch.randn(200, 150), torch.randn(150, 170)
+    taken = []
+    product = rewriting.fast_product()
+    monkeypatch.setattr(rewriting, "fast_product", lambda: lambda *given: taken.append(given) or product(*given))
+    return taken
+
+
+@needs_avx512
+def test_generated_products(slow_products):
+    cases = [_factors(case) for case in range(40)]
+    given = [x for case in cases for x in case]
+    tensors = [x for x in given if x is not None]
+
+    def products(*tensors):
+        left = iter(tensors)
+        return _products(*(None if x is None else next(left) for x in given))
+
+    run = compile_function(products)
+    torch.set_num_threads(before := torch.get_num_threads())
+    found = run(*tensors)
+    assert slow_products
+    assert len(slow_products) % len(cases) == 0  # Inductor traces more than once
+    exact = _products(*(None if x is None else x.double() for x in given))
+    for ours, truth in zip(found, exact, strict=True):
+        assert_close(ours.double(), truth, rtol=0, atol=float(3e-6 * truth.abs().max()))
+    try:
+        torch.set_num_threads(2 if before == 1 else 1)
+        assert all(map(torch.equal, run(*tensors), found))  # whatever the number of threads
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_avx512
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_of_layers(dtype, slow_products):
+    x, w, v, bias = (torch.randn(*s, dtype=dtype) for s in ((64, 150), (130, 150), (130, 170), (130,)))
+    found = compile_function(_layers)(x, w, v, bias)
+    assert bool(slow_products) == (dtype == torch.float32)
+    assert len(slow_products) % 5 == 0
+    for ours, torchs in zip(found, _layers(x, w, v, bias), strict=True):
+        assert_close(ours, torchs, rtol=0, atol=1e-6 * float(torchs.abs().max()) if torchs.numel() else 0)
+
+
+@needs_avx512
+def test_products_spread_what_is_not_finite(slow_products):
+    x, w = torch.randn(20, 150), torch.randn(150, 37)
     x[3, 5], w[7, 11] = math.nan, math.inf
     (found,) = compile_function(lambda a, b: (a @ b,))(x, w)
     assert_close(found, x @ w, rtol=1e-4, atol=1e-3, equal_nan=True)

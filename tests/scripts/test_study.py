@@ -13,7 +13,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "study.py"
     ("argv", "message"),
     [
         (["--budget", "quik"], "budget must be one of quick, standard, full, got 'quik'; did you mean quick?"),
-        (["--only", "[3,11]"], "claims have numbers 1 to 10, got 11"),
+        (["--only", "[3,18]"], "claims have numbers 1 to 17, got 18"),
+        (["--seeds", "[1,1]"], "seeds must be one or more different numbers, got [1, 1]"),
         (["--onli", "[3]"], "there is no option --onli; did you mean --only?"),
     ],
 )

@@ -12,8 +12,22 @@ SQUARED_ERROR = ("Normal", "--model.likelihood.scale", "0.70710678")
 BudgetName = Literal["quick", "standard", "full"]
 
 MANY_LABELS = ("emnist:balanced", "fonts:auto")
-"""Sets of many labels; the first one that is at hand is taken."""
-"""The image set that the fifth document proposes for further work."""
+"""Sets of many labels, which the fifth document proposes for further work; the first one that is at hand is taken."""
+MANY_LABELS_DIMS = (2, 10, 20)
+"""Dimensions of their codes: the fifth document's."""
+CORRELATED_DIMS = (2, 10)
+"""Dimensions of the codes whose posteriors have a full covariance."""
+KIND_DIM = 10
+"""Dimensions of the codes of the kinds of autoencoders."""
+NOISE = 0.5
+"""Standard deviation of the noise on the denoising autoencoder's images."""
+KINDS = {
+    "plain": (),
+    "denoising": (),
+    "sparse": ("--objective", "Sparse", "--objective.sparsity", "1"),
+    "contractive": ("--objective", "Contractive", "--objective.contraction", "1", "--objective.probes", "1"),
+}
+"""The kinds of autoencoders and their objectives."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,8 @@ class Budget:
         epochs: Epochs of the fully connected nets.
         batch_size: Images in a step, unless a document states it.
         seeds: Seeds of the runs that are repeated.
+        plane_seeds: Seeds of the 2-D VAE and CVAE, whose planes differ most from training to training; these begin with
+            `seeds`.
         hidden: Units of the hidden layer of the fully connected nets.
         conv_epochs: Epochs of the convolutional nets of the fourth document.
         conv_channels: Channels of their strided convolutions.
@@ -64,6 +80,7 @@ class Budget:
     epochs: int
     batch_size: int
     seeds: tuple[int, ...]
+    plane_seeds: tuple[int, ...]
     hidden: int
     conv_epochs: int
     conv_channels: tuple[int, ...]
@@ -83,17 +100,57 @@ class Budget:
 
     def recipes(self) -> list[Recipe]:
         """All trainings. Those that most claims need come first."""
-        found = [*self._dense(self.seeds[0]), *self._planes(), *self._convolutional()]
+        found = [*self._dense(self.seeds[0]), *self._planes(), *self._convolutional(), *self._kinds()]
         for seed in self.seeds[1:]:
             found += self._dense(seed)
-        return [*found, *self._rmsprop(), *self._many_labels()]
+        return [*found, *self._correlated(), *self._more_planes(), *self._rmsprop(), *self._many_labels()]
 
     def _dense(self, seed: int) -> list[Recipe]:
         """VAEs and CVAEs of one hidden layer, over the dimensions of the code, of the first and the fifth document."""
         return [
-            self._dense_recipe(f"{model.lower()}-{dim}d-seed{seed}", model, dim, "CrossEntropy", "--seed", str(seed))
+            self._seeded(model, dim, seed)
             for model, dims in (("VAE", (2, 5, 10, 20)), ("CVAE", (2, 5)))
             for dim in dims
+        ]
+
+    def _more_planes(self) -> list[Recipe]:
+        """The 2-D VAE and CVAE of the seeds that no other model has."""
+        more = [seed for seed in self.plane_seeds if seed not in self.seeds]
+        return [self._seeded(model, 2, seed) for seed in more for model in ("VAE", "CVAE")]
+
+    def _seeded(self, model: str, dim: int, seed: int) -> Recipe:
+        name = f"{model.lower()}-{dim}d-seed{seed}"
+        return self._dense_recipe(name, model, dim, "CrossEntropy", "--seed", str(seed))
+
+    def _correlated(self) -> list[Recipe]:
+        """The second document's "true multivariate Gaussian model": posteriors with a full covariance."""
+        return [
+            self._dense_recipe(
+                *(f"full-{dim}d-seed{seed}", "VAE", dim, "CrossEntropy"),
+                *("--model.posterior", "FullNormal", "--seed", str(seed)),
+            )
+            for seed in self.seeds
+            for dim in CORRELATED_DIMS
+        ]
+
+    def _kinds(self) -> list[Recipe]:
+        """The second document's kinds of autoencoders: undercomplete, denoising, sparse and contractive."""
+        noisy = ("--model.encoder.network.hidden", _listed((self.hidden,)), "--model.encoder.level", f"{NOISE:g}")
+        damaged = ("--model.encoder", "Denoising", "--model.encoder.network", "MLPEncoder", *noisy)
+        whole = ("--model.encoder.hidden", _listed((self.hidden,)))
+        return [
+            Recipe(
+                kind_name(kind),
+                (
+                    *("--model", "Autoencoder", "--model.latent_dim", str(KIND_DIM)),
+                    *(damaged if kind == "denoising" else whole),
+                    *("--model.decoder.hidden", _listed((self.hidden,)), "--model.likelihood", "CrossEntropy"),
+                    *self._common(self.epochs, self.batch_size),
+                    *objective,
+                ),
+                4,
+            )
+            for kind, objective in KINDS.items()
         ]
 
     def _planes(self) -> list[Recipe]:
@@ -150,7 +207,10 @@ class Budget:
         """The set of many labels that the fifth document proposes."""
         if self.many_labels is None:
             return []
-        return [self._dense_recipe("many-labels-10d", "VAE", 10, "CrossEntropy", data=self.many_labels)]
+        return [
+            self._dense_recipe(many_labels_name(dim), "VAE", dim, "CrossEntropy", data=self.many_labels)
+            for dim in MANY_LABELS_DIMS
+        ]
 
     def _dense_recipe(
         self, name: str, model: str, dim: int, likelihood: str, *more: str, data: str | None = None
@@ -185,6 +245,22 @@ def four_layer_name(dim: int) -> str:
     return f"four-layer-{dim}d"
 
 
+def kind_name(kind: str) -> str:
+    """The run of one kind of autoencoder."""
+    return f"autoencoder-{kind}-{KIND_DIM}d"
+
+
+def many_labels_name(dim: int) -> str:
+    """The run of the set of many labels with so many dimensions."""
+    return f"many-labels-{dim}d"
+
+
+def seeded_names(budget: Budget, name: str) -> list[str]:
+    """The runs of a model over the seeds of a budget."""
+    planes = name in ("vae-2d", "cvae-2d")
+    return [f"{name}-seed{seed}" for seed in (budget.plane_seeds if planes else budget.seeds)]
+
+
 def _listed(numbers: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, numbers))}]"
 
@@ -196,6 +272,7 @@ BUDGETS: dict[BudgetName, Budget] = {
         epochs=30,
         batch_size=64,
         seeds=(0, 1),
+        plane_seeds=(0, 1),
         hidden=64,
         conv_epochs=20,
         conv_channels=(8, 16),
@@ -219,6 +296,7 @@ BUDGETS: dict[BudgetName, Budget] = {
         epochs=20,
         batch_size=128,
         seeds=(0, 1),
+        plane_seeds=(0, 1, 2, 3, 4),
         hidden=256,
         conv_epochs=4,
         conv_channels=(16, 32, 64),
@@ -240,6 +318,7 @@ BUDGETS: dict[BudgetName, Budget] = {
         epochs=50,
         batch_size=128,
         seeds=(0, 1, 2, 3, 4),
+        plane_seeds=(0, 1, 2, 3, 4),
         hidden=256,
         conv_epochs=20,
         conv_channels=(32, 64, 128),

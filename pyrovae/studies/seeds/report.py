@@ -20,6 +20,7 @@ from pyrovae.estimates import Estimate
 from pyrovae.files import replace_text
 from pyrovae.studies.seeds.budgets import Budget, Recipe
 from pyrovae.studies.seeds.claims import Claim
+from pyrovae.studies.seeds.quotations import QUOTATIONS
 from pyrovae.studies.seeds.runs import read_test
 from pyrovae.training import RunFolder
 
@@ -71,6 +72,7 @@ def write_report(
         data=data,
         sections=sections,
         claims=claims,
+        quotations=QUOTATIONS,
         counts={verdict: verdicts.count(verdict) for verdict in dict.fromkeys(sorted(verdicts))},
         runs=[_row(recipe, folder) for recipe, folder in runs],
         classifier=classifier.percent,
@@ -123,7 +125,8 @@ def claims_markdown(claims: Sequence[Claim]) -> str:
     lines = ["| | the document says | measured | verdict |", "|---|---|---|---|"]
     for claim in claims:
         measured = claim.remark if claim.verdict == "skipped" else f"{claim.quantity}: {claim.measured}"
-        lines.append(f"| {claim.number} | {claim.says} | {measured} | {claim.verdict} |".replace("\n", " "))
+        says = "<br>".join([claim.says, *(f"*{quotation}*" for quotation in QUOTATIONS.get(claim.number, ()))])
+        lines.append(f"| {claim.number} | {says} | {measured} | {claim.verdict} |".replace("\n", " "))
     return "\n".join(lines)
 
 

@@ -36,6 +36,7 @@ def run_study(
     data_dir: str | None = None,
     device: str = "auto",
     only: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
     workers: int | None = None,
     executor: ExecutorSource | None = None,
     progress: bool = True,
@@ -51,16 +52,19 @@ def run_study(
         data_dir: Folder of the image sets, or None for the usual one.
         device: Where to train; see `Trainer`.
         only: Numbers of the claims to decide; by default all.
+        seeds: Seeds of the runs that are repeated; by default the budget's. Fewer are faster and have larger errors.
         workers: Trainings at a time; by default the number of cores, and two on a GPU.
         executor: Who runs the trainings instead; see `train_runs`.
         progress: Whether to show progress.
 
     Raises:
-        ValueError: If a claim's number does not exist, a run of the folder has other settings, or the data are others
-            than the claims are about.
+        ValueError: If a claim's number does not exist, seeds are none or twice the same, a run of the folder has other
+            settings, or the data are others than the claims are about.
         KeyboardInterrupt: When stopped by the user, after every running training has written its checkpoint.
     """
     chosen = choose(only)
+    if seeds is not None:
+        budget = with_seeds(budget, seeds)
     jinja()  # fails before the training, not after it
     runs = Runs(folder / "runs", data_dir, device)
     images = runs.data(data or budget.data)
@@ -74,6 +78,17 @@ def run_study(
         bar.advance(1, "classifier")
         sections = _investigate(study, chosen, folder, bar)
     return _write(study, sections, recipes, folder)
+
+
+def with_seeds(budget: Budget, seeds: Sequence[int]) -> Budget:
+    """A budget with other seeds.
+
+    Raises:
+        ValueError: If there are none, or two are the same.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be one or more different numbers, got {list(seeds)}")
+    return replace(budget, seeds=tuple(seeds), plane_seeds=tuple(seeds))
 
 
 def fit_budget(budget: Budget, name: str, images: ImageSet, runs: Runs) -> Budget:

@@ -17,7 +17,7 @@ from pyrovae.metrics.classifier import Classifier, Predictions, frechet_distance
 from pyrovae.models import LatentVariableModel
 from pyrovae.plots import Axes, Figure, plot_values
 from pyrovae.runs.loading import analysis_device, load
-from pyrovae.studies.seeds.budgets import Budget
+from pyrovae.studies.seeds.budgets import Budget, seeded_names
 from pyrovae.studies.seeds.claims import Claim, Found, Statement, bootstrapped
 from pyrovae.studies.seeds.runs import Runs
 
@@ -166,11 +166,6 @@ class Study:
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]
-
-
-def seeded_names(budget: Budget, name: str) -> list[str]:
-    """The runs of a model over the seeds of a budget."""
-    return [f"{name}-seed{seed}" for seed in budget.seeds]
 
 
 def draw_values(

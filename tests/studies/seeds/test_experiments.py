@@ -6,21 +6,31 @@ import numpy as np
 import pytest
 
 from pyrovae.estimates import Estimate, Estimates
-from pyrovae.latent import AttributeEffect
+from pyrovae.latent import AttributeEffect, Codes
+from pyrovae.studies.seeds.budgets import BUDGETS, KINDS
 from pyrovae.studies.seeds.claims import Claim
 from pyrovae.studies.seeds.experiments import (
     EXPERIMENTS,
+    ambiguity,
     arithmetic,
     autoencoder,
     conditional,
     convergence,
+    covariance,
     dimensions,
+    directions,
+    downstream,
+    kinds,
     labels,
     layout,
     neighbours,
+    smoothness,
+    style,
     sweep,
     weights,
 )
+from pyrovae.studies.seeds.quotations import QUOTATIONS
+from pyrovae.studies.seeds.run import with_seeds
 from pyrovae.training import History
 
 E = 0.001
@@ -73,6 +83,8 @@ def of_neighbours(good: bool) -> list[Claim]:
     return neighbours.EXPERIMENT.decide(
         neighbours.Neighbours(
             same=over(range(5), (1, 0.9, 0.5, 0.3, 0.1) if good else (0.2, 0.9, 0.9, 0.9, 0.9)),
+            at_mean=dict.fromkeys(range(10), Estimate(0.9 if good else 0.3)),
+            two_steps=dict.fromkeys(range(10), Estimate(0.5 if good else 0.9)),
             predicted=Estimate(0.8 if good else 0.2, E),
             shuffled=Estimate(0.3, E),
             nearest=(4, 7, 8, 3, 1, 5, 2, 6, 0) if good else (0, 1, 2, 3, 4, 5, 6, 7, 8),
@@ -86,8 +98,8 @@ def of_conditional(good: bool) -> list[Claim]:
     pair = tuple(values(0.5, 0.2) if good else values(0.2, 0.5))
     return conditional.EXPERIMENT.decide(
         conditional.Conditional(
-            bayes=Estimate(0.12 if good else 0.6, E),
-            neighbours=Estimate(0.12 if good else 0.6, E),
+            bayes=Estimate(0.112 if good else 0.6, E),
+            neighbours=Estimate(0.112 if good else 0.6, E),
             chance=0.11,
             farthest_kl=Estimate(0.02 if good else 1.0, E),
             mean_kl=Estimate(0.02, E),
@@ -123,12 +135,13 @@ def of_autoencoder(good: bool) -> list[Claim]:
 def of_sweep(good: bool) -> list[Claim]:
     return sweep.EXPERIMENT.decide(
         sweep.Sweep(
-            unexplained=over(BETAS, (0.02, 0.1, 0.3, 0.9) if good else (0.5, 0.4, 0.3, 0.2)),
+            unexplained=over(BETAS, (0.02, 0.1, 0.3, 0.95) if good else (0.5, 0.4, 0.3, 0.2)),
             sharpness=over(BETAS, (0.9, 0.8, 0.7, 0.3) if good else (0.3, 0.4, 0.5, 0.9)),
             frechet=over(BETAS, (0.9, 0.2, 0.4, 1.0) if good else (0.2, 0.3, 0.4, 0.2)),
             ambiguous=over(BETAS, (0.5, 0.4, 0.3, 0.2)),
             diversity=over(BETAS, (1.5, 1.0, 0.8, 0.01) if good else (1, 1, 1, 1)),
             widths=dict(zip(BETAS, (0.1, 0.3, 0.6, 0.99) if good else (0.9, 0.6, 0.3, 0.1), strict=True)),
+            kl_over_epochs=dict.fromkeys(BETAS, (10.0, 20.0) if good else (20.0, 10.0)),
             correlations=dict(zip(BETAS, (0.3, 0.1, 0.05, np.nan) if good else (0.1, 0.2, 0.3, 0.4), strict=True)),
         )
     )
@@ -139,6 +152,7 @@ def of_weights(good: bool) -> list[Claim]:
     return weights.EXPERIMENT.decide(
         weights.Weights(
             squared_error=over(grid, (50, 40, 35, 33) if good else (50, 40, 45, 33)),
+            steps=over(grid[1:], (0.2, 0.1, -0.01) if good else (0.2, -0.1, 0.2)),
             kl=over(grid, (0, 2, 5, 7)),
             off_centre=Estimate(0.02 if good else 0.5, E),
             scale=Estimate(1.0 if good else 3.0, E),
@@ -173,7 +187,74 @@ def of_convergence(good: bool) -> list[Claim]:
 
 
 def of_labels(good: bool) -> list[Claim]:
-    return labels.EXPERIMENT.decide(labels.Labels(47, Estimate(0.5 if good else 0.05, E), 0.021))
+    dims = labels.MANY_LABELS_DIMS
+    few, many = values(0.3, 0.6) if good else values(0.6, 0.3)
+    bayes = over(dims, (0.3, 0.5, 0.7) if good else (0.3, 0.05, 0.04))
+    return labels.EXPERIMENT.decide(labels.Labels(47, bayes, 0.021, over(dims, (40, 20, 10)), many, few))
+
+
+def of_style(good: bool) -> list[Claim]:
+    share = Estimate(0.8 if good else 0.2, E)
+    kept = {name: dict.fromkeys(style.DIMS, share) for name in (style.ROTATION, *style.OTHERS)}
+    turned = over(style.DIMS, (0.3, 0.2, 0.1) if good else (0.9, 0.8, 0.7))
+    return style.EXPERIMENT.decide(style.Style(turned, turned[2], kept))
+
+
+def of_ambiguity(good: bool) -> list[Claim]:
+    tells = dict.fromkeys(ambiguity.DIMS, Estimate(0.8 if good else 0.55, E))
+    alone = dict.fromkeys(ambiguity.DIMS, Estimate(0.05 if good else 0.4, E))
+    return ambiguity.EXPERIMENT.decide(
+        ambiguity.Ambiguity(tells, tells, alone, alone, over(range(1, 6), (0, 1, 1, 1, 1)), Estimate(0.02, E))
+    )
+
+
+def of_smoothness(good: bool) -> list[Claim]:
+    high, low = values(0.3, 0.01)
+    both = smoothness.Both(high, low) if good else smoothness.Both(low, high)
+    nets = (smoothness.PLANE, smoothness.NETS)
+    kept = smoothness.Both(*values(0.9, 0.99) if good else values(0.9, 0.8))
+    return smoothness.EXPERIMENT.decide(
+        smoothness.Smoothness(
+            changes=dict.fromkeys(nets, dict.fromkeys(smoothness.STEPS, both)),
+            kept=dict.fromkeys(nets, kept),
+            own_draws=both.vae,
+            unseen=both,
+        )
+    )
+
+
+def of_covariance(good: bool) -> list[Claim]:
+    dims = covariance.CORRELATED_DIMS
+    gains, low, high = over(dims, (0.2, 0.3) if good else (2, 3)), over(dims, (0.1, 0.1)), over(dims, (0.3, 0.3))
+    diagonal, full = (low, high) if good else (high, low)
+    return covariance.EXPERIMENT.decide(covariance.Covariance(gains, diagonal, full, low))
+
+
+def of_usefulness(good: bool) -> list[Claim]:
+    own, vae = values(0.5, 0.8) if good else values(0.8, 0.5)
+    accuracy = {"autoencoder": dict.fromkeys((50, 1000), own), "VAE": dict.fromkeys((50, 1000), vae)}
+    sums = {"pixels": Estimate(0.3 if good else 0.9, E), "autoencoder": own, "VAE": vae}
+    spread = {"autoencoder": vae, "VAE": own}
+    return downstream.EXPERIMENT.decide(downstream.Usefulness(accuracy, accuracy, sums, spread, 0.1))
+
+
+def of_kinds(good: bool) -> list[Claim]:
+    def set_apart(name: str, own: float, others: float) -> dict[str, Estimate]:
+        return {kind: Estimate(own if kind == name else others, E) for kind in KINDS}
+
+    return kinds.EXPERIMENT.decide(
+        kinds.Kinds(
+            noise_left=set_apart("denoising", 0.1 if good else 0.5, 0.3),
+            near_zero=set_apart("sparse", 0.5 if good else 0.05, 0.1),
+            sensitivity=set_apart("contractive", 0.1 if good else 0.9, 0.3),
+            accuracy=dict.fromkeys(KINDS, Estimate(0.9 if good else 0.3, E)),
+        )
+    )
+
+
+def of_directions(good: bool) -> list[Claim]:
+    areas, after = (dict.fromkeys(range(10), Estimate(value if good else 0.3, E)) for value in (0.95, 0.7))
+    return directions.EXPERIMENT.decide(directions.Directions(areas, after, after))
 
 
 TABLE = {
@@ -187,7 +268,51 @@ TABLE = {
     8: of_arithmetic,
     9: of_convergence,
     10: of_labels,
+    11: of_style,
+    12: of_ambiguity,
+    13: of_smoothness,
+    14: of_covariance,
+    15: of_usefulness,
+    16: of_kinds,
+    17: of_directions,
 }
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_every_needed_run_is_in_the_budget_once(name: str) -> None:
+    budget = BUDGETS[name]
+    names = [recipe.name for recipe in budget.recipes()]
+    needed = {run for experiment in EXPERIMENTS for run in experiment.needs(budget)}
+    assert sorted(set(names)) == sorted(names)
+    assert needed == set(names)
+    assert budget.plane_seeds[: len(budget.seeds)] == budget.seeds
+
+
+def test_fewer_seeds_are_fewer_runs_of_the_same_settings() -> None:
+    whole = {recipe.name: recipe for recipe in BUDGETS["standard"].recipes()}
+    some = {recipe.name: recipe for recipe in with_seeds(BUDGETS["standard"], [1]).recipes()}
+    assert {name: whole[name] for name in some} == some
+    assert {name for name in whole if "-seed" in name} > {name for name in some if "-seed" in name}
+    assert all(name.endswith("-seed1") for name in some if "-seed" in name)
+    for wrong in ([], [2, 2]):
+        with pytest.raises(ValueError, match="seeds must be one or more different numbers"):
+            with_seeds(BUDGETS["standard"], wrong)
+
+
+def test_every_claim_is_quoted_and_briefly() -> None:
+    numbers = [statement.number for experiment in EXPERIMENTS for statement in experiment.claims]
+    assert list(QUOTATIONS) == numbers
+    for quotations in QUOTATIONS.values():
+        assert quotations
+        assert all(1 <= q.document <= 5 and q.section and 3 <= len(q.words.split()) <= 40 for q in quotations)
+
+
+def test_documents_of_a_claim_are_those_that_are_quoted() -> None:
+    ordinals = ("first", "second", "third", "fourth", "fifth")
+    for experiment in EXPERIMENTS:
+        for statement in experiment.claims:
+            named = {k for k, word in enumerate(ordinals, 1) if word in statement.source}
+            assert {q.document for q in QUOTATIONS[statement.number]} <= named, statement.number
 
 
 def test_every_experiment_is_in_the_table() -> None:
@@ -263,3 +388,89 @@ def test_sharpness_and_diversity() -> None:
     assert sweep.unexplained(crisp, crisp).value == 0
     mean = np.broadcast_to(crisp.mean(0), crisp.shape)
     assert sweep.unexplained(mean, crisp).value == pytest.approx(1)
+
+
+def codes_of(means: np.ndarray, labels: np.ndarray) -> Codes:
+    return Codes(means, np.full_like(means, 0.01), means, labels)
+
+
+def test_style_that_is_kept_and_lost() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 2000)
+    slant = 5.0 * labels + 3 * rng.standard_normal(2000)
+    mean = np.array([slant[labels == k].mean() for k in range(10)])[labels]
+    assert style.lost(slant, slant, labels) == 0
+    assert style.lost(slant, mean, labels) == pytest.approx(1)
+    assert style.shared(slant, 0.5 * slant + 7, labels) == pytest.approx(1)
+    between = mean + 3 * rng.standard_normal(2000)  # right about the class, and about nothing within it
+    assert style.shared(slant, between, labels) < 0.01
+    assert style.lost(slant, between, labels) == pytest.approx(2, abs=0.2)
+
+
+def test_area_under_the_curve() -> None:
+    score = np.random.default_rng(0).standard_normal(500)
+    assert ambiguity.auc(score, score > 0.3) == 1
+    assert ambiguity.auc(-score, score > 0.3) == 0
+    assert ambiguity.auc(np.zeros(500), score > 0.3) == 0.5
+    assert np.isnan(ambiguity.auc(score, np.ones(500, dtype=bool)))
+
+
+def test_steps_go_to_other_codes() -> None:
+    rng = np.random.default_rng(0)
+    codes = codes_of(rng.standard_normal((300, 3)), np.zeros(300, dtype=int))
+    start, ways = smoothness.steps(codes, 200)
+    ends = start + ways
+    assert start.shape == ends.shape == (200, 3)
+    assert all(np.abs(codes.means - end).sum(1).min() < 1e-9 for end in ends)
+    assert (np.linalg.norm(ways, axis=1) > 0).all()
+    pictures = rng.random((400, 1, 4, 4))
+    by_pairs = np.square(pictures[:200] - pictures[200:]).sum((1, 2, 3)).mean()
+    assert smoothness.typical_distance(pictures) == pytest.approx(by_pairs, rel=0.1)
+
+
+def test_correlations_of_codes() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.standard_normal(1000)
+    assert covariance.mean_correlation(np.column_stack([one, -one, 1e-3 * one])) == pytest.approx(1)
+    assert covariance.mean_correlation(rng.standard_normal((1000, 2))) < 0.1
+    assert np.isnan(covariance.mean_correlation(np.column_stack([one, 0 * one])))
+    tilted = np.tile(np.array([[4.0, 1.2], [1.2, 1.0]]), (5, 1, 1))
+    codes = Codes(np.zeros((5, 2)), tilted, np.zeros((5, 2)), np.zeros(5, dtype=int))
+    assert covariance.correlation_inside(codes).value == pytest.approx(0.6)
+
+
+def test_spread_within_classes_has_no_scale() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 1000)
+    centres = 3 * rng.standard_normal((5, 2))[labels]
+    tight, loose = centres + 0.1 * rng.standard_normal((1000, 2)), centres + 5 * rng.standard_normal((1000, 2))
+    assert downstream.spread_within(tight, labels) < 0.05 < 0.5 < downstream.spread_within(loose, labels) < 1
+    assert downstream.spread_within(7 * tight + 3, labels) == pytest.approx(downstream.spread_within(tight, labels))
+
+
+def test_a_network_learns_to_add() -> None:
+    labels = np.random.default_rng(0).integers(0, 10, 400)
+    told, hidden = np.eye(10)[labels], np.zeros((400, 10))
+    assert downstream.adding_accuracy(told, labels, told, labels).value > 0.9
+    assert downstream.adding_accuracy(hidden, labels, hidden, labels).value < 0.2
+
+
+def test_numbers_near_zero() -> None:
+    codes = np.random.default_rng(0).standard_normal((1000, 4))
+    dense, sparse = kinds.near_zero(codes), kinds.near_zero(codes * [1, 0, 0, 0])
+    assert dense == pytest.approx(0.08, abs=0.02)
+    assert sparse >= 0.75
+    assert kinds.near_zero(9 * codes) == dense
+
+
+def test_direction_of_a_class() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 300)
+    means = np.array([[4.0, 0], [-4, 0], [0, 4]])[labels] + rng.standard_normal((900, 2))
+    found = directions.direction(codes_of(means, labels), 0)
+    assert np.linalg.norm(found) == pytest.approx(1)
+    assert found[0] > 0.7
+
+
+def test_gains_of_dimensions() -> None:
+    assert labels.gains(over(labels.MANY_LABELS_DIMS, (40, 20, 15))).value == pytest.approx(0.25)

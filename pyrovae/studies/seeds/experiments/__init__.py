@@ -3,14 +3,21 @@
 from typing import Any
 
 from pyrovae.studies.seeds.experiments import (
+    ambiguity,
     arithmetic,
     autoencoder,
     conditional,
     convergence,
+    covariance,
     dimensions,
+    directions,
+    downstream,
+    kinds,
     labels,
     layout,
     neighbours,
+    smoothness,
+    style,
     sweep,
     weights,
 )
@@ -29,6 +36,13 @@ EXPERIMENTS: tuple[Experiment[Any], ...] = tuple(
         arithmetic,
         convergence,
         labels,
+        style,
+        ambiguity,
+        smoothness,
+        covariance,
+        downstream,
+        kinds,
+        directions,
     )
 )
 """In the order of the report."""

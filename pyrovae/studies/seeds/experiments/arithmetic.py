@@ -11,9 +11,9 @@ from pyrovae.latent import AttributeEffect, AttributeVector, attribute_effect, a
 from pyrovae.latent.morphology import measure as morphology
 from pyrovae.metrics.classifier import predict_classes
 from pyrovae.plots import new_figure, plot_effect, plot_moved
-from pyrovae.studies.seeds.budgets import Budget
+from pyrovae.studies.seeds.budgets import Budget, seeded_names
 from pyrovae.studies.seeds.claims import Decision, Statement, above, below, every
-from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
+from pyrovae.studies.seeds.study import Experiment, Picture, Study
 
 ATTRIBUTES = ("slant", "thickness")
 ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -23,7 +23,7 @@ LITTLE = 0.5
 """Maximum change of every other attribute relative to that of the attribute, both in standard deviations."""
 KEPT = 0.9
 """Minimum share of images that keep their class."""
-IMAGES = 1000
+IMAGES = 5000
 
 
 def vector_of(study: Study, name: str, attribute: str) -> AttributeVector:

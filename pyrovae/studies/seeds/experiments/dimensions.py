@@ -10,9 +10,9 @@ import numpy as np
 from pyrovae.estimates import Estimate
 from pyrovae.metrics.classifier import predict_classes
 from pyrovae.plots import new_figure, plot_image_grid
-from pyrovae.studies.seeds.budgets import Budget
+from pyrovae.studies.seeds.budgets import Budget, seeded_names
 from pyrovae.studies.seeds.claims import Decision, Statement, above, below, every, over_seeds
-from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values, seeded_names
+from pyrovae.studies.seeds.study import Experiment, Picture, Study, draw_values
 
 DIMS = (2, 5, 10, 20)
 AMBIGUOUS_MARGIN = 0.1

@@ -21,9 +21,9 @@ from pyrovae.latent import (
 from pyrovae.latent.comparison import agreement, gaussian_kl
 from pyrovae.latent.gaussians import Moments
 from pyrovae.plots import Axes, new_figure, plot_codes, plot_ellipses, plot_manifold
-from pyrovae.studies.seeds.budgets import Budget
+from pyrovae.studies.seeds.budgets import Budget, seeded_names
 from pyrovae.studies.seeds.claims import Decision, Statement, above, below, bootstrapped, every, over_seeds
-from pyrovae.studies.seeds.study import Experiment, Picture, Study, seeded_names
+from pyrovae.studies.seeds.study import Experiment, Picture, Study
 
 NEAR = 0.1
 """KL from N(0, I), nats, below which a Gaussian is called near it."""

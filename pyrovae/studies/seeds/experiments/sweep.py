@@ -24,6 +24,8 @@ GOOD = 0.1
 """Maximum share of the images' variance that a good reconstruction leaves unexplained."""
 ALIKE = 0.25
 """Mean squared distance of two samples over that of two test images, below which samples are called alike."""
+IGNORED = 0.9
+"""Share of the images' variance left by reconstructions above which the code is called ignored."""
 MONOTONE = 0.8
 """Minimum rank correlation for a monotone dependence on β."""
 
@@ -40,6 +42,7 @@ class Sweep:
         diversity: Mean squared distance of two samples, over that of two test images.
         widths: Mean standard deviation of a posterior, in units of the code.
         correlations: Mean absolute correlation of two active dimensions; NaN where fewer than two are active.
+        kl_over_epochs: KL of validation images after the first and after the last epoch, nats per image, by β.
         rates: Rate and distortion of the same models.
     """
 
@@ -50,6 +53,7 @@ class Sweep:
     diversity: dict[float, Estimate]
     widths: dict[float, float]
     correlations: dict[float, float]
+    kl_over_epochs: dict[float, tuple[float, float]]
     rates: RateDistortion | None = None
 
     @property
@@ -99,8 +103,14 @@ def measure(study: Study) -> Sweep:
         diversity={b: diversity(study.samples(name), study.images) for b, name in names.items()},
         widths=dict(zip(names, rates.widths.tolist(), strict=True)),
         correlations=dict(zip(names, rates.correlations.tolist(), strict=True)),
+        kl_over_epochs={b: _kl_over_epochs(study, name) for b, name in names.items()},
         rates=rates,
     )
+
+
+def _kl_over_epochs(study: Study, name: str) -> tuple[float, float]:
+    values = history_of(study.folder(name), study.model(name)).column("validation_kl")
+    return float(values[0]), float(values[-1])
 
 
 def _bad_samples(found: Sweep) -> Decision:
@@ -131,6 +141,17 @@ def _best_between(found: Sweep) -> Decision:
         every("holds" if between else "does not hold", *beats),
         {f"Fréchet distance, β = {b:g}": v for b, v in found.frechet.items()},
         "Ambiguous samples: " + ", ".join(f"β = {b:g}: {v.percent}" for b, v in found.ambiguous.items()),
+    )
+
+
+def _grows(found: Sweep) -> Decision:
+    first, last = found.kl_over_epochs[found.smallest]
+    others = ", ".join(f"β = {b:g}: {end:.3g}" for b, (_, end) in found.kl_over_epochs.items() if b != found.smallest)
+    return Decision(
+        f"{first:.0f} after the first epoch, {last:.0f} after the last",
+        "holds" if last > first else "does not hold",
+        {"first epoch": Estimate(first), "last epoch": Estimate(last)},
+        f"After the last epoch at {others}.",
     )
 
 
@@ -187,13 +208,34 @@ CLAIMS: tuple[Statement[Sweep], ...] = (
         f"Its rank correlation with β is at most −{MONOTONE}, over the β that leave two dimensions active.",
         lambda found: _with_beta(found.correlations, -1),
     ),
+    Statement(
+        "6f",
+        "fourth document",
+        "β = {found.smallest:g}: the training considers the reconstruction alone, so the KL grows on.",
+        "KL of validation images, nats per image, over the epochs",
+        "It is larger after the last epoch than after the first.",
+        _grows,
+    ),
+    Statement(
+        "6g",
+        "fourth document",
+        "β = {found.largest:g}: the weight of the reconstruction is so low that the code is ignored.",
+        "Share of variance that reconstructions leave",
+        f"Above {IGNORED}.",
+        lambda found: Decision(
+            str(found.unexplained[found.largest]),
+            above(found.unexplained[found.largest], IGNORED),
+            {"unexplained": found.unexplained[found.largest]},
+        ),
+    ),
 )
 
 
 def draw(study: Study, found: Sweep) -> list[Picture]:
-    """Reconstructions and samples over β, the numbers, rate against distortion, the curves of the best."""
+    """Reconstructions and samples over β, numbers, rate against distortion, curves at both ends and at the best β."""
     trade = [] if found.rates is None else [_rate_distortion(found.rates)]
-    return [_pictures(study), _numbers(found), *trade, _curves(study, found.best)]
+    curves = dict.fromkeys((found.smallest, found.best, found.largest))
+    return [_pictures(study), _numbers(found), *trade, *(_curves(study, beta) for beta in curves)]
 
 
 def _pictures(study: Study) -> Picture:
@@ -252,7 +294,7 @@ def _curves(study: Study, beta: float) -> Picture:
     name = beta_name(beta)
     plot_history(history_of(study.folder(name), study.model(name)), axes)
     return Picture(
-        "beta-curves",
+        f"curves-{name}",
         figure,
         f"Training curves at β = {beta:g}, the true bound and its parts.",
         "Three curves over the epochs: bound, reconstruction, KL, of train and validation images.",
