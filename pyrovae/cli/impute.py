@@ -56,7 +56,7 @@ def main(description: str | None = None) -> None:
             progress=bar.update,
         )
     output = figure_path(options, "imputed")
-    written = _write(found, data, output)
+    written = _write(found, data, rows.labels.tolist(), output)
     figure, (ax,) = new_figure(0.75 * (SHOWN_DRAWS + 2) + 0.6, 0.75 * SHOWN_ROWS + 0.5)
     chosen = np.flatnonzero(found.missing.any((1, 2, 3)))[:SHOWN_ROWS]
     seen = np.where(found.missing, np.nan, found.mean)
@@ -68,8 +68,8 @@ def main(description: str | None = None) -> None:
     print("\n".join(map(str, [output, *written])))
 
 
-def _write(found: Imputation, data: ImageSet, output: Path) -> list[Path]:
-    """Write what was found in the units of the data: arrays, and for a table CSV as well."""
+def _write(found: Imputation, data: ImageSet, labels: list[int], output: Path) -> list[Path]:
+    """Write what was found in the units of the data: arrays, and for a table CSV as well, with a label for each row."""
 
     def undone(x: np.ndarray) -> np.ndarray:
         return x if data.scaling is None else data.scaling.undo(torch.from_numpy(x)).numpy()
@@ -91,7 +91,7 @@ def _write(found: Imputation, data: ImageSet, output: Path) -> list[Path]:
     labelled = data.num_classes > 1
     lines = [[f"{value:.7g}" for value in row] for row in mean]  # as many digits as float32 has
     if labelled:
-        lines = [[*line, data.class_names[y]] for line, y in zip(lines, data.labels.tolist(), strict=True)]
+        lines = [[*line, data.class_names[y]] for line, y in zip(lines, labels, strict=True)]
     replace_text(table, _csv([[*data.columns, *(["label"] if labelled else [])], *lines]))
     ends = (f"low {found.mass:g}", f"high {found.mass:g}")
     each = [
