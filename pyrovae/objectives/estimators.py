@@ -33,6 +33,11 @@ class Estimator(ABC):
     additive: ClassVar[bool] = True
 
     @property
+    def codes(self) -> int:
+        """Codes of each image in the bound by which weights are judged."""
+        return 1
+
+    @property
     def over_batch(self) -> bool:
         """Whether the loss of a batch is no mean over its images, and so is another one if the batch is cut in two."""
         return False
@@ -150,6 +155,11 @@ class SeveralCodes(Estimator):
     additive: ClassVar[bool] = False
     k: int = 5
     gradient: Gradient = "standard"
+
+    @property
+    def codes(self) -> int:
+        """Codes of each image."""
+        return self.k
 
     def __post_init__(self) -> None:
         check_number(self.k, "k")

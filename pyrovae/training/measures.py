@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrovae.data import evaluated_together
 from pyrovae.diagnostics import collapse_warning
 from pyrovae.inference import estimate_elbo
+from pyrovae.inference.importance import bound_of_codes
 from pyrovae.models import LatentVariableModel
 from pyrovae.training.batches import Batches
 from pyrovae.training.history import EpochRow, elbo_columns
@@ -17,10 +18,12 @@ class Measures:
         model: The model.
         batches: Knows the images.
         seed: Seed of the codes.
+        codes: Codes for each image of the bound that is trained; of several, that bound of the validation images is
+            measured too, as a posterior that is good for it may be poor for the ELBO.
     """
 
-    def __init__(self, model: LatentVariableModel, batches: Batches, seed: int) -> None:
-        self._model, self._splits, self._seed = model, batches.evaluated(), seed
+    def __init__(self, model: LatentVariableModel, batches: Batches, seed: int, codes: int = 1) -> None:
+        self._model, self._splits, self._seed, self._codes = model, batches.evaluated(), seed, codes
         if model.infers_labels:  # the bound of log p(x), whether the class is known or not
             self._splits = {name: split.without_labels() for name, split in self._splits.items()}
         self._together = evaluated_together(batches.data)
@@ -31,6 +34,9 @@ class Measures:
         row: EpochRow = {}
         for name, split in self._splits.items():
             row |= elbo_columns(name, estimate_elbo(self._model, split, batch_size=self._together, seed=self._seed))
+        if self._codes > 1 and "validation" in self._splits:
+            bound = bound_of_codes(self._model, self._splits["validation"], self._codes, seed=self._seed)
+            row["validation_negative_bound"] = -bound
         return row
 
     def warning(self, row: EpochRow) -> str | None:

@@ -224,7 +224,7 @@ class Trainer:
     ) -> Loop:
         """The training loop of these settings."""
         batches = Batches(data, policy_of(data, self.pixels), self.batch_size, self.seed, device, processes)
-        measures = Measures(model, batches, self.seed)
+        measures = Measures(model, batches, self.seed, self.objective.codes)
         epochs = self.total_epochs(batches.per_epoch)
         learner = Learner(
             model,
