@@ -75,11 +75,12 @@ def by_vae(x: np.ndarray, hidden: np.ndarray, seed: int, options: argparse.Names
         run = RunFolder(Path(folder))
         history = trainer.fit(model, data, run, progress=False)
         load_weights(run.best_weights, model)
-    found = impute(model, Split(data.images, data.labels), samples=1000, draws=1)
+    found = impute(model, Split(data.images, data.labels), samples=1000, draws=1, held_out=data.split("validation"))
     mean, low, high = (each.reshape(x.shape) for each in (found.mean, found.low, found.high))
     return {
         "mse": float(np.square(mean - x)[hidden].mean()),
         "inside 90 %": float(((low <= x) & (x <= high))[hidden].mean()),
+        "nominal": found.nominal,
         "effective codes, median": float(np.median(found.effective)),
         "epochs": len(history),
     }

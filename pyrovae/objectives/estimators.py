@@ -42,6 +42,10 @@ class Estimator(ABC):
         """Whether the loss of a batch is no mean over its images, and so is another one if the batch is cut in two."""
         return False
 
+    def kept_of_a_pair(self, latent_dim: int) -> int:
+        """Numbers that are held for each pair of images of a batch, which are compared with each other in some."""
+        return 0
+
     def of_set(self, images: int) -> Estimator:
         """The estimator for a training set of so many images."""
         return self
