@@ -25,13 +25,14 @@ from surroundings import surroundings
 from pyrovae import VAE, ImportanceWeighted, RunFolder, Trainer
 from pyrovae.data import Split, from_values
 from pyrovae.inference import impute
+from pyrovae.inference.imputation import LEAST_HELD_OUT
 from pyrovae.likelihoods import Normal
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.training.weights import load_weights
 
 SETS: dict[str, Callable[[], Any]] = {"breast cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits}
-VALIDATION, PATIENCE = 0.1, 40
-"""Share of the rows that are not trained on, and epochs without a better bound of them after which training stops."""
+VALIDATION = 0.1
+"""Share of the rows that are not trained on: their bound stops the training, and their values calibrate intervals."""
 OTHERS = {"IterativeImputer": IterativeImputer, "KNNImputer": KNNImputer}
 
 
@@ -65,7 +66,7 @@ def by_vae(x: np.ndarray, hidden: np.ndarray, seed: int, options: argparse.Names
         objective=ImportanceWeighted(k=20),
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1e-3, weight_decay=options.weight_decay),
         epochs=options.epochs,
-        patience=PATIENCE,
+        patience=options.patience,
         batch_size=64,
         seed=seed,
         engine=options.engine,
@@ -75,7 +76,10 @@ def by_vae(x: np.ndarray, hidden: np.ndarray, seed: int, options: argparse.Names
         run = RunFolder(Path(folder))
         history = trainer.fit(model, data, run, progress=False)
         load_weights(run.best_weights, model)
-    found = impute(model, Split(data.images, data.labels), samples=1000, draws=1, held_out=data.split("validation"))
+    rows = data.split("validation")
+    enough = int((~rows.images.isnan()).sum()) >= LEAST_HELD_OUT
+    whole, calibration = Split(data.images, data.labels), rows if enough else None
+    found = impute(model, whole, samples=1000, draws=1, held_out=calibration)
     mean, low, high = (each.reshape(x.shape) for each in (found.mean, found.low, found.high))
     return {
         "mse": float(np.square(mean - x)[hidden].mean()),
@@ -111,6 +115,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--sets", default="wine,breast cancer,digits")
     parser.add_argument("--epochs", type=int, default=2000, help="at most")
+    parser.add_argument("--patience", type=int, default=40, help="epochs without a better bound that end a training")
     parser.add_argument("--latent_dim", type=int, default=10)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--noise", default="per_pixel")

@@ -187,7 +187,7 @@ def test_rows_held_out_correct_intervals_that_are_too_narrow_or_too_wide(scale: 
 
 def test_too_few_values_calibrate_nothing() -> None:
     truth, split = truth_with_holes(12)
-    with pytest.raises(ValueError, match=r"by at least 100 values of rows that are held out, and these have 4\d: hold"):
+    with pytest.raises(ValueError, match=r"by at least 225 values of rows that are held out, and these have 4\d: hold"):
         impute(linear_vae(truth), split, samples=50, held_out=split)
 
 
