@@ -9,6 +9,7 @@ Settings are the same for all seeds, and were set without a look at the seeds th
 
 import argparse
 import json
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +22,17 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes 
 from sklearn.impute import IterativeImputer, KNNImputer
 from surroundings import surroundings
 
-from pyrovae import VAE, ImportanceWeighted, Trainer
+from pyrovae import VAE, ImportanceWeighted, RunFolder, Trainer
 from pyrovae.data import Split, from_values
 from pyrovae.inference import impute
+from pyrovae.inference.imputation import LEAST_HELD_OUT
 from pyrovae.likelihoods import Normal
 from pyrovae.networks import MLPDecoder, MLPEncoder
+from pyrovae.training.weights import load_weights
 
 SETS: dict[str, Callable[[], Any]] = {"breast cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits}
-EPOCHS = {"breast cancer": 150, "wine": 200, "digits": 60}
+VALIDATION = 0.1
+"""Share of the rows that are not trained on: their bound stops the training, and their values calibrate intervals."""
 OTHERS = {"IterativeImputer": IterativeImputer, "KNNImputer": KNNImputer}
 
 
@@ -43,9 +47,12 @@ def table(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return (x - np.nanmean(seen, 0)) / np.nanstd(seen, 0), hidden
 
 
-def by_vae(x: np.ndarray, hidden: np.ndarray, seed: int, epochs: int, options: argparse.Namespace) -> dict[str, float]:
-    """Train on what is seen of all rows, and impute them."""
-    data = from_values(np.where(hidden, np.nan, x), scaling="none", splits={"train": torch.arange(len(x))})
+def by_vae(x: np.ndarray, hidden: np.ndarray, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    """Train on what is seen of nine tenths of the rows, as long as the bound of the others grows, and impute all."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    held = round(VALIDATION * len(x))
+    splits = {"validation": order[:held].sort().values, "train": order[held:].sort().values}
+    data = from_values(np.where(hidden, np.nan, x), scaling="none", splits=splits)
     torch.manual_seed(seed)
     model = VAE(
         data.image_shape,
@@ -58,19 +65,28 @@ def by_vae(x: np.ndarray, hidden: np.ndarray, seed: int, epochs: int, options: a
     trainer = Trainer(
         objective=ImportanceWeighted(k=20),
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1e-3, weight_decay=options.weight_decay),
-        epochs=epochs,
+        epochs=options.epochs,
+        patience=options.patience,
         batch_size=64,
         seed=seed,
         engine=options.engine,
         device="cpu",
     )
-    trainer.fit(model, data, progress=False)
-    found = impute(model, Split(data.images, data.labels), samples=1000, draws=1)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder))
+        history = trainer.fit(model, data, run, progress=False)
+        load_weights(run.best_weights, model)
+    rows = data.split("validation")
+    enough = int((~rows.images.isnan()).sum()) >= LEAST_HELD_OUT
+    whole, calibration = Split(data.images, data.labels), rows if enough else None
+    found = impute(model, whole, samples=1000, draws=1, held_out=calibration)
     mean, low, high = (each.reshape(x.shape) for each in (found.mean, found.low, found.high))
     return {
         "mse": float(np.square(mean - x)[hidden].mean()),
         "inside 90 %": float(((low <= x) & (x <= high))[hidden].mean()),
+        "nominal": found.nominal,
         "effective codes, median": float(np.median(found.effective)),
+        "epochs": len(history),
     }
 
 
@@ -98,11 +114,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--sets", default="wine,breast cancer,digits")
+    parser.add_argument("--epochs", type=int, default=2000, help="at most")
+    parser.add_argument("--patience", type=int, default=40, help="epochs without a better bound that end a training")
     parser.add_argument("--latent_dim", type=int, default=10)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--noise", default="per_pixel")
     parser.add_argument("--weight_decay", type=float, default=0.0)
-    parser.add_argument("--engine", default="pyro")
+    parser.add_argument("--engine", default="graph")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "imputation.json")
     options = parser.parse_args()
     tables: dict[str, Any] = {}
@@ -111,7 +129,7 @@ def main() -> None:
         for seed in map(int, options.seeds.split(",")):
             x, hidden = table(name, seed)
             row = {other: by_other(imputer, x, hidden) for other, imputer in OTHERS.items()}
-            row["VAE"] = by_vae(x, hidden, seed, EPOCHS[name], options)
+            row["VAE"] = by_vae(x, hidden, seed, options)
             print(name, seed, json.dumps(row), flush=True)
             rows.append(row)
         tables[name] = {"summary": summary(rows), "seeds": rows}

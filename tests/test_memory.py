@@ -12,7 +12,8 @@ from pyrovae import memory
 from pyrovae.data import ImageSet
 from pyrovae.memory import NotEnoughMemory, check_memory, free_memory, in_words, refused_bytes
 from pyrovae.models import VAE
-from pyrovae.training import Trainer
+from pyrovae.objectives import BetaTCVAE, InfoVAE, Objective
+from pyrovae.training import Trainer, footprint
 from pyrovae.training.footprint import check_footprint
 
 
@@ -91,3 +92,37 @@ def test_a_training_that_does_not_fit_is_refused(few_digits: ImageSet, monkeypat
     monkeypatch.setattr(memory, "free_memory", lambda device="cpu": (10_000, "free here"))
     with pytest.raises(NotEnoughMemory, match=r"gradients .* \+ state of Adam .* = .*, and 9.8 KiB are free here"):
         Trainer().check(VAE((1, 8, 8), 2), few_digits)
+
+
+@pytest.mark.parametrize("objective", [BetaTCVAE(), InfoVAE()], ids=lambda objective: type(objective).__name__)
+def test_pairs_of_images_grow_with_the_square_of_the_batch(
+    objective: Objective, few_digits: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said beside what autograd keeps for tensors of the size of all pairs."""
+    kept = 0
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal kept
+        kept += tensor.nbytes * (tensor.ndim >= 3 and tensor.shape[-3:-1] == (200, 200))
+        return tensor
+
+    model = VAE((1, 8, 8), 7)
+    programs = objective.programs(model, images=200)
+    x = torch.rand(200, 1, 8, 8).round()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        programs.elbo.differentiable_loss(programs.model, programs.guide, torch.tensor(1.0), x)
+    told = {}
+    monkeypatch.setattr(footprint, "check_memory", lambda parts, *_: told.update(parts))
+    Trainer(objective=objective, batch_size=500).check_memory(model, few_digits)
+    batch = min(500, len(few_digits.splits["train"]))
+    expected = told[f"pairs of {batch:,} images"] * (200 / batch) ** 2
+    assert 0.3 * kept < expected <= kept
+    Trainer(batch_size=500).check_memory(model, few_digits)
+    assert told[f"pairs of {batch:,} images"] == 0
+
+
+def test_a_batch_whose_pairs_do_not_fit_is_refused(digits: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device="cpu": (2**26, "free here"))
+    Trainer(batch_size=1000).check_memory(VAE((1, 8, 8), 10), digits)
+    with pytest.raises(NotEnoughMemory, match=r"pairs of 1,000 images .* a smaller --batch_size"):
+        Trainer(batch_size=1000, objective=BetaTCVAE()).check_memory(VAE((1, 8, 8), 10), digits)

@@ -1,5 +1,7 @@
 """Missing values: what is seen is scored exactly, encoders are told, imputation meets the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -158,6 +160,35 @@ def test_imputation_meets_the_closed_form() -> None:
     assert "effective codes" in found.diagnosis()
     again = impute(linear_vae(truth, 1.3), split, samples=20_000, draws=10)
     assert np.array_equal(again.mean, found.mean)
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.0, 1.6])
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_held_out_correct_intervals_that_are_too_narrow_or_too_wide(scale: float, seed: int) -> None:
+    """A model whose noise is `scale` times that of the data: what is hidden is held as often as is said."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = LinearGaussian.random(SHAPE, 2, scale=0.5, generator=generator)
+    wrong = replace(truth, scale=scale * truth.scale)
+    rows = [truth.sample(300, generator) for _ in range(2)]
+    away = [torch.rand(x.shape, generator=generator) < 0.3 for x in rows]
+    few, held_out = (Split(x.masked_fill(gone, torch.nan), torch.zeros(300, dtype=torch.int64))
+                     for x, gone in zip(rows, away, strict=True))  # fmt: skip
+    found = {}
+    for name, own in (("own", None), ("calibrated", held_out)):
+        filled = impute(linear_vae(wrong), few, samples=1000, draws=1, held_out=own)
+        x = rows[0].numpy()
+        found[name] = ((filled.low <= x) & (x <= filled.high))[away[0].numpy()].mean()
+        assert (filled.nominal == 0.9) == (own is None)
+        assert ("by rows held out, where the model by itself says" in filled.diagnosis()) == (own is not None)
+    assert found["calibrated"] == pytest.approx(0.9, abs=0.045)
+    if scale != 1.0:
+        assert abs(found["calibrated"] - 0.9) < abs(found["own"] - 0.9)
+
+
+def test_too_few_values_calibrate_nothing() -> None:
+    truth, split = truth_with_holes(12)
+    with pytest.raises(ValueError, match=r"by at least 225 values of rows that are held out, and these have 4\d: hold"):
+        impute(linear_vae(truth), split, samples=50, held_out=split)
 
 
 def test_an_encoder_is_given_zeros_and_told_which_they_are() -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pyrovae.checks import Count, Place
 from pyrovae.cli.options import add_shared, figure_path, run_parser, save_picture
-from pyrovae.data import PixelPolicy
+from pyrovae.data import PixelPolicy, fixed_split
 from pyrovae.diagnostics.information import density_ratio
 from pyrovae.files import replace_text
 from pyrovae.inference.annealing import Annealing
@@ -57,6 +57,8 @@ def main(description: str | None = None) -> None:
     if options.against:
         other = Report.read(Path(options.against) / file)
         check_comparable(policy, other.policy, (str(run.path), options.against))
+    labelled = run.data.split(options.split).with_known_labels()
+    labelled = fixed_split(labelled, run.pixels) if len(labelled) < len(split) else split
     factors = None
     if run.data.factors is not None:
         factors = Factors.of(run.data, "train"), Factors.of(run.data, options.split)
@@ -77,6 +79,7 @@ def main(description: str | None = None) -> None:
             policy,
             budget,
             train=run.split("train"),
+            labelled=labelled,
             predict=predict,
             factors=factors,
             seed=options.seed,

@@ -65,7 +65,10 @@ def _of_each_class(data: ImageSet, count: int) -> int:
             f"or name a column of labels (--data_label)"
         )
     if bool((data.labels == HIDDEN).any()):
-        raise ValueError(f"{data.name} has hidden labels already: keep labels of a set that has all of them")
+        raise ValueError(
+            f"{data.name} has rows without a label already, and labels can be kept of a set that has all of them: "
+            f"leave --data_labels"
+        )
     if not is_whole(count, classes) or count % classes or count > there:
         fewer = count if isinstance(count, int) else classes
         near = max(classes, min(fewer, there) // classes * classes)

@@ -113,6 +113,11 @@ class Split:
             part = slice(numbers[0], numbers[-1] + 1, step)
         return Split(self.images[part], self.labels[part], None if self.attributes is None else self.attributes[part])
 
+    def with_known_labels(self) -> "Split":
+        """The images whose class is known; all of them, uncopied, where none is hidden."""
+        known = self.labels != HIDDEN
+        return self if bool(known.all()) else self.take(known.nonzero().flatten().tolist())
+
     def without_labels(self) -> "Split":
         """The same images, whose classes are not known."""
         return Split(self.images, torch.full_like(self.labels, HIDDEN), self.attributes)

@@ -35,7 +35,7 @@ def load_table(
         path: A file that ends in one of ``TABLE_SUFFIXES``; the first line of a CSV names its columns. A ``.npz``
             holds the values as ``x`` and the labels as ``y``, or names the labels in ``label``; bool ``seen`` says
             which values are not missing.
-        label: The column of labels, whole numbers or words; none for a table without.
+        label: The column of labels, whole numbers or words, empty where a row has none; left out for a table without.
         scaling: How columns are scaled; see `pyrovae.data.scaling`.
         skip: Columns that are left out.
         validation: Share or number of the training rows kept for validation.
@@ -72,7 +72,7 @@ def load_table(
     if not len(frame):
         raise ValueError(f"{file} has a line of names and no rows: there is nothing to train on")
     values = np.stack([_numbers(file, column, frame[column]) for column in kept_columns], 1)
-    labels = None if label is None else _labels(file, label, frame[label])
+    labels = None if label is None else _labels(frame[label])
     return from_values(values, labels, scaling=scaling, columns=kept_columns, name=name, validation=validation)
 
 
@@ -252,15 +252,14 @@ def _numbers(file: Path, column: str, values: Any) -> np.ndarray:
     return values.astype("float64").to_numpy()
 
 
-def _labels(file: Path, column: str, values: Any) -> np.ndarray:
-    """A column of labels, of which none may be missing."""
-    missing = np.flatnonzero(values.isna().to_numpy())
-    if len(missing):
-        raise ValueError(
-            f"the label {column!r} of {file} is missing in {len(missing):,} rows, the first of them row "
-            f"{missing[0] + 1}: leave those rows out, or write a name such as 'none' there"
-        )
-    return values.to_numpy() if values.dtype.kind in "biuf" else values.astype(str).to_numpy(dtype=object)
+def _labels(values: Any) -> np.ndarray:
+    """A column of labels: numbers, NaN where a field is empty, or words, None there."""
+    missing = values.isna().to_numpy()
+    if values.dtype.kind in "iuf":
+        return values.to_numpy(dtype=np.float64, na_value=np.nan) if missing.any() else values.to_numpy()
+    words = values.astype(str).to_numpy(dtype=object)
+    words[missing] = None
+    return words
 
 
 def _known(file: Path, wanted: Sequence[str], columns: Sequence[str]) -> Sequence[str]:

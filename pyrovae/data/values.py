@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data.images import UNLABELLED, VALIDATION_SHARE, ImageSet, draw_splits
+from pyrovae.data.images import HIDDEN, UNLABELLED, VALIDATION_SHARE, ImageSet, draw_splits
 from pyrovae.data.scaling import Scaling, ScalingPolicy
 
 Kind = Literal["vectors", "sequences", "images"]
@@ -38,7 +38,8 @@ def from_values(
     Args:
         values: NumPy or torch array: (N, D) vectors, (N, steps) or (N, steps, numbers) sequences, (N, H, W) or
             (N, C, H, W) images.
-        labels: Class of each row, (N,): any whole numbers or words; none for a set without labels.
+        labels: Class of each row, (N,): any whole numbers or words, NaN or None where one is not known; none for a set
+            without labels.
         kind: What the values are.
         scaling: How they become x; by the training rows alone, and kept. Counts stay what they are with "none".
         columns: Names of the numbers of a vector; their places, "0", "1", ..., if left out.
@@ -97,38 +98,62 @@ def encode_labels(name: str, labels: Any, count: int) -> tuple[Tensor, tuple[str
 
     Args:
         name: What the set is called, for messages.
-        labels: Whole numbers, words or truth values, (N,); None for a set without labels.
+        labels: Whole numbers, words or truth values, (N,), NaN or None where one is not known; None for a set without
+            labels.
         count: Number of rows, N.
 
     Returns:
-        Labels, int64 (N,), and the names of the classes.
+        Labels, int64 (N,), ``HIDDEN`` where one is not known, and the names of the classes.
 
     Raises:
-        ValueError: If there are not so many labels, they are neither, one is missing, or a class has one row only.
+        ValueError: If there are not so many labels, they are neither, none is known, or a class has one row only.
     """
     if labels is None:
         return torch.zeros(count, dtype=torch.int64), UNLABELLED
     given = labels.numpy(force=True) if isinstance(labels, Tensor) else np.asarray(labels)
     if given.shape != (count,):
         raise ValueError(f"labels of {name} must be of shape ({count},), one for each row, got {given.shape}")
-    if given.dtype.kind == "f":
-        wrong = np.flatnonzero(~(given == np.round(given)))
-        if len(wrong):
-            what = "none" if np.isnan(given[wrong[0]]) else f"{given[wrong[0]]:g}"
-            raise ValueError(
-                f"labels of {name} must be whole numbers or words, got {what} in row {wrong[0] + 1}; "
-                f"leave such rows out, or choose another column"
-            )
-        given = given.astype(np.int64)
-    if given.dtype.kind not in "biu":
-        given = np.array([str(label) for label in given])
-    classes, coded, counts = np.unique(given, return_inverse=True, return_counts=True)
-    if counts.min() < 2:
+    known = _known(given)
+    if not known.any():
+        raise ValueError(f"labels of {name} are missing in every row: leave them out, or choose another column")
+    classes, numbers, rows = np.unique(_names(name, given, known), return_inverse=True, return_counts=True)
+    if rows.min() < 2:
         raise ValueError(
-            f"each label of {name} must have at least two rows, and {classes[counts.argmin()]!s} has one: "
+            f"each label of {name} must have at least two rows, and {classes[rows.argmin()]!s} has one: "
             f"leave that row out, give it another label, or choose another column for labels"
         )
-    return torch.from_numpy(coded.astype(np.int64)), tuple(str(label) for label in classes)
+    coded = np.full(count, HIDDEN, dtype=np.int64)
+    coded[known] = numbers
+    return torch.from_numpy(coded), tuple(str(label) for label in classes)
+
+
+def _known(labels: np.ndarray) -> np.ndarray:
+    """Which labels are neither NaN nor None, bool (N,)."""
+    if labels.dtype.kind == "f":
+        return ~np.isnan(labels)
+    if labels.dtype.kind != "O":
+        return np.ones(len(labels), dtype=bool)
+    return np.array([label is not None and label == label for label in labels.tolist()], dtype=bool)
+
+
+def _names(name: str, labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The labels that are known, as whole numbers or words.
+
+    Raises:
+        ValueError: If one is a number that is not whole.
+    """
+    given = labels[known]
+    if given.dtype.kind == "O" and all(isinstance(label, int | np.integer) for label in given):
+        given = np.array(given.tolist())
+    if given.dtype.kind == "f":
+        wrong = np.flatnonzero(given != np.round(given))
+        if len(wrong):
+            raise ValueError(
+                f"labels of {name} must be whole numbers or words, got {given[wrong[0]]:g} in row "
+                f"{np.flatnonzero(known)[wrong[0]] + 1}; leave such rows out, or choose another column"
+            )
+        return given.astype(np.int64)
+    return given if given.dtype.kind in "biu" else np.array([str(label) for label in given])
 
 
 def shaped(name: str, values: Any, kind: Kind) -> Tensor:

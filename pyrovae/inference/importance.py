@@ -37,6 +37,8 @@ _Summary = tuple[np.ndarray, np.ndarray, np.ndarray]
 _CPU_CHUNK = 20, 100
 _GPU_CHUNK = 100, 500
 """Images, and codes per image, that are decoded together. On a CPU they fit into its cache."""
+_CODES = 10_000
+"""Codes decoded together at the end of an epoch."""
 
 
 @checked
@@ -80,6 +82,24 @@ def importance_weighted(
     size, draws = map(min, chunk, (len(split), samples))
     worker = partial(_weigh_blocks, model, engine, seed, (samples, stops), (size, draws))
     return _estimate(in_blocks(worker, split_blocks(split, size, executor), executor, progress), samples, stops)
+
+
+def bound_of_codes(model: LatentVariableModel, split: Split, codes: int, *, seed: int = 0) -> float:
+    """Mean of the importance-weighted bound of images, nats, by a few codes each; for the end of every epoch.
+
+    Args:
+        model: A model whose likelihood and posterior are densities.
+        split: Images, with the pixels that it was trained on.
+        codes: Codes per image, k.
+        seed: Seed of the codes.
+    """
+    log_weights, total = _log_weights(model), 0.0
+    with frozen(model, seed) as device:
+        like = torch.empty(codes, device=device)
+        for x, y in batches_of_any(split, max(1, _CODES // codes), device):
+            logs = log_weights(x, *(() if y is None else (y,)), like)
+            total += float((logs.double().logsumexp(0) - math.log(codes)).sum())
+    return total / len(split)
 
 
 def _weigh_blocks(

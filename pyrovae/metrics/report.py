@@ -233,6 +233,7 @@ def evaluate(
     budget: EvaluationBudget = EvaluationBudget(),
     *,
     train: Split | None = None,
+    labelled: Split | None = None,
     predict: Callable[[np.ndarray], Predictions] | None = None,
     factors: tuple[Factors, Factors] | None = None,
     seed: Seed = 0,
@@ -247,6 +248,7 @@ def evaluate(
         policy: Data, split, pixels and score, for the report.
         budget: Sizes of the evaluation.
         train: Training images with labels, for the accuracy of codes.
+        labelled: The images of the split whose labels are known, for all accuracies; by default all of them.
         predict: A classifier of images, for the quality of samples.
         factors: What the training images and those of the split were rendered from, where that is known.
         seed: Seed of all draws.
@@ -258,7 +260,7 @@ def evaluate(
         ValueError: If the images do not fit the model, or there are none.
     """
     few, some = _evenly_spaced(split, budget.images), _evenly_spaced(split, budget.others)
-    whole = split
+    whole, true = split, split if labelled is None else labelled
     if model.infers_labels:  # the bounds are those of log p(x), the label summed over
         few, whole = few.without_labels(), split.without_labels()
     bound = list(_bound(model, estimate_elbo(model, whole, seed=seed)))
@@ -267,13 +269,13 @@ def evaluate(
         "annealed log p(x)": lambda: _annealed(model, few, budget, seed, executor, progress),
         "parts of the KL": lambda: _parts_of_kl(model, some, seed),
         "quality of samples": lambda: _samples(model, some, predict, seed),
-        "accuracy of codes": lambda: _accuracy(model, train, some, seed),
+        "accuracy of codes": lambda: _accuracy(model, train, _evenly_spaced(true, budget.others), seed),
     }
     if factors is not None and train is not None:
         known = train, factors  # for the type checker, which does not follow them into the function
         sections["disentanglement"] = lambda: _disentanglement(model, *known, split, seed)
     if model.infers_labels and policy.split == "test":  # labels of other splits may have been hidden
-        sections["predicted labels"] = lambda: _labels(model, split)
+        sections["predicted labels"] = lambda: _labels(model, true)
     rows, missing = _collect(sections)
     return Report(policy, seed, (*bound, *rows), missing)
 
@@ -435,7 +437,7 @@ def _samples(
 
 def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed: int) -> Iterable[Row]:
     if train is None or len(some.labels.unique()) < 2:
-        raise NotApplicable("it needs training images, of several classes")
+        raise NotApplicable("it needs training images, and labelled ones of several classes to be scored")
     accuracy = code_accuracy(
         encode(model, _evenly_spaced(train, 10_000), seed=seed), encode(model, some, seed=seed), seed=seed
     )
@@ -459,6 +461,8 @@ def _disentanglement(
 
 
 def _labels(model: LatentVariableModel, split: Split) -> Iterable[Row]:
+    if not len(split):
+        raise NotApplicable("no label of these images is known")
     found = predict_labels(model, split)
     yield Row("error of q(y | x)", found.error, len(split), "share of wrong labels")
     yield Row("-log q(label | x)", found.log_score, len(split), "nats")

@@ -33,9 +33,18 @@ class Estimator(ABC):
     additive: ClassVar[bool] = True
 
     @property
+    def codes(self) -> int:
+        """Codes of each image in the bound by which weights are judged."""
+        return 1
+
+    @property
     def over_batch(self) -> bool:
         """Whether the loss of a batch is no mean over its images, and so is another one if the batch is cut in two."""
         return False
+
+    def kept_of_a_pair(self, latent_dim: int) -> int:
+        """Numbers that are held for each pair of images of a batch, which are compared with each other in some."""
+        return 0
 
     def of_set(self, images: int) -> Estimator:
         """The estimator for a training set of so many images."""
@@ -150,6 +159,11 @@ class SeveralCodes(Estimator):
     additive: ClassVar[bool] = False
     k: int = 5
     gradient: Gradient = "standard"
+
+    @property
+    def codes(self) -> int:
+        """Codes of each image."""
+        return self.k
 
     def __post_init__(self) -> None:
         check_number(self.k, "k")

@@ -52,6 +52,11 @@ class Objective:
         return self.estimator.additive
 
     @property
+    def codes(self) -> int:
+        """Codes of each image in the bound by which weights are judged: k of an importance-weighted bound, else 1."""
+        return self.estimator.codes
+
+    @property
     def over_batch(self) -> bool:
         """Whether the loss of a batch is no mean over its images, and so is another one if the batch is cut in two."""
         return self.estimator.over_batch

@@ -51,6 +51,10 @@ class Penalised(Estimator):
         """Whether the loss of a batch is no mean of the losses of its images."""
         return self.penalty.over_batch
 
+    def kept_of_a_pair(self, latent_dim: int) -> int:
+        """Numbers that are held for each pair of images of a batch."""
+        return self.particles * self.penalty.kept_of_a_pair(latent_dim)
+
     def of_set(self, images: int) -> Penalised:
         """The estimator for a training set of so many images."""
         return replace(self, images=images) if self.images is None else self

@@ -43,6 +43,10 @@ class Penalty(ABC):
             images: Number of training images; None if it is not known.
         """
 
+    def kept_of_a_pair(self, latent_dim: int) -> int:
+        """Numbers that are held for each pair of images of a batch until the backward pass; none by default."""
+        return 0
+
     def check(self, model: LatentVariableModel, site: LatentSite) -> None:  # noqa: B027 - nothing to refuse
         """Refuse a model for which the term does not exist. By default it exists for every one.
 
@@ -78,6 +82,10 @@ class TotalCorrelation(Penalty):
         whole = (each.sum(-1) + log_share).logsumexp(-1)
         single = (each + log_share.unsqueeze(-1)).logsumexp(-2).sum(-1)
         return (whole - single).mean()
+
+    def kept_of_a_pair(self, latent_dim: int) -> int:
+        """Each code's distance from the other's posterior and its log-density, in every dimension."""
+        return 2 * latent_dim
 
     def _log_shares(self, z: Tensor, images: int | None) -> Tensor:
         """Logarithm of the weight of each posterior in the aggregate, for each code, (B, B)."""
@@ -169,6 +177,10 @@ class Discrepancy(Penalty):
         """MMD^2 of two samples of equal size, (..., B, latent_dim), without bias for two and more."""
         between = self._kernel(a, b).mean((-1, -2))
         return (self._within(a) + self._within(b) - 2 * between).mean()
+
+    def kept_of_a_pair(self, latent_dim: int) -> int:
+        """The differences of codes in every dimension, from each other and from the prior's."""
+        return 2 * latent_dim
 
     def _within(self, a: Tensor) -> Tensor:
         count = a.shape[-2]

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from pyrovae.checks import checked
 from pyrovae.contracts import NotApplicable
-from pyrovae.data import HIDDEN, ImageSet, PixelPolicy, Split, fixed_split, keep_labels, load_images
+from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, keep_labels, load_images
 from pyrovae.factory.build import build_model
 from pyrovae.factory.mistakes import clear
 from pyrovae.factory.names import OURS
@@ -77,18 +77,19 @@ class Run:
         return with_predicted_labels(self.model, fixed_split(self.data.split(name), self.pixels))
 
     def true_labels(self, name: str) -> Split:
-        """The same of a split whose labels are all known.
+        """The same images as far as their labels are known.
 
         Raises:
-            NotApplicable: If the run has hidden some of them.
+            NotApplicable: If none is.
         """
-        hidden = int((self.data.split(name).labels == HIDDEN).sum())
-        if hidden:
+        known = self.data.split(name).with_known_labels()
+        if not len(known):
+            hidden = len(self.data.splits[name])
             raise NotApplicable(
-                f"the labels of {hidden:,} {name} images were hidden from this run, so there is no truth to compare "
-                f"with: look at its test images (--split test)"
+                f"the labels of all {hidden:,} {name} images are hidden from this run, so there is no truth to compare "
+                f"with: look at another split ({'--split test' if name != 'test' else '--split train'})"
             )
-        return self.split(name)
+        return fixed_split(known, self.pixels)
 
 
 def picture(run: str | Path, output: str | None, name: str) -> Path:

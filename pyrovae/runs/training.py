@@ -143,8 +143,8 @@ def finish_run(
 ) -> tuple[LatentVariableModel, list[ElboEstimate | LabelPredictions]]:
     """Load the model of a finished run, and write its bound of the test images to the folder.
 
-    Of a model that infers labels the bound is that of log p(x), and beside it are the labels that it predicts. Nothing
-    before has read the labels of test images.
+    Of a model that infers labels the bound is that of log p(x), and beside it are the labels that it predicts, as far
+    as test images have one. Nothing before has read the labels of test images.
 
     Args:
         folder: The run's folder.
@@ -164,8 +164,9 @@ def finish_run(
     bound = estimate_elbo(model, scored, batch_size=evaluated_together(data), seed=trainer.seed)
     found: list[ElboEstimate | LabelPredictions] = [bound]
     numbers = bound.to_dict()
-    if inferred:
-        labels = predict_labels(model, test)
+    labelled = test.with_known_labels()
+    if inferred and len(labelled):
+        labels = predict_labels(model, labelled)
         error = {"error": labels.error.value, "error_error": labels.error.sampling}
         found.append(labels)
         numbers |= {"labels": error | labels.to_dict()}

@@ -64,8 +64,9 @@ def _check_labels(model: LatentVariableModel, data: ImageSet) -> None:
         return
     if not model.infers_labels:
         raise ValueError(
-            f"the labels of {hidden:,} training images of {data.name} are hidden, and {type(model).__name__} sums over "
-            f"no classes: choose --model SemiSupervisedVAE, or leave --data_labels"
+            f"the labels of {hidden:,} training images of {data.name} are missing or hidden, and "
+            f"{type(model).__name__} sums over no classes: choose --model SemiSupervisedVAE, or leave those rows (or "
+            f"--data_labels) out"
         )
     known = labels[labels != HIDDEN].bincount(minlength=data.num_classes)
     if not bool(known.all()):

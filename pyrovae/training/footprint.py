@@ -38,6 +38,7 @@ def check_footprint(
     images: int,
     *,
     codes: int = 1,
+    pair: int = 0,
     device: torch.device | str = "cpu",
 ) -> None:
     """Refuse a training that needs more memory than is left.
@@ -48,6 +49,7 @@ def check_footprint(
         batch_size: Images in a step, at most.
         images: Images there are.
         codes: Codes of each image that are decoded in a step.
+        pair: Numbers that are kept for each pair of images of a batch.
         device: Where the training will run.
 
     Raises:
@@ -65,6 +67,7 @@ def check_footprint(
         "gradients": learned,
         f"state of {_name(optimizer)}": int(_state_per_weight(optimizer) * learned),
         f"activations of {most:,} images": sizes[most],
+        f"pairs of {min(batch_size, images):,} images": 4 * pair * min(batch_size, images) ** 2,
     }
     check_memory(parts, _CURE, device)
 

@@ -20,6 +20,7 @@ class History:
     Columns: `epoch`, `step` (updates so far), `learning_rate`, `beta` (weight of the KL term at the last step);
     `loss`, `loss_reconstruction`, `loss_kl`: means over the epoch's own steps of the objective and its unweighted
     parts; `train_...` and `validation_...`: the true bound with the epoch's last weights, see `elbo_columns`;
+    `validation_negative_bound`: the importance-weighted one, where that is trained;
     `images_per_second` (of the steps alone) and `seconds` (since the run began, breaks not counted).
     All losses are in nats per image, weighted by images.
 
@@ -42,9 +43,10 @@ class History:
         return len(self.rows)
 
     def to_csv(self) -> str:
-        """All rows as comma-separated text with a header."""
+        """All rows as comma-separated text with a header; empty where a row lacks what a later version measures."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else ["epoch"], lineterminator="\n")
+        names = list(dict.fromkeys(name for row in self.rows for name in row)) or ["epoch"]
+        writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _number(value) for name, value in row.items()} for row in self.rows)
         return text.getvalue()

@@ -88,7 +88,7 @@ class Loop:
         step = self.steps_done
         row = self.logger.end_epoch(self.epoch + 1, step, self.learner.settings(step), self.seconds)
         self.epoch, self.batch = self.epoch + 1, 0
-        watched = row.get("validation_negative_elbo", float("nan"))
+        watched = row.get("validation_negative_bound", row.get("validation_negative_elbo", float("nan")))
         if self.stopping.is_better(watched):
             self.checkpointer.remember_best(self.learner.weights)
         self.learner.end_epoch(row["loss"], watched)

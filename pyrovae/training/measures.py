@@ -12,6 +12,7 @@ from pyrovae.diagnostics import collapse_warning
 from pyrovae.inference import estimate_elbo
 from pyrovae.inference.elbo import elbo_by, terms_of
 from pyrovae.inference.graphs import graph_of
+from pyrovae.inference.importance import bound_of_codes
 from pyrovae.models import LatentVariableModel
 from pyrovae.training.batches import Batches, fits
 from pyrovae.training.history import EpochRow, elbo_columns
@@ -24,10 +25,12 @@ class Measures:
         model: The model.
         batches: Knows the images.
         seed: Seed of the codes.
+        codes: Codes for each image of the bound that is trained; of several, that bound of the validation images is
+            measured too, as a posterior that is good for it may be poor for the ELBO.
     """
 
-    def __init__(self, model: LatentVariableModel, batches: Batches, seed: int) -> None:
-        self._model, self._splits, self._seed = model, batches.evaluated(), seed
+    def __init__(self, model: LatentVariableModel, batches: Batches, seed: int, codes: int = 1) -> None:
+        self._model, self._splits, self._seed, self._codes = model, batches.evaluated(), seed, codes
         if model.infers_labels:  # the bound of log p(x), whether the class is known or not
             self._splits = {name: split.without_labels() for name, split in self._splits.items()}
         self._terms = terms_of(model)
@@ -47,6 +50,9 @@ class Measures:
             if not math.isfinite(estimate.negative_elbo.value):
                 estimate = estimate_elbo(self._model, split, **options)  # Pyro may say why in its own words
             row |= elbo_columns(name, estimate)
+        if self._codes > 1 and "validation" in self._splits:
+            bound = bound_of_codes(self._model, self._splits["validation"], self._codes, seed=self._seed)
+            row["validation_negative_bound"] = -bound
         return row
 
     def warning(self, row: EpochRow) -> str | None:

@@ -146,7 +146,8 @@ class Trainer:
         device = choose_device(self.device)
         codes = getattr(self.objective.elbo(), "num_particles", 1)
         codes *= model.shapes.num_classes if model.infers_labels else 1
-        check_footprint(model, self.optimizer, self.batch_size, images, codes=codes, device=device)
+        pair = self.objective.estimator.kept_of_a_pair(model.shapes.latent_dim)
+        check_footprint(model, self.optimizer, self.batch_size, images, codes=codes, pair=pair, device=device)
 
     def fit(
         self,
@@ -224,7 +225,7 @@ class Trainer:
     ) -> Loop:
         """The training loop of these settings."""
         batches = Batches(data, policy_of(data, self.pixels), self.batch_size, self.seed, device, processes)
-        measures = Measures(model, batches, self.seed)
+        measures = Measures(model, batches, self.seed, self.objective.codes)
         epochs = self.total_epochs(batches.per_epoch)
         learner = Learner(
             model,

@@ -49,7 +49,7 @@ def test_the_seed_chooses_the_images() -> None:
             10,
             r"arrays has no labels: leave --data_labels, or name a column of labels \(--data_label\)",
         ),
-        (lambda: keep_labels(make(), 6), 3, "it has hidden labels already"),
+        (lambda: keep_labels(make(), 6), 3, "it has rows without a label already, .*: leave --data_labels"),
     ],
     ids=lambda value: str(value) if isinstance(value, int | float) else "",
 )

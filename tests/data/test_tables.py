@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyrovae.data import load_images, load_table
+from pyrovae.data import HIDDEN, from_values, load_images, load_table
 
 GOOD = "a,b,kind\n" + "".join(f"{i},{i * 0.5 if i % 5 else ''},{'x' if i % 2 else 'y'}\n" for i in range(24))
 
@@ -66,6 +66,45 @@ def test_parquet(csv: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(data.images, load_table(csv, "kind").images, equal_nan=True)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_label_that_is_missing_is_hidden(seed: int, tmp_path: Path) -> None:
+    """Whatever the labels are, in every format: the known ones are the classes that they would be in a whole table."""
+    rng = np.random.default_rng(seed)
+    words = seed % 2 == 0
+    names = np.array(["ash", "fir", "oak"] if words else [3, 10, -2])
+    chosen = np.concatenate([np.repeat(np.arange(3), 2), rng.integers(0, 3, 24)])
+    hidden = np.concatenate([np.zeros(6, bool), rng.random(24) < 0.6])
+    labels = names[chosen]
+    fields = ["" if away else str(label) for label, away in zip(labels, hidden, strict=True)]
+    (tmp_path / "t.csv").write_text("a,kind\n" + "".join(f"{i},{field}\n" for i, field in enumerate(fields)))
+    found = load_table(tmp_path / "t.csv", "kind")
+    order = np.argsort(names)
+    assert found.class_names == tuple(map(str, names[order]))
+    expected = np.where(hidden, HIDDEN, np.argsort(order)[chosen])
+    assert found.labels.tolist() == expected.tolist()
+    gaps = labels.astype(object)
+    gaps[hidden] = None
+    values = np.arange(30.0)[:, None]
+    sets = [from_values(values, gaps)]
+    if not words:
+        np.savez(tmp_path / "t.npz", x=values, y=np.where(hidden, np.nan, labels))
+        sets.append(load_table(tmp_path / "t.npz"))
+    for other in sets:
+        assert (other.class_names, other.labels.tolist()) == (found.class_names, expected.tolist())
+
+
+def test_a_parquet_table_with_missing_labels(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    import pandas
+
+    kinds = {"whole": pandas.array([3, 10, None] * 6, dtype="Int64"), "said": pandas.array([True, False, None] * 6)}
+    pandas.DataFrame({"a": range(18), **kinds}).to_parquet(tmp_path / "t.parquet")
+    for label, other, names in (("whole", "said", ("3", "10")), ("said", "whole", ("False", "True"))):
+        found = load_table(tmp_path / "t.parquet", label, skip=[other])
+        assert found.class_names == names
+        assert found.labels.tolist() == ([0, 1, HIDDEN] if label == "whole" else [1, 0, HIDDEN]) * 6
+
+
 def test_arrays_of_images_and_sequences(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 256, (20, 6, 6), dtype=np.uint8)
@@ -102,7 +141,8 @@ def test_a_mask_beside_images_and_tables(tmp_path: Path) -> None:
         (GOOD, {}, "column 'kind' of .* must hold numbers, got 'y' in row 1: .*--data_label kind.*--data_skip"),
         (GOOD + "oops,2,x\n", {"label": "kind"}, "column 'a' of .* must hold numbers, got 'oops' in row 25"),
         (GOOD + "inf,2,x\n", {"label": "kind"}, "must be finite.*row 25, column 'a'"),
-        (GOOD + "1,2,\n", {"label": "kind"}, "the label 'kind' of .* is missing in 1 rows, the first of them row 25"),
+        ("a,kind\n" + "1,\n" * 20, {"label": "kind"}, "labels of .* are missing in every row"),
+        ("a,kind\n" + "1,1.5\n2,\n" * 20, {"label": "kind"}, "whole numbers or words, got 1.5 in row 1"),
         (GOOD + "1,2,z\n", {"label": "kind"}, "at least two rows, and z has one"),
         (GOOD, {"label": "kinds"}, "has no column 'kinds'; did you mean kind.; it has a, b, kind"),
         (GOOD, {"label": "kind", "skip": ["c"]}, "has no column 'c'"),

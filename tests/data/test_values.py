@@ -110,7 +110,8 @@ def test_labels(labels, names, coded) -> None:
         (np.zeros((8, 2)), {"columns": ["a", "a"]}, "columns of values must be 2 different names"),
         (np.zeros((8, 2)), {"labels": ["a"] * 7 + ["b"]}, "at least two rows, and b has one: leave that row out"),
         (np.zeros((8, 2)), {"labels": [0.5] * 8}, "must be whole numbers or words, got 0.5 in row 1"),
-        (np.zeros((8, 2)), {"labels": [0, 0, np.nan] + [1] * 5}, "got none in row 3"),
+        (np.zeros((8, 2)), {"labels": [0, np.nan, 1.5] + [1] * 5}, "got 1.5 in row 3"),
+        (np.zeros((8, 2)), {"labels": [None] * 8}, "are missing in every row"),
         (np.zeros((8, 2)), {"labels": [0, 1]}, r"labels of values must be of shape \(8,\), .* got \(2,\)"),
     ],
 )

@@ -10,6 +10,8 @@ import torch
 import yaml
 
 import pyrovae
+from pyrovae.cli import impute as impute_command
+from pyrovae.inference import imputation
 from pyrovae.runs.loading import load_data, open_run
 from pyrovae.runs.scaling_file import read_scaling
 from pyrovae.training import RunFolder
@@ -146,7 +148,9 @@ def test_counts_are_scored_as_counts(tmp_path: Path, monkeypatch) -> None:
     assert open_run("runs/counts-vae-2d-negativebinomial-likelihood").model.likelihood.levels == 1
 
 
-def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(tmp_path: Path, monkeypatch) -> None:
+def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_table(tmp_path / "mine.csv", missing=0.3)
     argv = ("--data", "table:mine.csv", "--data.label", "kind", *NORMAL, "--model.missing", "mask", *TRAIN)
@@ -154,6 +158,7 @@ def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(tmp
     run_script(
         "impute.py", "runs/mine-vae-2d-normal-likelihood", "--samples", "100", "--draws", "5", monkeypatch=monkeypatch
     )
+    assert "; intervals are the model's own, as the validation rows have " in capsys.readouterr().out
     run_script("latent_space.py", "runs/mine-vae-2d-normal-likelihood", monkeypatch=monkeypatch)
     figures = tmp_path / "runs/mine-vae-2d-normal-likelihood/figures"
     assert (figures / "imputed.png").stat().st_size > 1000
@@ -169,6 +174,14 @@ def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(tmp
     assert values[0] == "row,column,mean,low 0.9,high 0.9"
     assert len(values) - 1 == sum(not cell for line in before[1:] for cell in line.split(","))
     assert all(float(low) < float(high) for *_, low, high in (line.split(",") for line in values[1:]))
+    for module in (impute_command, imputation):
+        monkeypatch.setattr(module, "LEAST_HELD_OUT", 5)
+    for word in ("true", "false"):
+        argv_of = ("runs/mine-vae-2d-normal-likelihood", "--samples", "100", "--calibrate", word)
+        run_script("impute.py", *argv_of, monkeypatch=monkeypatch)
+        out = capsys.readouterr().out
+        assert ("by rows held out, where the model by itself says" in out) == (word == "true")
+        assert "intervals are the model's own" not in out
     # A run with holes resumes like any other.
     run_script("svi_train.py", *argv, "--epochs", "4", "--name", "whole", monkeypatch=monkeypatch)
     run_script(

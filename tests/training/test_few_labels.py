@@ -4,11 +4,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import pyrovae
 from pyrovae import CVAE, VAE, SemiSupervisedVAE, Trainer
+from pyrovae.cli import classify as classify_command
+from pyrovae.cli import evaluate as evaluate_command
+from pyrovae.cli import impute as impute_command
 from pyrovae.data import HIDDEN, ImageSet, keep_labels
 from pyrovae.inference import predict_labels
 from pyrovae.runs import build_training, finish_run, load_training_data, open_run, open_training, parse_training
@@ -151,7 +155,7 @@ def test_a_run_is_kept_loaded_and_reported(tmp_path: Path) -> None:
     assert (filled != HIDDEN).all()
     known = expected.split("train").labels
     assert torch.equal(filled[known != HIDDEN], known[known != HIDDEN])
-    with pytest.raises(ValueError, match="labels of 125 validation images were hidden from this run"):
+    with pytest.raises(ValueError, match=r"labels of all 125 validation images are hidden from .*--split test"):
         run.true_labels("validation")
     with pytest.raises(ValueError, match="a resumed run keeps its settings, and here data_labels: 50 would change"):
         parse_training(["--resume", str(folder.path), "--data_labels", "50"])
@@ -164,8 +168,11 @@ def test_a_run_is_kept_loaded_and_reported(tmp_path: Path) -> None:
         (["--data_labels", "105"], "got 105: give 100, for example"),
         (["--data_labels", "2000"], "got 2000: give 1370, for example"),
         (["--data_labels", "1370"], "digits has 1[0-9]+ training images of class"),
-        (["--data_labels", "100", "--model", "CVAE"], "are hidden, and CVAE sums over no classes: choose --model Semi"),
-        (["--data_labels", "100", "--model", "VAE"], "are hidden, and VAE sums over no classes"),
+        (
+            ["--data_labels", "100", "--model", "CVAE"],
+            "are missing or hidden, and CVAE sums over no classes: choose --model Semi",
+        ),
+        (["--data_labels", "100", "--model", "VAE"], "are missing or hidden, and VAE sums over no classes"),
         (["--data_labels", "100", "--batch_size", "1"], "batch_size must be at least 2 where few images have labels"),
         (["--data_labels", "100", "--objective", "ImportanceWeighted"], "no sum over the classes .* use TraceELBO"),
         (["--model.alpha", "-1"], "alpha, the weight of the classifier's term, must be at least 0, got -1"),
@@ -185,7 +192,7 @@ def test_a_class_without_a_label_and_a_table_with_holes_are_refused(few: ImageSe
     with pytest.raises(ValueError, match="each class of few must have a labelled training image, and '4' has none"):
         Trainer().check(model, replace(few, labels=labels))
     for other in (VAE(few.image_shape), CVAE(few.image_shape, 10)):
-        with pytest.raises(ValueError, match="choose --model SemiSupervisedVAE, or leave --data_labels"):
+        with pytest.raises(ValueError, match="choose --model SemiSupervisedVAE, or leave those rows"):
             Trainer().check(other, few)
     rows = torch.randn(60, 4)
     rows[3, 1] = torch.nan
@@ -196,3 +203,84 @@ def test_a_class_without_a_label_and_a_table_with_holes_are_refused(few: ImageSe
     model = SemiSupervisedVAE(table.image_shape, 3, 2, likelihood=pyrovae.likelihoods.Normal, missing="mask")
     history = Trainer(epochs=1, batch_size=16, engine="pyro").fit(model, table, progress=False)
     assert history.column("loss")[0] < 1e6
+
+
+# -- a table of which some labels are missing ------------------------------------------------------------------------
+
+
+def partly_labelled(path: Path, seed: int, kept: float = 0.3) -> list[str]:
+    """A table of three classes far apart with fields that are empty, and its labels."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, 240)
+    x = np.where(rng.random((240, 4)) < 0.05, np.nan, 5.0 * np.stack([y == 0, y == 1, y == 2, y > 0], 1)
+                 + rng.normal(size=(240, 4)))  # fmt: skip
+    labels = [f"kind {k}" if rng.random() < kept else "" for k in y]
+    fields = [["" if np.isnan(value) else f"{value:.4f}" for value in row] for row in x]
+    rows = [",".join([*row, label]) for row, label in zip(fields, labels, strict=True)]
+    path.write_text("\n".join(["a,b,c,d,kind", *rows]) + "\n")
+    return [f"kind {k}" for k in y]
+
+
+TABLE = ["--epochs", "60", "--batch_size", "32", "--model.likelihood", "Normal",
+         "--model.likelihood.noise", "per_pixel", "--model.missing", "mask", "--data.label", "kind"]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_missing_labels_of_a_table_are_hidden_ones(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the file to test.json, the commands and the completed table."""
+    truth = partly_labelled(tmp_path / "mine.csv", seed)
+    folder, (_, labels) = train(tmp_path, "--data", f"table:{tmp_path / 'mine.csv'}", *TABLE)
+    run = open_run(folder.path)
+    test = run.data.split("test")
+    known = int((test.labels != HIDDEN).sum())
+    assert 0 < known < len(test)
+    assert json.loads(folder.test.read_text())["labels"]["images"] == known == len(labels.labels)
+    assert labels.error.value < 0.2
+    assert len(run.true_labels("test")) == known
+    assert (run.split("test").labels != HIDDEN).all()
+    monkeypatch.setattr("sys.argv", ["classify", str(folder.path), "--samples", "5"])
+    classify_command.main()
+    assert json.loads((folder.figures / "reliability.json").read_text())["images"] == known
+    monkeypatch.setattr("sys.argv", ["impute", str(folder.path), "--samples", "50"])
+    impute_command.main()
+    written = [line.rsplit(",", 1)[1] for line in (tmp_path / "mine.csv").read_text().splitlines()[1:]]
+    filled = [line.rsplit(",", 1)[1] for line in (folder.figures / "imputed.csv").read_text().splitlines()[1:]]
+    assert all(one == other for one, other in zip(filled, written, strict=True) if other)
+    assert sum(one == other for one, other in zip(filled, truth, strict=True)) > 0.85 * len(truth)
+    monkeypatch.setattr("sys.argv", ["evaluate", str(folder.path), "--images", "5", "--samples", "5"])
+    evaluate_command.main()
+    report = json.loads((folder.path / "evaluation-test.json").read_text())
+    row = next(row for row in report["rows"] if row["name"] == "error of q(y | x)")
+    assert row["images"] == known
+
+
+def test_a_test_split_without_a_label_has_no_error(tmp_path: Path) -> None:
+    data = ImageSet.from_arrays(torch.arange(240, dtype=torch.uint8).reshape(60, 2, 2), torch.arange(60) % 2, name="it")
+    labels = data.labels.clone()
+    labels[data.splits["test"]] = HIDDEN
+    data = replace(data, labels=labels)
+    path = tmp_path / "few.npz"
+    np.savez(path, x=data.images.numpy(), y=np.where(labels == HIDDEN, np.nan, labels))
+    folder, found = train(tmp_path, "--data", f"array:{path}", "--data.label", "y", "--model.likelihood", "Bernoulli",
+                          "--pixels", "dynamic")  # fmt: skip
+    assert len(found) == 1
+    assert "labels" not in json.loads(folder.test.read_text())
+    with pytest.raises(ValueError, match=r"the labels of all 10 test images are hidden .*--split train"):
+        open_run(folder.path).true_labels("test")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "CVAE"], "training images of table.*are missing or hidden, and CVAE sums .*or leave those rows"),
+        (["--model", "VAE"], "are missing or hidden, and VAE sums over no classes: choose --model SemiSupervisedVAE"),
+        (["--data_labels", "30"], "has rows without a label already, .*: leave --data_labels"),
+    ],
+    ids=str,
+)
+def test_a_table_with_missing_labels_is_refused_by_other_models(tmp_path: Path, words: list[str], message: str) -> None:
+    partly_labelled(tmp_path / "mine.csv", 0)
+    with pytest.raises(ValueError, match=message) as caught:
+        train(tmp_path, "--data", f"table:{tmp_path / 'mine.csv'}", *TABLE, *words)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "m2").exists()

@@ -7,19 +7,23 @@ import os
 import shutil
 import signal
 import threading
+from pathlib import Path
 
 import pyro
 import pytest
 import torch
 from torch import nn
 
-from pyrovae import CVAE, VAE, Autoencoder, TraceELBO, Trainer
-from pyrovae.data import ImageSet
+from pyrovae import CVAE, VAE, Autoencoder, ImportanceWeighted, TraceELBO, Trainer
+from pyrovae.data import ImageSet, fixed_split
+from pyrovae.inference import importance_weighted
+from pyrovae.inference.importance import bound_of_codes
 from pyrovae.likelihoods import CrossEntropy
-from pyrovae.training import Interrupted, RunFolder
+from pyrovae.training import History, Interrupted, RunFolder
 from pyrovae.training import loop as loop_module
 from pyrovae.training import trainer as trainer_module
 from pyrovae.training.checkpoint import load_checkpoint
+from pyrovae.training.weights import load_weights
 
 FAST = {"engine": "pyro", "batch_size": 64}
 
@@ -52,6 +56,44 @@ def test_training_improves_the_bound_and_logs_its_parts(few_digits: ImageSet) ->
         assert history.column(f"{split}_kl") == pytest.approx(per_dim, rel=1e-5)
     assert list(history.column("epoch")) == list(range(1, 16))
     assert list(history.column("step")) == [4 * e for e in range(1, 16)]
+
+
+@pytest.mark.parametrize("k", [1, 7])
+def test_the_bound_that_is_trained_is_the_one_that_is_watched(few_digits: ImageSet, tmp_path: Path, k: int) -> None:
+    """Importance weighting widens the posterior, so that the ELBO may be best in the first epoch."""
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    model, history = fit(few_digits, folder, epochs=4, objective=ImportanceWeighted(k))
+    column = "validation_negative_bound" if k > 1 else "validation_negative_elbo"
+    assert ("validation_negative_bound" in history) == (k > 1)
+    split = fixed_split(few_digits.split("validation"), "dynamic")
+    bounds = history.column(column)
+    if k > 1:
+        assert (bounds < history.column("validation_negative_elbo")).all()
+        found = importance_weighted(model, split, k, seed=1)
+        assert bounds[-1] == pytest.approx(-found.mean, abs=0.5)
+        assert bounds[-1] == pytest.approx(-bound_of_codes(model, split, k, seed=0), abs=1e-4)
+    load_weights(folder.best_weights, model)
+    best = -bound_of_codes(model, split, k, seed=0)
+    assert best == pytest.approx(bounds.min(), abs=1e-4 if k > 1 else 1.0)
+
+
+def test_a_row_of_an_older_version_may_lack_a_column(tmp_path: Path) -> None:
+    History(rows=[{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 2.0, "validation_negative_bound": 1.5}]).save(
+        tmp_path / "metrics.csv"
+    )
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,loss,validation_negative_bound\n1,2.5,\n2,2,1.5\n"
+
+
+def test_few_codes_give_the_bound_of_many_images(few_digits: ImageSet) -> None:
+    """However many are decoded at a time; nothing of the model or the generators changes."""
+    torch.manual_seed(0)
+    model, split = VAE(few_digits.image_shape, 2), fixed_split(few_digits.split("test"), "dynamic")
+    before = torch.get_rng_state()
+    found = bound_of_codes(model, split, 300)
+    assert torch.equal(before, torch.get_rng_state())
+    assert found == bound_of_codes(model, split, 300)
+    assert found == pytest.approx(importance_weighted(model, split, 300).mean, abs=0.2)
 
 
 def test_loss_is_weighted_by_images_not_batches(few_digits: ImageSet) -> None:
