@@ -78,8 +78,9 @@ def _row(run: ListedRun, folder: Path, now: float) -> tuple[str, ...]:
 
 
 def _name(run: ListedRun, folder: Path) -> str:
-    """Its path below the folder, or the name of the folder if it is the run."""
-    return str(run.path if run.path == folder else run.path.relative_to(folder))
+    """Its path below the folder, or the name of the folder if it is the run; line breaks are escaped."""
+    name = str(run.path if run.path == folder else run.path.relative_to(folder))
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name)
 
 
 def _age(seconds: float) -> str:
