@@ -85,7 +85,7 @@ def use_style(style: str) -> None:
     """
     try:
         settings = _settings_of(Path(style)) if Path(style).is_file() else library[style]
-    except KeyError as error:
+    except (KeyError, OSError) as error:
         known = ", ".join(name for name in available if not name.startswith("_"))
         raise ValueError(f"style must be a file of matplotlib's settings or one of {known}, got {style!r}") from error
     if sum(to_rgb(settings.get("text.color", "black"))) > MOST_LIGHT:

@@ -527,7 +527,11 @@ def warm_up() -> None:
     import_module("pyrovae.runs.figures")
 
 
-def run_case(case: Case, world: World) -> tuple[Ended, list[str]]:
+DRAWN = 5
+"""Of so many cases one draws the pictures of its training, which take ten times what all else does."""
+
+
+def run_case(case: Case, world: World, pictures: bool = True) -> tuple[Ended, list[str]]:
     """Run a case in a child, in a folder of its own."""
     with tempfile.TemporaryDirectory(dir=world.root) as place:
         tmp = Path(place)
@@ -547,6 +551,8 @@ def run_case(case: Case, world: World) -> tuple[Ended, list[str]]:
             from pyrovae.cli import run_command
 
             os.chdir(tmp)
+            if not pictures:
+                import_module("pyrovae.runs.figures").save_run_figures = lambda *_: []
             if case.place is not None:
                 prepare(case.place, tmp, world.runs[case.kind], world.root / "images")
             sys.argv = [f"{case.command}.py", *words]
@@ -578,7 +584,7 @@ def campaign(seed: int, cases: int, seconds: float) -> dict[str, object]:
             if time.monotonic() - started > seconds:
                 drawn = drawn[:number]
                 break
-            ended, left = run_case(case, world)
+            ended, left = run_case(case, world, pictures=number % DRAWN == 0)
             counts[f"{case.expected}, exit {ended.status}"] += 1
             slowest = max(slowest, ended.seconds)
             wrong = faults(case, ended, left)

@@ -36,6 +36,15 @@ def folder(tmp_path: Path, digits) -> Path:
     return runs
 
 
+def test_a_name_never_breaks_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (folder / "done").rename(folder / "do\nne")
+    monkeypatch.setattr(sys, "argv", ["pyrovae", "list", str(folder)])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert any(line.startswith(r"do\nne ") for line in lines)
+
+
 def test_what_the_files_say(folder: Path) -> None:
     found = {str(run.path.relative_to(folder)): run for run in list_runs(folder)}
     assert list(found) == ["done", "patient", "study/runs/stopped"]
