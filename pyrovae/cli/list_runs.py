@@ -44,6 +44,8 @@ def main(description: str | None = None) -> None:
     parser.add_argument("--sort", choices=SORTS, default="name", help="The order; by default name.")
     parser.add_argument("--json", action="store_true", help="Print all that is known as JSON instead.")
     options = parser.parse_args()
+    if options.sort not in tuple(SORTS):  # argparse makes a list of "--"
+        fail(f"--sort must be one of {', '.join(SORTS)}, got '--'")
     folder = Path(options.folder)
     runs = sorted(list_runs(folder), key=SORTS[options.sort])
     if options.json:

@@ -194,3 +194,26 @@ def test_who_reads_no_further_gets_no_traceback(words: list[str], tmp_path: Path
     os.close(write)
     assert "Traceback" not in done.stderr
     assert done.returncode in (2, 141)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("a.xyz", "output must be a file that ends in .png, .svg, .pdf, got 'a.xyz'"),
+        ("", "output must be a file that ends in .png, .svg, .pdf, got ''"),
+        ("folder.png", "output must be a file, and folder.png is a folder"),
+        ("file/new/a.png", "the picture cannot be put into file: it is no folder; choose another --output"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_the_work(
+    output: str, message: str, tmp_path, digits, monkeypatch, capsys
+) -> None:
+    run = make_run(tmp_path / "runs", digits, "--name", "a")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.setattr("pyrovae.cli.generate.load", lambda *_, **__: pytest.fail("the work had begun"))
+    with pytest.raises(SystemExit) as stopped:
+        pyrovae("generate", str(run.path), f"--output={output}", monkeypatch=monkeypatch)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"pyrovae generate: error: {message}\n"
