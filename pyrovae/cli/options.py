@@ -79,18 +79,32 @@ def _check_output(options: Namespace) -> None:
         path = Path(options.output)
         if path.suffix not in FILE_FORMATS:
             raise ValueError(f"output must be a file that ends in {', '.join(FILE_FORMATS)}, got {options.output!r}")
-        if path.is_dir():
-            raise ValueError(f"output must be a file, and {path} is a folder")
     elif "run" in options:
         path = RunFolder(Path(options.run)).figures / "picture"
         if not path.parents[1].is_dir():
             return  # it will be said that there is no such run
     else:
         return
+    check_place(path, "output")
+
+
+def check_place(path: Path, option: str | None = None) -> None:
+    """Refuse a place for a file where nothing can be written.
+
+    Args:
+        path: The file.
+        option: Name of the option by which another place is chosen, if there is one.
+
+    Raises:
+        ValueError: If it is a folder or in none, or there is no right to write there.
+    """
+    cure = f"choose another --{option}" if option else "get that right, or copy the run"
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, where a file shall be written: {cure}")
     there = next(parent for parent in path.parents if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "it is no folder" if not there.is_dir() else "there is no right to write there"
-        raise ValueError(f"the picture cannot be put into {there}: {why}; choose another --output")
+        raise ValueError(f"nothing can be put into {there}: {why}; {cure}")
 
 
 def figure_path(options: Namespace, name: str, folder: Path | None = None) -> Path:

@@ -150,6 +150,8 @@ def _closed(_: Path) -> None:
     sys.stdout = None
 
 
+WRITING = ("evaluate", "explore", "export")
+"""Commands that write into a run's folder other things than a picture."""
 DRAWING = ("generate", "reconstruct", "marginals", "latent_space", "inpaint")
 """Commands that need no more than a run, and put a picture into its folder."""
 LOOKING = ("generate", "reconstruct", "evaluate")
@@ -170,7 +172,7 @@ PLACES: dict[str, Place] = {
     "a run is a link to nothing": Place(_linked("run", "nothing"), "refused"),
     "weights are a link to nothing": Place(_linked("run/model.safetensors", "nothing"), "refused"),
     "a run is a link": Place(_link_to_run, "accepted", commands=LOOKING),
-    "a run to be read only": Place(_read_only, "refused", commands=DRAWING),
+    "a run to be read only": Place(_read_only, "refused", commands=(*DRAWING, *WRITING)),
     "a run to be read only, a picture elsewhere": Place(
         _read_only, "accepted", ("--output={tmp}/a.png",), commands=("generate", "reconstruct")
     ),
