@@ -10,11 +10,14 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from campaigns.hard_places import without_rights
 from safetensors.torch import save_file
 
 from pyrovae import VAE
@@ -24,6 +27,28 @@ from pyrovae.training import RunFolder
 from pyrovae.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from pyrovae.training.run_folder import free_names
 from pyrovae.training.weights import load_weights, read_weights, save_weights
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere root keeps its rights")
+def test_weights_that_nobody_may_read_are_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, {"w": torch.ones(2)})
+    path.chmod(0)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(without_rights).result()  # of that thread
+        with pytest.raises(PermissionError, match=r"model\.safetensors"):
+            pool.submit(read_weights, path).result()
+
+
+def test_weights_that_are_no_file_are_refused_at_once(tmp_path: Path) -> None:
+    for name, make in (("pipe", os.mkfifo), ("folder", os.mkdir)):
+        make(tmp_path / name)
+        with pytest.raises(ValueError, match=f"{name} is damaged .it is no file."):
+            read_weights(tmp_path / name)
+    strange = tmp_path / "a\udcff"
+    strange.write_bytes(b"")
+    with pytest.raises(ValueError, match="must be a path in UTF-8 for safetensors to read it: rename its folder"):
+        read_weights(strange)
 
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path) -> None:

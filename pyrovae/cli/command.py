@@ -3,28 +3,32 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pyrovae.cli.interrupted import end_quietly, ignore_interrupts
+from pyrovae.cli.surroundings import end_unread, flush, prepare_streams, working_folder
 from pyrovae.engine import CompilerError
 from pyrovae.memory import refused_bytes
-from pyrovae.program import fail, same_again
+from pyrovae.program import fail, in_words, same_again
 from pyrovae.training import Interrupted
 
 
 def run_command(command: Callable[..., None], *arguments: object) -> None:
     """Run a command. User errors and missing files end in one line and exit status 2."""
     # A script's own folder is on the path; the user's own parts are in the current one.
-    sys.path.append(str(Path.cwd()))
+    sys.path.append(working_folder())
+    prepare_streams()
     try:
         command(*arguments)
+        flush()
     except Interrupted as stopped:
         ignore_interrupts()
         raise SystemExit(128 + stopped.args[0]) from None
     except KeyboardInterrupt:
         end_quietly()
+    except BrokenPipeError:
+        end_unread()
     except (ValueError, OSError, CompilerError) as error:
-        fail(str(error))
+        fail(in_words(error))
     except (MemoryError, RuntimeError) as error:
         memory = refused_bytes(error)
         if memory is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pyrovae.checks import Count
-from pyrovae.cli.options import add_shared
+from pyrovae.cli.options import add_shared, check_place
 from pyrovae.factory.parser import Parser
 from pyrovae.files import replace_text
 from pyrovae.metrics.ranking import rank
@@ -29,10 +29,15 @@ def main(description: str | None = None) -> None:
     add_shared(parser, "split", "engine", "seed", "data_dir", "device", output="File for the numbers, as JSON.")
     options = parser.parse_args()
     folders = [str(Path(run)) for run in options.runs]
-    twice = {run for run in folders if folders.count(run) > 1}
+    places = [Path(run).resolve() for run in folders]
+    twice = {run for run, place in zip(folders, places, strict=True) if places.count(place) > 1}
     if len(folders) < 2 or twice:
         what = f"got {min(twice)} twice" if twice else f"got {folders[0]} alone"
         raise ValueError(f"a comparison needs at least two different runs, {what}")
+    if options.output is not None:
+        if not Path(options.output).name:
+            raise ValueError(f"output must be a file, got {options.output!r}")
+        check_place(Path(options.output), "output")
     runs = dict(zip(folders, open_runs(folders, options.data_dir, options.device), strict=True))
     policies = {name: Policy.of(run.model, run.data.name, options.split, run.pixels) for name, run in runs.items()}
     split = runs[folders[0]].split(options.split)
@@ -49,7 +54,7 @@ def main(description: str | None = None) -> None:
             progress=bar.update,
         )
     print(found)
-    if options.output:
+    if options.output is not None:
         Path(options.output).parent.mkdir(parents=True, exist_ok=True)
         replace_text(Path(options.output), json.dumps(found.to_dict(), indent=1) + "\n")
         print(options.output)

@@ -17,7 +17,7 @@ from jsonargparse import Namespace
 from tqdm import tqdm
 
 from pyrovae.checks import Count, Place
-from pyrovae.cli.options import add_shared, figure_path, run_parser, save_picture
+from pyrovae.cli.options import add_shared, check_place, figure_path, run_parser, save_picture
 from pyrovae.data import PixelPolicy, fixed_split
 from pyrovae.diagnostics.information import density_ratio
 from pyrovae.files import replace_text
@@ -52,6 +52,7 @@ def main(description: str | None = None) -> None:
     """Estimate, print, save."""
     options = _options(description)
     run = open_run(options.run, options.data_dir, options.device)
+    check_place(run.path / "evaluation.json")
     split, file, predict = run.split(options.split), f"evaluation-{options.split}.json", None
     policy, other = Policy.of(run.model, run.data.name, options.split, run.pixels, options.pixels), None
     if options.against:

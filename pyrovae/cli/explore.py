@@ -13,7 +13,7 @@ from typing import Annotated
 from tqdm import tqdm
 
 from pyrovae.checks import Count, Place, Within
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_shared, check_place, run_parser
 from pyrovae.explorer import MOST_BYTES, page
 from pyrovae.export.onnx_files import need_libraries
 from pyrovae.files import replace_text
@@ -36,6 +36,7 @@ def main(description: str | None = None) -> None:
     if path.suffix not in (".html", ".htm"):
         raise ValueError(f"--out must be a file that ends in .html, got {path}")
     run = open_run(options.run, options.data_dir, "cpu")
+    check_place(path, "out")
     sizes = {"images": options.images, "posteriors": options.posteriors, "most": options.most_mb * 10**6}
     with tqdm(desc="true posteriors", unit="code", unit_scale=True, disable=None) as bar:
         text = page(run, options.split, **sizes, progress=bar.update)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.checks import Count
-from pyrovae.cli.options import add_shared, run_parser
+from pyrovae.cli.options import add_shared, check_place, run_parser
 from pyrovae.contracts import name_of
 from pyrovae.export import TOLERANCE, Exported, export_networks
 from pyrovae.export.onnx_files import need_libraries
@@ -33,6 +33,7 @@ def main(description: str | None = None) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out must be a folder, and {folder} is a file")
     run = open_run(options.run, options.data_dir, "cpu")
+    check_place(folder / "model.json", "out")
     split = run.split(options.split)
     found = export_networks(run.model, split.take(range(min(options.images, len(split)))))
     folder.mkdir(parents=True, exist_ok=True)

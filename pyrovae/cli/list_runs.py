@@ -44,6 +44,8 @@ def main(description: str | None = None) -> None:
     parser.add_argument("--sort", choices=SORTS, default="name", help="The order; by default name.")
     parser.add_argument("--json", action="store_true", help="Print all that is known as JSON instead.")
     options = parser.parse_args()
+    if options.sort not in tuple(SORTS):  # argparse makes a list of "--"
+        fail(f"--sort must be one of {', '.join(SORTS)}, got '--'")
     folder = Path(options.folder)
     runs = sorted(list_runs(folder), key=SORTS[options.sort])
     if options.json:
@@ -78,8 +80,9 @@ def _row(run: ListedRun, folder: Path, now: float) -> tuple[str, ...]:
 
 
 def _name(run: ListedRun, folder: Path) -> str:
-    """Its path below the folder, or the name of the folder if it is the run."""
-    return str(run.path if run.path == folder else run.path.relative_to(folder))
+    """Its path below the folder, or the name of the folder if it is the run; line breaks are escaped."""
+    name = str(run.path if run.path == folder else run.path.relative_to(folder))
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name)
 
 
 def _age(seconds: float) -> str:

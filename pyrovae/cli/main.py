@@ -7,18 +7,22 @@ from importlib.metadata import version
 
 from pyrovae.cli.commands import COMMANDS, EXAMPLES, GROUPS, Command
 from pyrovae.cli.interrupted import end_quietly
+from pyrovae.cli.surroundings import end_unread, flush, prepare_streams, working_folder
 from pyrovae.hints import nearest
-from pyrovae.program import fail
+from pyrovae.program import fail, in_words
 
 
 def main() -> None:
     """Run the command that the first word names; who has read enough of it, such as `head`, ends it quietly."""
+    prepare_streams()
+    os.environ.pop("MPLBACKEND", None)  # of windows; commands draw into files
     try:
         _main()
-        sys.stdout.flush()
+        flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(128 + 13) from None  # as SIGPIPE would end it
+        end_unread()
+    except OSError as error:  # such as a full disk, where the output goes
+        fail(in_words(error))
 
 
 def _main() -> None:
@@ -49,6 +53,7 @@ def _run(command: Command) -> None:
         module = import_module(f"pyrovae.cli.{command.module}")
         run_command(module.main, module.__doc__)
         return
+    working_folder()
     try:
         module = import_module(f"pyrovae.cli.{command.module}")
         module.main(module.__doc__)
@@ -57,7 +62,7 @@ def _run(command: Command) -> None:
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
-        fail(str(error))
+        fail(in_words(error))
 
 
 def _help() -> str:

@@ -1,5 +1,6 @@
 """Options shared by several commands, each declared once."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from jsonargparse import Namespace
 from pyrovae.checks import Count, Seed, Within
 from pyrovae.factory import Parser
 from pyrovae.plots import Figure, save_figure
+from pyrovae.plots.style import FILE_FORMATS
 from pyrovae.training import RunFolder
 
 SplitName = Literal["train", "validation", "test"]
@@ -64,6 +66,45 @@ def add_shared(parser: Parser, *names: str, **helps: str) -> None:
 def add_figure(parser: Parser, output: str = SHARED["output"]["help"]) -> None:
     """Add the options of a picture: its file, size, format, style and resolution."""
     add_shared(parser, "size", "format", "style", "dpi", output=output)
+    parser.add_check(_check_output)
+
+
+def _check_output(options: Namespace) -> None:
+    """Refuse a file that could not be written, before hours of work are done for it.
+
+    Raises:
+        ValueError: If it is of no format of pictures, or lies where nothing can be written.
+    """
+    if options.output is not None:
+        path = Path(options.output)
+        if path.suffix not in FILE_FORMATS:
+            raise ValueError(f"output must be a file that ends in {', '.join(FILE_FORMATS)}, got {options.output!r}")
+    elif "run" in options:
+        path = RunFolder(Path(options.run)).figures / "picture"
+        if not path.parents[1].is_dir():
+            return  # it will be said that there is no such run
+    else:
+        return
+    check_place(path, "output")
+
+
+def check_place(path: Path, option: str | None = None) -> None:
+    """Refuse a place for a file where nothing can be written.
+
+    Args:
+        path: The file.
+        option: Name of the option by which another place is chosen, if there is one.
+
+    Raises:
+        ValueError: If it is a folder or in none, or there is no right to write there.
+    """
+    cure = f"choose another --{option}" if option else "get that right, or copy the run"
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, where a file shall be written: {cure}")
+    there = next(parent for parent in path.parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "it is no folder" if not there.is_dir() else "there is no right to write there"
+        raise ValueError(f"nothing can be put into {there}: {why}; {cure}")
 
 
 def figure_path(options: Namespace, name: str, folder: Path | None = None) -> Path:

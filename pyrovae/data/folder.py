@@ -1,7 +1,9 @@
 """Image files into an image set: any folder, one sub-folder per class."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from PIL import Image, ImageOps
@@ -32,6 +34,7 @@ def find_folder(
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
+        OSError: If a folder cannot be read.
         ValueError: If images lie beside the sub-folders.
     """
     folder = Path(path).expanduser()
@@ -60,7 +63,7 @@ def _images_by_class(folder: Path) -> dict[str, list[Path]]:
     classes = {
         child.name: images
         for child in sorted(folder.iterdir())
-        if child.is_dir() and not child.name.startswith(".") and (images := _images_in(child.rglob("*")))
+        if child.is_dir() and not child.name.startswith(".") and (images := _images_in(_files_below(child)))
     }
     if own and classes:
         raise ValueError(
@@ -73,8 +76,21 @@ def _images_by_class(folder: Path) -> dict[str, list[Path]]:
 
 
 def _images_in(paths: Iterable[Path]) -> list[Path]:
+    """The images among them; a link that leads nowhere is one too, so that it is missed when it is read."""
     return sorted(
         path
         for path in paths
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and (path.is_file() or (path.is_symlink() and not path.exists()))
     )
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files at any depth; a folder that cannot be read is an error, where `Path.rglob` passes over it."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(place, name) for name in names)

@@ -75,9 +75,12 @@ def _rounded(values: np.ndarray) -> Any:
 
 
 def _axes(codes: Codes) -> list[dict[str, Any]]:
-    """Axes to choose from, the first two of which are shown first: principal ones of more than two dimensions."""
+    """Axes to choose from, the first two of which are shown first: principal ones of more than two dimensions.
+
+    A single code has no principal ones.
+    """
     single = [{"name": f"z{j}", "vector": row.tolist()} for j, row in enumerate(np.eye(codes.latent_dim))]
-    if codes.latent_dim < 3:
+    if codes.latent_dim < 3 or len(codes) < 2:
         return single
     _, vectors = np.linalg.eigh(np.cov(codes.means.T.astype(np.float64)))
     components = vectors[:, ::-1].T[:PRINCIPAL]

@@ -104,6 +104,9 @@ def clear(message: str, options: list[str]) -> str:
         if not name.startswith("-"):
             return f"there is a word too many, {unknown[1]!r:.80}: values of options follow their names, lists have []"
         return f"there is no option {name}{nearest(name, options)}; --help lists them all"
+    file = re.search(r'key "config": (?:File|Path) .*?: (.*)|Unexpected config: ?(.*)', message)
+    if file:
+        return f"config must be a file of settings (YAML) that can be read, got {file[1] or repr(file[2])}"
     missing = re.search(r"[Aa]rgument (\S+): expected one argument|expected one argument", message)
     if missing:
         return f"{(missing[1] or 'an option')} needs a value behind it"

@@ -1,5 +1,6 @@
 """The command line of a training, and the objects that it describes."""
 
+from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
@@ -30,12 +31,17 @@ class Parser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._rules: dict[str, Any] = {}
+        self._checks: list[Callable[[Namespace], None]] = []
         super().__init__(*args, **{"formatter_class": _AsWritten, **kwargs})
 
     def add_option(self, name: str, *, type: Any, **settings: Any) -> None:
         """Add an option, or a word without a name; the settings are those of `add_argument`."""
         self._rules[name.removeprefix("--")] = type
         self.add_argument(name, type=_plain(type), **settings)
+
+    def add_check(self, check: Callable[[Namespace], None]) -> None:
+        """Add a function that raises a ValueError if options are wrong together, or with what is on the disk."""
+        self._checks.append(check)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse, and check ranges."""
@@ -47,6 +53,8 @@ class Parser(ArgumentParser):
                     raise ValueError(f"{name} must be a list of at least one value, got []")
                 if rule != _plain(rule):
                     check_value(name, value, rule)
+            for check in self._checks:
+                check(found)
             if found.get("style"):
                 from pyrovae.plots import use_style  # matplotlib takes a quarter of a second
 

@@ -1,12 +1,13 @@
 """The style of all pictures: sizes, class colours, saving."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, rc_context, rc_params_from_file, rcParams
+from matplotlib import RcParams, colormaps, rc_context, rc_params_from_file, rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import is_color_like, to_hex, to_rgb
@@ -83,15 +84,38 @@ def use_style(style: str) -> None:
         ValueError: If there is no such style, or its text is too bright for a white ground.
     """
     try:
-        settings = rc_params_from_file(style, use_default_template=False) if Path(style).is_file() else library[style]
-        if not settings:
-            raise ValueError("it holds no settings")
-    except (KeyError, OSError, ValueError) as error:
+        settings = _settings_of(Path(style)) if Path(style).is_file() else library[style]
+    except (KeyError, OSError) as error:
         known = ", ".join(name for name in available if not name.startswith("_"))
         raise ValueError(f"style must be a file of matplotlib's settings or one of {known}, got {style!r}") from error
     if sum(to_rgb(settings.get("text.color", "black"))) > MOST_LIGHT:
         raise ValueError(f"the style {style} has bright text, and pictures are drawn on white: choose another")
     rcParams.update(settings)
+
+
+def _settings_of(path: Path) -> RcParams:
+    """The settings in a file.
+
+    Raises:
+        ValueError: If one of them is none, or there are none.
+    """
+    heard: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("matplotlib")  # says in many lines what it passes over
+    before, log.propagate = log.propagate, False
+    log.addHandler(listener)
+    try:
+        settings = rc_params_from_file(path, use_default_template=False)
+    except ValueError as error:  # of a file that is no text
+        heard.append(str(error))
+    finally:
+        log.removeHandler(listener)
+        log.propagate = before
+    if heard or not settings:
+        why = next(iter(" ".join(heard).strip().splitlines()), "it has none")
+        raise ValueError(f"style must be a file of matplotlib's settings, got {str(path)!r}: {why[:200]}")
+    return settings
 
 
 def new_figure(width: float = 6.0, height: float = 4.5, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
@@ -141,7 +165,7 @@ def save_figure(figure: Figure, path: Path, *, size: tuple[float, float] | None 
         OSError: If it cannot be written; what was there before is untouched then.
     """
     if path.suffix not in FILE_FORMATS:
-        raise ValueError(f"a figure is saved as {', '.join(FILE_FORMATS)}, got {path.name}")
+        raise ValueError(f"a figure is saved as {', '.join(FILE_FORMATS)}, got {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"Date": None} if path.suffix == ".svg" else None
     settings: dict[str, Any] = {"dpi": dpi, "facecolor": "white", "metadata": metadata}

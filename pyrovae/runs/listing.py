@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pyrovae import lock
+from pyrovae.program import in_words
 from pyrovae.runs.naming import class_name, unusual_parts
 from pyrovae.runs.stored import read_config
 from pyrovae.training.run_folder import RunFolder
@@ -75,8 +76,10 @@ def _runs(folder: Path, depth: int) -> Iterator[Path]:
     """Folders with the files of a run; there are no runs inside of a run."""
     try:
         names = sorted(path.name for path in folder.iterdir())
-    except OSError:  # somebody else's
-        return
+    except OSError:
+        if not depth:
+            raise
+        return  # somebody else's
     if {"config.yaml", "checkpoint.pt", "model.safetensors", lock.NAME} & set(names):
         yield folder
     elif depth < DEEPEST:
@@ -110,7 +113,7 @@ def _listed(folder: RunFolder) -> ListedRun:
             error=(test.get("spread") or {}).get("negative_elbo"),
         )
     except (ValueError, OSError, AttributeError, TypeError, RecursionError) as error:
-        what = " ".join(str(error).split())
+        what = " ".join(in_words(error).split())
         return ListedRun(folder.path, "running" if running else "damaged", changed, trouble=what)
 
 

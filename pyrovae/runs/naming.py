@@ -13,6 +13,8 @@ USUAL_PARTS = {
 }
 """The parts of a model of which nothing was said."""
 USUAL_OBJECTIVE = "TraceELBO"
+LONGEST = 160
+"""Characters of the longest automatic name."""
 
 
 def class_name(chosen: Any) -> str | None:
@@ -45,4 +47,6 @@ def automatic_name(data: str, model: str, arguments: Mapping[str, Any], objectiv
     words += [name if name.lower().endswith(slot) else f"{name}-{slot}" for slot, name in parts.items()]
     if objective not in (None, USUAL_OBJECTIVE):
         words.append(str(objective))
-    return "-".join(re.sub(r"[^0-9A-Za-z]+", "-", word).strip("-") for word in [data, *map(str.lower, words[1:])])
+    first, *rest = (re.sub(r"[^0-9A-Za-z]+", "-", word).strip("-") for word in [data, *map(str.lower, words[1:])])
+    room = LONGEST - len("-".join(["", *rest]))
+    return "-".join([first[-max(room, 20) :].strip("-"), *rest])  # of a long path its end

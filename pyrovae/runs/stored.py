@@ -61,8 +61,9 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
         ValueError: If it is not a run's configuration, was changed, or is one of a newer version of pyrovae.
     """
     path = folder.config
-    if not path.exists():
-        what = "holds no config.yaml: it is no run of pyrovae" if folder.path.is_dir() else "does not exist"
+    if not path.is_file():
+        there = "is no folder" if folder.path.exists() else "does not exist"
+        what = "holds no config.yaml: it is no run of pyrovae" if folder.path.is_dir() else there
         raise FileNotFoundError(f"{folder.path} {what}; runs are folders that {command_line('train')} made")
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"))

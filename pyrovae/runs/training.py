@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from pyrovae.training import RunFolder, Trainer
 
 CHANGEABLE = {"epochs", "patience", "device", "engine", "data_dir", "checkpoint_every", "tensorboard", "progress"}
 """Settings that may differ when a run is resumed."""
+LONGEST_NAME = 200
+"""Bytes of a name between two slashes: file systems have 255, and a sweep adds some."""
 
 
 def parse_training(argv: Sequence[str] | None = None, description: str | None = None) -> Namespace:
@@ -44,7 +47,7 @@ def parse_training(argv: Sequence[str] | None = None, description: str | None = 
         raise SystemExit(0)
     check_arguments(parser.get_defaults(), arguments)
     config = parser.parse_args(arguments)
-    _check_name(config.name)
+    _check_place(config.name, config.runs_dir)
     check_values(config, parser.get_defaults())
     return config if config.resume is None else _resumed(parser, config.resume, arguments)
 
@@ -73,8 +76,16 @@ def _resumed(parser: ArgumentParser, run: str, arguments: Sequence[str]) -> Name
     return resumed
 
 
-def _check_name(name: str | None) -> None:
-    """Refuse a name that is no folder's below runs_dir."""
+def _check_place(name: str | None, runs_dir: str) -> None:
+    """Refuse a name that is no folder's below runs_dir, or is hard to write again."""
+    if not runs_dir:
+        raise ValueError("runs_dir must be a folder, got '': the present one is .")
+    for what, place in (("runs_dir", runs_dir), ("name", name or "")):
+        if any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in place):
+            raise ValueError(f"{what} must have no line breaks and only characters that can be shown, got {place!r}")
+    longest = max((len(part.encode()) for part in Path(name or "").parts), default=0)
+    if longest > LONGEST_NAME:
+        raise ValueError(f"name must have at most {LONGEST_NAME} bytes, got {longest}: choose a shorter one")
     if name is not None and (
         not name or Path(name).is_absolute() or set(Path(name).parts) & {"..", "~"} or name == "."
     ):

@@ -28,10 +28,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        OSError: If there is no right to read it.
         ValueError: If the file is damaged.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the run was stopped before its first checkpoint")
+    if not path.is_file():  # others are never read to an end
+        raise ValueError(_damaged(path, "it is no file"))
+    if str(path) != str(path).encode("utf-8", "replace").decode():
+        raise ValueError(f"{path} must be a path in UTF-8 for safetensors to read it: rename its folder")
+    path.open("rb").close()  # safetensors calls a file without rights one that is not there
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()

@@ -72,7 +72,8 @@ def _run(function: Callable[[], object], out: int, err: int, gib: float | None, 
         status = 1
     finally:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with contextlib.suppress(OSError, AttributeError):  # where it is full, or closed
+                stream.flush()
         os._exit(status & 0xFF)
 
 

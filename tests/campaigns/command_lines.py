@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from children import Ended, in_a_child
 from command_options import CLASSES, COMMANDS, HUGE, LISTING, ODD, PACKING, RUN, SCHEDULERS, TRAINING, Values
+from hard_places import PLACES, prepare
 from PIL import Image
 
 JARGON = ("Traceback", "collections.abc", "typing.", "<class ", "NoneType", "Literal[", "Parser key", "DefaultCPU")
@@ -48,9 +49,11 @@ class Case:
     Attributes:
         command: Name of the command.
         words: What is given to it; {tmp} and the like stand for places.
-        expected: "accepted", "refused" or "either".
+        expected: "accepted", "refused", "either", or "unread" where nobody reads the output.
         why: What the generator did.
         config: Text of a YAML file that {config} stands for.
+        place: What is hard about the folder or its surroundings; see `hard_places`.
+        kind: The run of which there is a copy then.
     """
 
     command: str
@@ -58,6 +61,8 @@ class Case:
     expected: str
     why: str
     config: str | None = None
+    place: str | None = None
+    kind: str = "vae"
 
 
 # -- cases -----------------------------------------------------------------------------------------------------------
@@ -348,6 +353,22 @@ def _listing(rng: random.Random) -> Case:
     return Case("list_runs", words, "accepted" if how == "good" else "refused", f"{mutated} {how}")
 
 
+def _hard_place(rng: random.Random) -> Case:
+    """A usual command, in a place or in surroundings that are hard."""
+    name = rng.choice(sorted(PLACES))
+    place = PLACES[name]
+    command = rng.choice(place.commands or sorted(COMMANDS.keys() - {"side_by_side"}))
+    if command == "train":
+        given = {word.partition("=")[0] for word in place.words}
+        usual = ["--data=folder:{tmp}/images", *_training_words({})[1:]]
+        words = [*(word for word in usual if word.partition("=")[0] not in given), *place.words]
+        return Case(command, tuple(words), place.expected, name, place=name)
+    if command == "list_runs":
+        return Case(command, ("{tmp}",), place.expected, name, place=name)
+    words = [place.run, *COMMANDS[command].base, *place.words]
+    return Case(command, tuple(words), place.expected, name, place=name, kind=rng.choice(COMMANDS[command].runs))
+
+
 MAKERS: dict[Callable[[random.Random], Case], int] = {
     _of_a_run: 50,
     _training: 24,
@@ -358,8 +379,9 @@ MAKERS: dict[Callable[[random.Random], Case], int] = {
     _search: 3,
     _packing: 5,
     _listing: 2,
+    _hard_place: 20,
 }
-"""What makes cases, and how many of a hundred and ten each."""
+"""What makes cases, and how many of a hundred and thirty each."""
 
 
 # -- oracle ----------------------------------------------------------------------------------------------------------
@@ -376,7 +398,7 @@ def faults(case: Case, ended: Ended, left: list[str]) -> list[str]:
     found = []
     if ended.hung:
         return ["hung"]
-    if ended.status not in (0, 2, 130):
+    if ended.status not in ((141,) if case.expected == "unread" else (0, 2, 130)):
         found.append(f"exit status {ended.status}")
     found += [f"says {word!r}" for word in JARGON if word in ended.err or (ended.status and word in ended.out)]
     if case.expected == "refused" and ended.status == 0:
@@ -505,7 +527,11 @@ def warm_up() -> None:
     import_module("pyrovae.runs.figures")
 
 
-def run_case(case: Case, world: World) -> tuple[Ended, list[str]]:
+DRAWN = 5
+"""Of so many cases one draws the pictures of its training, which take ten times what all else does."""
+
+
+def run_case(case: Case, world: World, pictures: bool = True) -> tuple[Ended, list[str]]:
     """Run a case in a child, in a folder of its own."""
     with tempfile.TemporaryDirectory(dir=world.root) as place:
         tmp = Path(place)
@@ -525,6 +551,10 @@ def run_case(case: Case, world: World) -> tuple[Ended, list[str]]:
             from pyrovae.cli import run_command
 
             os.chdir(tmp)
+            if not pictures:
+                import_module("pyrovae.runs.figures").save_run_figures = lambda *_: []
+            if case.place is not None:
+                prepare(case.place, tmp, world.runs[case.kind], world.root / "images")
             sys.argv = [f"{case.command}.py", *words]
             run_command(import_module(f"pyrovae.cli.{case.command}").main, "A command.")
 
@@ -554,7 +584,7 @@ def campaign(seed: int, cases: int, seconds: float) -> dict[str, object]:
             if time.monotonic() - started > seconds:
                 drawn = drawn[:number]
                 break
-            ended, left = run_case(case, world)
+            ended, left = run_case(case, world, pictures=number % DRAWN == 0)
             counts[f"{case.expected}, exit {ended.status}"] += 1
             slowest = max(slowest, ended.seconds)
             wrong = faults(case, ended, left)
@@ -592,9 +622,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="Stop after the case in hand then.")
     parser.add_argument("--output", type=Path, default=None, help="JSON file of the counts.")
     options = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # some names are no UTF-8
     found = campaign(options.seed, options.cases, options.seconds)
     if options.output:
-        options.output.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+        options.output.write_text(text, encoding="utf-8", errors="backslashreplace")
     print(json.dumps({k: v for k, v in found.items() if k != "faults"}, indent=1, ensure_ascii=False))
     raise SystemExit(bool(found["faults"]))
 

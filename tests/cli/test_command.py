@@ -194,3 +194,59 @@ def test_who_reads_no_further_gets_no_traceback(words: list[str], tmp_path: Path
     os.close(write)
     assert "Traceback" not in done.stderr
     assert done.returncode in (2, 141)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("a.xyz", "output must be a file that ends in .png, .svg, .pdf, got 'a.xyz'"),
+        ("", "output must be a file that ends in .png, .svg, .pdf, got ''"),
+        ("folder.png", "folder.png is a folder, where a file shall be written: choose another --output"),
+        ("file/new/a.png", "nothing can be put into file: it is no folder; choose another --output"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_the_work(
+    output: str, message: str, tmp_path, digits, monkeypatch, capsys
+) -> None:
+    run = make_run(tmp_path / "runs", digits, "--name", "a")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.setattr("pyrovae.cli.generate.load", lambda *_, **__: pytest.fail("the work had begun"))
+    with pytest.raises(SystemExit) as stopped:
+        pyrovae("generate", str(run.path), f"--output={output}", monkeypatch=monkeypatch)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"pyrovae generate: error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "a", "b", "--output="], "output must be a file, got ''"),
+        (["compare", "a", "b", "--output=file/a.json"], "nothing can be put into file: it is no folder"),
+        (["compare", "a", "./a/../a"], "a comparison needs at least two different runs, got"),
+        (["compare", "a", "b", "a/"], "a comparison needs at least two different runs, got a twice"),
+        (["explore", "a", "--out=file/a.html"], "nothing can be put into file: it is no folder; choose another --out"),
+        (["export", "a", "--out=file/a"], "nothing can be put into file: it is no folder; choose another --out"),
+    ],
+)
+def test_where_the_numbers_go_is_checked_before_the_work(
+    words: list[str], message: str, tmp_path, digits, monkeypatch, capsys
+) -> None:
+    for name in ("a", "b"):
+        make_run(tmp_path, digits, "--name", name)
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        pyrovae(*words, monkeypatch=monkeypatch)
+    error = capsys.readouterr().err
+    assert (stopped.value.code, error.count("\n")) == (2, 1)
+    assert message in error
+
+
+def test_a_single_image_of_many_dimensions_is_explored(tmp_path, digits, monkeypatch) -> None:
+    """It has no principal axes."""
+    run = make_run(tmp_path, digits, "--name", "a", "--model.latent_dim", "5", "--data", "digits")
+    words = [str(run.path), "--images", "1", "--posteriors", "0", "--out", str(tmp_path / "a.html")]
+    pyrovae("explore", *words, monkeypatch=monkeypatch)
+    assert (tmp_path / "a.html").stat().st_size > 10_000

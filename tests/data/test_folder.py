@@ -1,7 +1,11 @@
 """A folder of images."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from campaigns.hard_places import without_rights
 from PIL import Image
 
 from pyrovae.data import load_images
@@ -33,6 +37,26 @@ def test_sub_folders_are_classes_in_the_order_of_their_names(folder):
     assert data.image_shape == (1, 4, 6)
     assert data.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23]
     assert data.source == f"data: folder:{folder} (10 train, 0 validation, 2 test images of 1×4×6)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere root keeps its rights")
+def test_a_class_that_cannot_be_read_is_not_left_out(folder):
+    """Rights are those of a thread."""
+    (folder / "cat").chmod(0)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(without_rights).result()
+        with pytest.raises(PermissionError, match="cat"):
+            pool.submit(load_images, f"folder:{folder}").result()
+
+
+def test_a_link_to_an_image_that_is_gone_is_not_left_out(folder):
+    (folder / "cat" / "4.png").symlink_to("gone.png")
+    (folder / "dog" / "same.png").symlink_to("0.png")
+    (folder / "dog" / "deeper.png").mkdir()
+    with pytest.raises(ValueError, match=r"cannot read the image .*cat.4\.png"):
+        load_images(f"folder:{folder}")
+    (folder / "cat" / "4.png").unlink()
+    assert len(load_images(f"folder:{folder}")) == 13
 
 
 def test_images_in_deeper_folders_belong_to_their_class(folder):

@@ -26,13 +26,17 @@ def test_a_style_is_that_of_the_figures_that_follow(tmp_path: Path) -> None:
     assert ax.get_facecolor()[:3] == pytest.approx(mpl.colors.to_rgb("#E5E5E5"))
 
 
-@pytest.mark.parametrize("content", ["", "a file\n", "\x00", "axes.titlesize: [\n"])
-def test_a_file_that_is_no_style_is_refused(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", ["", "a file\n", "\x00", "axes.titlesize: [\n", "axes.titlesize: 21\nno: 1\n", "lines.linewidth: x"]
+)
+def test_a_file_that_is_no_style_is_refused(content: str, tmp_path: Path, capfd) -> None:
     file = tmp_path / "mine"
     file.write_text(content)
     before = dict(mpl.rcParams)
-    with pytest.raises(ValueError, match=r"style must be a file of matplotlib's settings or one of .*ggplot"):
+    with pytest.raises(ValueError, match=r"style must be a file of matplotlib's settings, got '.*mine': .") as refused:
         use_style(str(file))
+    assert len(str(refused.value).splitlines()) == 1
+    assert capfd.readouterr().err == ""
     assert dict(mpl.rcParams) == before
 
 

@@ -1,6 +1,7 @@
 """Command lines and YAML: everything can be set, files round-trip, and mistakes get one line."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -399,6 +400,33 @@ def test_an_automatic_name_tells_the_parts_that_differ(
     folder = create_run(arguments, few_digits)
     assert folder.path.name == expected
     assert parse_training(["--resume", str(folder.path)]).name == expected
+
+
+def test_the_automatic_name_of_a_set_with_a_long_path_is_that_of_a_folder(tmp_path: Path, few_digits: ImageSet) -> None:
+    far = replace(few_digits, name="folder:" + "/".join(["deep" * 30] * 9) + "/photographs")
+    path = create_run(parse_training(["--runs_dir", str(tmp_path)]), far).path
+    assert path.name.endswith("deep-photographs-vae-2d")
+    assert len(path.name) <= 160
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--name=a\nb"], "name must have no line breaks and only characters that can be shown, got 'a\\nb'"),
+        (["--name=\x1b[31m"], "name must have no line breaks and only characters"),
+        (["--name=a\udcff"], "name must have no line breaks and only characters"),
+        (["--name=" + "é" * 101], "name must have at most 200 bytes, got 202"),
+        (["--name=a", "--runs_dir=a\nb"], "runs_dir must have no line breaks"),
+        (["--name=a", "--runs_dir="], "runs_dir must be a folder, got ''"),
+    ],
+)
+def test_a_name_can_be_read_and_written_again(words: list[str], message: str, capsys) -> None:
+    assert message in refusal(capsys, *words)
+
+
+@pytest.mark.parametrize("path", ["", "nowhere.yaml", "/", "a\nb"])
+def test_settings_that_cannot_be_read(path: str, capsys) -> None:
+    assert "config must be a file of settings (YAML) that can be read, got '" in refusal(capsys, f"--config={path}")
 
 
 def test_an_analysis_is_on_cuda_or_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,15 @@ def folder(tmp_path: Path, digits) -> Path:
     return runs
 
 
+def test_a_name_never_breaks_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (folder / "done").rename(folder / "do\nne")
+    monkeypatch.setattr(sys, "argv", ["pyrovae", "list", str(folder)])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert any(line.startswith(r"do\nne ") for line in lines)
+
+
 def test_what_the_files_say(folder: Path) -> None:
     found = {str(run.path.relative_to(folder)): run for run in list_runs(folder)}
     assert list(found) == ["done", "patient", "study/runs/stopped"]
@@ -130,3 +139,14 @@ def test_the_table(folder: Path, monkeypatch, capsys) -> None:
 def test_the_usual_parts_are_the_models_own() -> None:
     arguments = inspect.signature(VAE).parameters
     assert {slot: arguments[slot].default.__name__ for slot in USUAL_PARTS} == USUAL_PARTS
+
+
+def test_an_order_that_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    for given in ("--", "x", ""):
+        monkeypatch.setattr(sys, "argv", ["pyrovae", "list", f"--sort={given}", str(folder)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "name, age, bound" in error.replace("'", "")
