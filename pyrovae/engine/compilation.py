@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -77,7 +78,7 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
     options = _INDUCTOR_OPTIONS | {"cpu": _CPU_OPTIONS, "cuda": _CUDA_OPTIONS}.get(device.type, {})
     devices = [device] if device.type == "cuda" else []  # kernels are tried on the GPU while they are made
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=devices), without_cuda_warning():
+        with torch.no_grad(), torch.random.fork_rng(devices=devices), without_compiler_warnings():
             return inductor_compile(captured.graph, inputs, options, rewritten_functions())
     except Exception as error:
         first = str(error).strip().splitlines()[:1] or [type(error).__name__]
@@ -86,16 +87,24 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
         ) from error
 
 
+_TALKATIVE = ("torch.utils.cpp_extension", "torch._inductor.ir")
+"""Loggers with warnings of the compiler's own: of CUDA without a GPU, of operations that it calls in another way."""
+
+
 @contextlib.contextmanager
-def without_cuda_warning() -> Iterator[None]:
-    """Leave out the warning that a machine with CUDA's compiler and no GPU gets when C++ is compiled."""
-    log = logging.getLogger("torch.utils.cpp_extension")
-    level = log.level
-    log.setLevel(logging.ERROR)
+def without_compiler_warnings() -> Iterator[None]:
+    """Leave out warnings that a compilation gives and that nobody who trains a model can do anything about."""
+    logs = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+            yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 @contextlib.contextmanager

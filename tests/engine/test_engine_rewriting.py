@@ -1,6 +1,9 @@
 """What the compiled engine computes in other words is what torch computes."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import scipy.special
@@ -182,3 +185,18 @@ def test_products_spread_what_is_not_finite(slow_products):
     x[3, 5], w[7, 11] = math.nan, math.inf
     (found,) = compile_function(lambda a, b: (a @ b,))(x, w)
     assert_close(found, x @ w, rtol=1e-4, atol=1e-3, equal_nan=True)
+
+
+def test_compilation_says_nothing(tmp_path):
+    """In a process of its own: loggers and warnings of torch go where pytest does not look."""
+    program = (
+        "import torch; from pyrovae.engine import compile_function\n"
+        "a, b = torch.eye(3) * 2, torch.ones(3, 2)\n"
+        "solve = compile_function(lambda a, b: (torch.linalg.solve_triangular(a, b, upper=False),))\n"
+        "print(float(solve(a, b)[0].sum()))"
+    )
+    surroundings = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=surroundings, check=True, timeout=300
+    )
+    assert (done.stdout.strip(), done.stderr) == ("3.0", "")

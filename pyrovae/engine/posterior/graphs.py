@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from pyrovae.engine.capture import Capture, capture
 from pyrovae.engine.compat import inductor_compile, mutates, takes, tree_flatten, tree_unflatten
-from pyrovae.engine.compilation import CompilerError, missing_compiler, without_cuda_warning
+from pyrovae.engine.compilation import CompilerError, missing_compiler, without_compiler_warnings
 from pyrovae.engine.posterior.density import own_parameters
 from pyrovae.engine.posterior.double import default_double, double_precision
 from pyrovae.engine.posterior.errors import ModelError
@@ -180,7 +180,7 @@ def compile_vector(graph: VectorGraph, u: Tensor) -> Callable[[Tensor], Sequence
         raise CompilerError(f"the model cannot be compiled: {lacking}; or choose engine='graph'")
     inputs = [u, *graph.constants]
     try:
-        with torch.no_grad(), default_double(), torch.random.fork_rng(devices=[]), without_cuda_warning():
+        with torch.no_grad(), default_double(), torch.random.fork_rng(devices=[]), without_compiler_warnings():
             call = inductor_compile(graph.graph, inputs, {"fallback_random": True, "cpp.threads": 1})
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
