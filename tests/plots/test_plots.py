@@ -182,7 +182,7 @@ def test_files_by_their_ending(tmp_path: Path, ending: str) -> None:
     save_figure(figure, tmp_path / "new" / f"a.{ending}")
     start = (tmp_path / "new" / f"a.{ending}").read_bytes()[:5]
     assert start == {"png": b"\x89PNG\r", "svg": b"<?xml", "pdf": b"%PDF-"}[ending]
-    with pytest.raises(ValueError, match=r"a figure is saved as \.png, \.svg, \.pdf, got a\.jpg"):
+    with pytest.raises(ValueError, match=r"a figure is saved as \.png, \.svg, \.pdf, got 'a\.jpg'"):
         save_figure(figure, tmp_path / "a.jpg")
 
 

@@ -148,7 +148,7 @@ def test_codes_of_several_runs_side_by_side(runs: dict[str, str], tmp_path, monk
         ("latent_space.py", "vae", ["--masses", "[1.5]"], "each of masses must be a number between 0 and 1, got 1.5"),
         ("latent_space.py", "vae", ["--classes", "[11]"], "class 11 has no images here"),
         ("latent_space.py", "five", ["--dims", "[0,5]"], "two different dimensions from 0 to 4"),
-        ("latent_space.py", "vae", ["--output", "ellipses.gif"], "a figure is saved as .png, .svg, .pdf"),
+        ("latent_space.py", "vae", ["--output", "ellipses.gif"], "output must be a file that ends in .png, .svg, .pdf"),
         ("latent_space.py", "vae", ["--colours", "[nocolour]"], "colours must be names such as teal or #44AA99"),
         ("latent_space.py", "vae", ["--images", "0"], "images must be a whole number of at least 1, got 0"),
         ("latent_space.py", "autoencoder", ["--images", "15"], "is singular: it has 1 images in 2 dimensions"),
