@@ -52,10 +52,16 @@ def _renewed_file(path: str) -> str:
     """The path of a file of settings, or its text if that had to be changed.
 
     Raises:
-        ValueError: If it is no YAML, holds no settings, or grows when it is read.
+        ValueError: If it is a pipe or a device, no YAML, holds no settings, or grows when it is read.
     """
+    file = Path(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        if file.exists() and not (file.is_file() or file.is_dir()):  # it may have no end
+            raise ValueError(
+                f"config must be a file of settings (YAML) that can be read, got {path!r}, a pipe or a device: "
+                f"write the settings into a file"
+            )
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):  # the parser says what is wrong with it
         return path
     try:

@@ -1,5 +1,6 @@
 """Command lines and YAML: everything can be set, files round-trip, and mistakes get one line."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -427,6 +428,12 @@ def test_a_name_can_be_read_and_written_again(words: list[str], message: str, ca
 @pytest.mark.parametrize("path", ["", "nowhere.yaml", "/", "a\nb"])
 def test_settings_that_cannot_be_read(path: str, capsys) -> None:
     assert "config must be a file of settings (YAML) that can be read, got '" in refusal(capsys, f"--config={path}")
+
+
+def test_settings_from_a_pipe_are_refused_and_not_waited_for(capsys, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "mine.yaml")
+    assert "a pipe or a device: write the settings into a file" in refusal(capsys, f"--config={pipe}")
+    assert "a pipe or a device: write the settings into a file" in refusal(capsys, "--config", "/dev/zero")
 
 
 def test_an_analysis_is_on_cuda_or_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
