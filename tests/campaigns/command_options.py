@@ -407,6 +407,7 @@ COMMANDS: dict[str, Command] = {
             "samples": whole(5, 9),
             "draws": whole(1, 3),
             "mass": number(0.5, 0.95, bad=("0", "1", "-1", "2")),
+            "calibrate": truth(),
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,
