@@ -96,7 +96,9 @@ def rate_distortion(
         rates=Estimates.stack(rates),
         distortions=Estimates.stack(distortions),
         widths=np.array([_width(each) for each in codes]),
-        correlations=np.array([_correlation(each.means[:, some]) for each, some in zip(codes, active, strict=True)]),
+        correlations=np.array(
+            [mean_correlation(each.means[:, some]) for each, some in zip(codes, active, strict=True)]
+        ),
         active_units=np.array([some.sum() for some in active], dtype=float),
     )
 
@@ -122,6 +124,7 @@ def _width(codes: Codes) -> float:
     return float(np.sqrt(variances, dtype=np.float64).mean())
 
 
-def _correlation(means: np.ndarray) -> float:
+def mean_correlation(means: np.ndarray) -> float:
+    """Mean absolute correlation of two dimensions of codes, (N, d); NaN if there are fewer than two."""
     dim = means.shape[1]
     return float(np.abs(np.corrcoef(means.T)[np.triu_indices(dim, 1)]).mean()) if dim > 1 else float("nan")

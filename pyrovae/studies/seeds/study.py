@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -140,6 +140,10 @@ class Study:
     def reconstructions(self, name: str) -> Reconstructions:
         """The test images and their reconstructions by a run's model."""
         return self._keep(("reconstructions", name), lambda: reconstruct(self.model(name), self.split()))
+
+    def with_reconstructions(self, names: Iterable[str], shown: np.ndarray) -> np.ndarray:
+        """Rows of some test images, by their numbers, and of each run's reconstructions of them, (rows, N, C, H, W)."""
+        return np.stack([self.images[shown], *(self.reconstructions(name).outputs[shown] for name in names)])
 
     def samples(self, name: str) -> np.ndarray:
         """As many samples of a run's model as there are test images, in equal numbers per class, (N, C, H, W)."""

@@ -431,9 +431,9 @@ def test_steps_go_to_other_codes() -> None:
 def test_correlations_of_codes() -> None:
     rng = np.random.default_rng(0)
     one = rng.standard_normal(1000)
-    assert covariance.mean_correlation(np.column_stack([one, -one, 1e-3 * one])) == pytest.approx(1)
-    assert covariance.mean_correlation(rng.standard_normal((1000, 2))) < 0.1
-    assert np.isnan(covariance.mean_correlation(np.column_stack([one, 0 * one])))
+    assert covariance.correlation_of_active(np.column_stack([one, -one, 1e-3 * one])) == pytest.approx(1)
+    assert covariance.correlation_of_active(rng.standard_normal((1000, 2))) < 0.1
+    assert np.isnan(covariance.correlation_of_active(np.column_stack([one, 0 * one])))
     tilted = np.tile(np.array([[4.0, 1.2], [1.2, 1.0]]), (5, 1, 1))
     codes = Codes(np.zeros((5, 2)), tilted, np.zeros((5, 2)), np.zeros(5, dtype=int))
     assert covariance.correlation_inside(codes).value == pytest.approx(0.6)

@@ -10,6 +10,7 @@ import numpy as np
 from pyrovae.estimates import Estimate
 from pyrovae.inference.elbo import ACTIVE_VARIANCE, estimate_elbo
 from pyrovae.latent import Codes, ellipse
+from pyrovae.metrics.rate_distortion import mean_correlation
 from pyrovae.plots import Axes, class_styles, new_figure
 from pyrovae.studies.seeds.budgets import CORRELATED_DIMS, Budget, seeded_names
 from pyrovae.studies.seeds.claims import Decision, Statement, above, below, over_seeds
@@ -39,12 +40,9 @@ class Covariance:
     inside: dict[int, Estimate]
 
 
-def mean_correlation(means: np.ndarray) -> float:
+def correlation_of_active(means: np.ndarray) -> float:
     """Mean absolute correlation of two active dimensions of codes, (N, d); NaN if fewer than two are active."""
-    active = means[:, means.var(0) > ACTIVE_VARIANCE].astype(np.float64)
-    if active.shape[1] < 2:
-        return float("nan")
-    return float(np.abs(np.corrcoef(active.T))[np.triu_indices(active.shape[1], 1)].mean())
+    return mean_correlation(means[:, means.var(0) > ACTIVE_VARIANCE].astype(np.float64))
 
 
 def correlation_inside(codes: Codes) -> Estimate:
@@ -72,7 +70,7 @@ def measure(study: Study) -> Covariance:
     names = {d: [(f"full-{d}d-seed{s}", f"vae-{d}d-seed{s}") for s in study.budget.seeds] for d in CORRELATED_DIMS}
 
     def correlation(name: str) -> Estimate:
-        return Estimate(mean_correlation(study.codes(name).means))
+        return Estimate(correlation_of_active(study.codes(name).means))
 
     return Covariance(
         gains={d: over_seeds([gain(study, *pair) for pair in rows]) for d, rows in names.items()},

@@ -172,9 +172,10 @@ def draw(study: Study, found: Dimensions) -> list[Picture]:
     """Reconstructions and samples of every dimension, and the numbers."""
     names = {d: study.seeded(f"vae-{d}d")[0] for d in DIMS}
     shown = np.linspace(0, len(study.images) - 1, 12).astype(int)
-    rows = [study.images[shown], *(study.reconstructions(name).outputs[shown] for name in names.values())]
     figure, (ax,) = new_figure(8, 3.4)
-    plot_image_grid(np.stack(rows), ax, row_labels=["input", *(f"n = {d}" for d in DIMS)])
+    plot_image_grid(
+        study.with_reconstructions(names.values(), shown), ax, row_labels=["input", *(f"n = {d}" for d in DIMS)]
+    )
     pairs = Picture(
         "reconstructions",
         figure,

@@ -138,9 +138,10 @@ def draw(study: Study, found: Style) -> list[Picture]:
     slant = morphology(study.images).slant
     ones = np.flatnonzero((study.split().labels.numpy() == ONE) & np.isfinite(slant))
     shown = ones[np.argsort(slant[ones])][np.linspace(0, len(ones) - 1, 14).astype(int)]
-    rows = [study.images[shown], *(study.reconstructions(name).outputs[shown] for name in names.values())]
     figure, (ax,) = new_figure(9, 2.9)
-    plot_image_grid(np.stack(rows), ax, row_labels=["input", *(f"n = {d}" for d in names)])
+    plot_image_grid(
+        study.with_reconstructions(names.values(), shown), ax, row_labels=["input", *(f"n = {d}" for d in names)]
+    )
     leaning = Picture(
         "style-ones",
         figure,

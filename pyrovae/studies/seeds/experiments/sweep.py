@@ -243,8 +243,7 @@ def _pictures(study: Study) -> Picture:
     shown = np.linspace(0, len(study.images) - 1, 12).astype(int)
     labels = [f"β = {beta:g}" for beta in names]
     figure, axes = new_figure(13, 3.6, columns=2)
-    rows = [study.images[shown], *(study.reconstructions(name).outputs[shown] for name in names.values())]
-    plot_image_grid(np.stack(rows), axes[0], row_labels=["input", *labels])
+    plot_image_grid(study.with_reconstructions(names.values(), shown), axes[0], row_labels=["input", *labels])
     axes[0].set_title("reconstructions")
     others = (shown + 1) % len(study.images)
     rows = [study.images[others], *(study.samples(name)[: len(shown)] for name in names.values())]
