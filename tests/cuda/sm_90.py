@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch._inductor.utils
 import torch.utils._triton
 from torch import fx
 from torch._inductor.fx_passes.joint_graph import UniformValueConstantFolder
@@ -74,11 +75,19 @@ def pretended() -> Iterator[None]:
         stack.enter_context(mock.patch.object(UniformValueConstantFolder, "_deduce_value", _on_the_host))
         # Part of the names of kernels on the disk, for which Triton asks the driver.
         stack.enter_context(mock.patch.object(torch.utils._triton, "triton_hash_with_backend", return_value=""))
-        DeviceProperties.create.cache_clear()
+        _forget(DeviceProperties)
         try:
             yield
         finally:
-            DeviceProperties.create.cache_clear()
+            _forget(DeviceProperties)
+
+
+def _forget(properties: Any) -> None:
+    """Drop what torch remembers of this machine's GPU, which answers for the wrong one after a change."""
+    properties.create.cache_clear()
+    for function in (vars(torch.utils._triton) | vars(torch._inductor.utils)).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
 
 
 def _on_the_host(folder: Any, node: fx.Node) -> Any:

@@ -13,7 +13,8 @@ from pyrovae.data import ImageSet
 
 pytest.importorskip("triton", reason="Triton, without which Inductor writes no code for GPUs, is not installed")
 
-from sm_90 import code_of, launches
+from sm_90 import code_of, launches, pretended
+from torch.utils._triton import has_triton
 
 IMAGES = (1, 28, 28)
 
@@ -53,6 +54,13 @@ def test_launches_of_a_step(name: str) -> None:
     assert found["Triton"], "no code for a GPU was written"
     more = {kind: f"{number}, and not {known[kind]}" for kind, number in found.items() if number > known[kind]}
     assert not more, f"a step is more launches than it was: {more}"
+
+
+def test_answers_of_this_machine_are_not_taken_for_the_pretended_one() -> None:
+    here = has_triton()
+    with pretended():
+        assert has_triton(), "the answer remembered from before was given"
+    assert has_triton() == here, "the pretended answer was kept"
 
 
 def test_launches_are_counted() -> None:
