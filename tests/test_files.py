@@ -24,7 +24,7 @@ from pyrovae import VAE
 from pyrovae.files import replace_file, replace_text
 from pyrovae.plots import new_figure, save_figure
 from pyrovae.training import RunFolder
-from pyrovae.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from pyrovae.training.checkpoint import find_checkpoint, load_checkpoint, read_checkpoint, save_checkpoint
 from pyrovae.training.run_folder import free_names
 from pyrovae.training.weights import load_weights, read_weights, save_weights
 
@@ -209,7 +209,7 @@ def test_every_flipped_bit_of_the_numbers_is_found(tmp_path) -> None:
         *[("engine", v) for v in (3, {"engine": None}, {"engine": "pyro", "reason": "x", "settled": 1})],
         *[("seconds", v) for v in (-1.0, math.nan, "x")],
         *[("model", v) for v in ([], {"w": 3})],
-        *[("best", v) for v in ("x", None)],
+        *[("best", v) for v in ("x", None, True)],
     ],
 )
 def test_a_checkpoint_of_version_0_1_with_an_entry_of_another_kind(tmp_path, name: str, value: object) -> None:
@@ -221,6 +221,21 @@ def test_a_checkpoint_of_version_0_1_with_an_entry_of_another_kind(tmp_path, nam
     assert state["epoch"] == 1
     assert "\n" not in note
     assert f"is damaged: {name!r} must be" in note or "it is of epoch 3 and has 2 rows" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [*[("best", v) for v in (-1, 3, 1.5, math.nan, math.inf)], ("epochs_without_better", 2)]
+)
+@pytest.mark.parametrize("column", ["validation_negative_elbo", "validation_negative_bound"])
+def test_what_early_stopping_recorded_is_what_its_rows_say(tmp_path, name: str, value: float, column: str) -> None:
+    rows = [{"epoch": 1.0, "loss": 9.0, column: 8.0}, {"epoch": 2.0, column: 7.5}, {"epoch": 3.0, column: 7.75}]
+    state = {"format": "pyrovae checkpoint 1", "epoch": 3, "rows": rows, "best": 7.5, "epochs_without_better": 1}
+    folder = RunFolder.create(tmp_path / "run")
+    torch.save(state, folder.checkpoint)
+    assert read_checkpoint(folder.checkpoint)["best"] == 7.5
+    torch.save(state | {name: value}, folder.checkpoint)
+    with pytest.raises(ValueError, match=f"is damaged: '{name}' is .* where its rows say {state[name]}"):
+        read_checkpoint(folder.checkpoint)
 
 
 def test_damaged_metrics_are_refused_in_one_line(tmp_path) -> None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+
+def watched(row: Mapping[str, float]) -> float:
+    """What is monitored of an epoch's row of metrics, NaN if it was not validated."""
+    return row.get("validation_negative_bound", row.get("validation_negative_elbo", math.nan))
 
 
 class EarlyStopping:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyrovae.training.batches import Batches
 from pyrovae.training.checkpoint import Checkpointer
-from pyrovae.training.early_stopping import EarlyStopping
+from pyrovae.training.early_stopping import EarlyStopping, watched
 from pyrovae.training.interrupts import Interrupted, InterruptFlag
 from pyrovae.training.learner import BrokenStepError, Learner, Losses
 from pyrovae.training.logger import Logger
@@ -88,10 +88,9 @@ class Loop:
         step = self.steps_done
         row = self.logger.end_epoch(self.epoch + 1, step, self.learner.settings(step), self.seconds)
         self.epoch, self.batch = self.epoch + 1, 0
-        watched = row.get("validation_negative_bound", row.get("validation_negative_elbo", float("nan")))
-        if self.stopping.is_better(watched):
+        if self.stopping.is_better(watched(row)):
             self.checkpointer.remember_best(self.learner.weights)
-        self.learner.end_epoch(row["loss"], watched)
+        self.learner.end_epoch(row["loss"], watched(row))
         if self.learner.align() and not self._aligned:
             self._aligned = True
             progress.say("the processes' weights differed by rounding: all go on with those of process 0")

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pyrovae.shapes import is_whole
+from pyrovae.training.early_stopping import EarlyStopping, watched
 
 
 def _count(value: object) -> bool:
@@ -100,6 +101,18 @@ def check_state(state: Mapping[str, Any]) -> None:
             raise ValueError(f"{name!r} must be {kind}, got {' '.join(given.split())[:80]}")
     if "epoch" in state and "rows" in state and len(state["rows"]) != state["epoch"]:
         raise ValueError(f"it is of epoch {state['epoch']} and has {len(state['rows'])} rows")
+    if "rows" in state:
+        _check_best(state)
+
+
+def _check_best(state: Mapping[str, Any]) -> None:
+    """Compare what early stopping has recorded with the rows that it saw."""
+    replayed = EarlyStopping(None)
+    for row in state["rows"]:
+        replayed.is_better(watched(row))
+    for name, value in replayed.state_dict().items():
+        if state.get(name, value) != value:
+            raise ValueError(f"{name!r} is {state[name]} where its rows say {value}")
 
 
 def check_like(given: Mapping[str, Any], fresh: Mapping[str, Any], what: str) -> None:
