@@ -95,6 +95,26 @@ class Estimate:
                 number += f" ± {self.sampling:.{digits}f}" + (" (sampling)" if self.monte_carlo in known else "")
         return f"{number} {self.unit}".rstrip()
 
+    def __format__(self, spec: str) -> str:
+        """Number and sampling error, each by the format, such as ".1f"; without one, `str`.
+
+        >>> f"{Estimate(2.0, 0.25):.2f}, {Estimate(2.0):.2f}"
+        '2.00 ± 0.25, 2.00'
+        """
+        if not spec:
+            return str(self)
+        return f"{self.value:{spec}}" + (f" ± {self.sampling:{spec}}" if math.isfinite(self.sampling) else "")
+
+    @property
+    def errors(self) -> str:
+        """The errors that are known, each with its kind.
+
+        >>> Estimate(2.0, sampling=0.25, monte_carlo=0.0123).errors
+        ' ± 0.012 (Monte Carlo) ± 0.25 (sampling)'
+        """
+        random = f" ± {self.monte_carlo:.2g} (Monte Carlo)" if math.isfinite(self.monte_carlo) else ""
+        return random + (f" ± {self.sampling:.2f} (sampling)" if math.isfinite(self.sampling) else "")
+
     @property
     def percent(self) -> str:
         """The number as a percentage."""
@@ -113,6 +133,8 @@ def crossing(lower: Estimate, upper: Estimate) -> str | None:
     over = lower - upper
     if not over.value > 0:
         return None
+    if not (lower.is_known and upper.is_known):
+        return f"cross by {over.value:.2g}; the error of one of them is not known"
     own = over.error if math.isnan(over.monte_carlo) else over.monte_carlo
     if over.value <= 3 * own:
         return f"cross by {over.value:.2f} ± {own:.2f}, within their errors: they meet"

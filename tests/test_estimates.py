@@ -52,3 +52,13 @@ def test_bounds_that_cross_within_their_errors_meet(seed: int) -> None:
     ):
         said = crossing(Estimate(low, 9.0, errors[0]), Estimate(low + gap, 9.0, errors[1]))
         assert said is None if word is None else word in said
+
+
+def test_an_unknown_error_is_left_out() -> None:
+    """One image has no sampling error; no sentence says "nan"."""
+    alone = Estimate(2.0)
+    assert (f"{alone:.1f}", alone.errors, alone.percent) == ("2.0", "", "200 %")
+    known = Estimate(2.0, sampling=0.5, monte_carlo=0.25)
+    assert (f"{known:.1f}", known.errors) == ("2.0 ± 0.5", " ± 0.25 (Monte Carlo) ± 0.50 (sampling)")
+    said = crossing(Estimate(2.0), Estimate(1.5, monte_carlo=0.001))
+    assert said == "cross by 0.5; the error of one of them is not known"

@@ -93,8 +93,7 @@ class ElboEstimate:
         total = "-ELBO" if self.score == "NLL" else f"{self.score} + KL"
         return (
             f"{total} {self.negative_elbo.value:.2f} = reconstruction ({self.score}) {self.reconstruction.value:.2f} "
-            f"+ KL {self.kl.value:.2f} nats per image ± {self.negative_elbo.monte_carlo:.2g} (Monte Carlo) "
-            f"± {self.negative_elbo.sampling:.2f} (sampling) on {self.images:,} images, "
+            f"+ KL {self.kl.value:.2f} nats per image{self.negative_elbo.errors} on {self.images:,} images, "
             f"{self.active_units} of {self.dimensions} units active"
         )
 

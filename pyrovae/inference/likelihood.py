@@ -83,8 +83,7 @@ class LikelihoodEstimate:
 
     def __str__(self) -> str:
         return (
-            f"log p(x) {self.mean:.2f} nats per image ± {self.mean_error:.2g} (Monte Carlo) "
-            f"± {self.estimate.sampling:.2f} (sampling), {self.method}, {len(self.error):,} images"
+            f"log p(x) {self.mean:.2f} nats per image{self.estimate.errors}, {self.method}, {len(self.error):,} images"
         )
 
 

@@ -46,10 +46,9 @@ class ClassComparison:
         lines = [
             f"KL of the classes from N(0, I): {self.kl_from_prior.mean():.3f} nats on average, of all codes together "
             f"{self.aggregate_kl_from_prior:.3f}",
-            f"Bayes rule of these Gaussians: {100 * self.bayes_accuracy.value:.1f} "
-            f"± {100 * self.bayes_accuracy.sampling:.1f} % correct, chance {100 * self.chance:.1f} %",
-            f"information between code and class: {self.information.value:.3f} "
-            f"± {self.information.sampling:.3f} nats at least",
+            f"Bayes rule of these Gaussians: {self.bayes_accuracy / 0.01:.1f} % correct, "
+            f"chance {100 * self.chance:.1f} %",
+            f"information between code and class: {self.information:.3f} nats at least",
         ]
         if len(apart):
             lines.insert(

@@ -100,6 +100,13 @@ def test_the_numbers_of_the_ellipses_are_kept(runs: dict[str, str], monkeypatch,
     assert 0 <= numbers["bayes_accuracy"] <= 1
 
 
+def test_one_image_has_a_place_and_no_error(runs: dict[str, str], tmp_path: Path, monkeypatch, capsys) -> None:
+    run_script(
+        "latent_space.py", runs["vae"], "--images", "1", "--output", str(tmp_path / "one.png"), monkeypatch=monkeypatch
+    )
+    assert "nan" not in capsys.readouterr().out
+
+
 def test_two_sets_of_codes_are_compared(runs: dict[str, str], monkeypatch, capsys) -> None:
     for against in ("halves", "train"):
         run_script("latent_space.py", runs["vae"], "--against", against, monkeypatch=monkeypatch)
