@@ -64,6 +64,10 @@ def _run(function: Callable[[], object], out: int, err: int, gib: float | None, 
         resource.setrlimit(resource.RLIMIT_CPU, (seconds + round(time.process_time()), seconds + 3600))
         if gib is not None:
             resource.setrlimit(resource.RLIMIT_AS, (int(gib * 2**30),) * 2)
+        if "torch" in sys.modules:
+            # After a fork torch makes its pool of threads anew, at first use: by two threads at once it may abort.
+            torch = sys.modules["torch"]
+            torch.set_num_threads(torch.get_num_threads())
         function()
     except SystemExit as stopped:
         status = stopped.code if isinstance(stopped.code, int) else (0 if stopped.code is None else 1)
