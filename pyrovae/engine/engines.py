@@ -671,33 +671,35 @@ class CompiledEngine(GraphEngine):
             return super().update(args, kwargs)
 
     def run(self, batches: Sequence[tuple], done: Done) -> None:
-        """One update for each tuple of arguments; on a GPU many at once, where the host is not needed in between."""
-        if self._training.device.type != "cuda":
-            super().run(batches, done)
-            return
+        """One update for each tuple of arguments, in rows that need nothing of the host between their steps."""
         first = done.taken
         with self._graphs.unchanging():
             while (place := done.taken - first) < len(batches):
-                self._run_together(batches, place, done)
+                self._run_row(batches[place:], done)
                 if done.taken - first == place:
                     done.add(self.update(batches[place], {}))
 
-    def _run_together(self, batches: Sequence[tuple], place: int, done: Done) -> None:
-        """Take the next steps by replays of several, as far as they have one graph that was used in this run already.
+    def _run_row(self, batches: Sequence[tuple], done: Done) -> None:
+        """Take the first of these steps by one graph, as far as it is theirs and was used in this run already.
 
         That first use has looked whether anything has changed. A step that Pyro is due to check ends the row.
         """
-        known = self._graphs.trusted(batches[place])
-        if known is None or self._doubt is not None:
+        known = self._graphs.trusted(batches[0])
+        if known is None or self._doubt is not None or not known[0].needs_no_host:
             return
         plan = known[0]
+        assert self._rates is not None
+        self._rates.refresh()
+        self._copies = []  # nobody takes back one step of many
         with self._graphs.switched():
-            if not plan.together(len(batches) - place):
-                return
-            given = list(self._arguments_of(plan, batches[place:]))
-            while count := plan.together(len(given)):
-                done.add(self._update_together(plan, given[:count]))
-                del given[:count]
+            arguments = self._arguments_of(plan, batches)
+            if not plan.recorded:
+                self._run_in_turn(plan, arguments, done)
+            elif plan.together(len(batches)):
+                given = list(arguments)
+                while count := plan.together(len(given)):
+                    done.add(self._update_together(plan, given[:count]))
+                    del given[:count]
 
     def _arguments_of(self, plan: Plan, batches: Sequence[tuple]) -> Iterator[list[Tensor]]:
         """Tensor arguments of the first batches, up to one that is not this graph's."""
@@ -710,10 +712,27 @@ class CompiledEngine(GraphEngine):
                 return
             yield tensors
 
+    def _run_in_turn(self, plan: Plan, arguments: Iterable[list[Tensor]], done: Done) -> None:
+        """Take steps by calls one after another."""
+        training = self._training
+        before = rng_state(training.device)
+
+        def take(loss: Tensor, log_probs: dict[str, Tensor]) -> None:
+            nonlocal before
+            done.add(Step(loss, log_probs))
+            plan.uses += 1
+            training.steps_taken[self.name] += 1
+            before = rng_state(training.device)
+
+        try:
+            plan.in_turn(arguments, take)
+        except ReplayError:
+            restore_rng_state(before, training.device)
+            raise
+        plan.fitted()
+
     def _update_together(self, plan: Plan, given: list[list[Tensor]]) -> Step:
-        assert self._rates is not None
-        self._rates.refresh()
-        self._copies = []  # nobody takes back one step of many
+        """Take steps by one replay."""
         training = self._training
         before = rng_state(training.device)
         try:

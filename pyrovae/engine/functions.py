@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,14 +148,39 @@ class Plan:
         flat = self.run(tensors)
         return flat[0], dict(zip(self.sites, flat[1:], strict=False))
 
-    def together(self, wanted: int) -> int:
-        """How many of the next `wanted` steps `steps` takes at once; 0 if they go one by one.
+    @property
+    def needs_no_host(self) -> bool:
+        """Whether steps may follow one another without the host in between.
 
-        That they do where the host is in between: the update is outside the graph, or a branch was guessed, and each
-        step's result says whether it was the right one.
+        It is needed where the update is outside the graph, or a branch was guessed: then each step's result says
+        whether it was the right one.
         """
-        if not isinstance(self.call, Replay) or not self.whole or self.guessed:
-            return 0
+        return self.whole and not self.guessed
+
+    @property
+    def recorded(self) -> bool:
+        """Whether a call is the replay of a CUDA graph."""
+        return isinstance(self.call, Replay)
+
+    def in_turn(self, inputs: Iterable[Sequence[Tensor]], take: Callable[[Tensor, dict[str, Tensor]], object]) -> None:
+        """Run for one step after another.
+
+        Args:
+            inputs: The tensor arguments of each.
+            take: Is given the loss and the log-probabilities of each as soon as it is done.
+
+        Raises:
+            ReplayError: If the graph fails.
+        """
+        call, lifted, sites = self.call, self.captured.lifted, self.sites
+        with _failing_as_replay(), torch.no_grad():
+            for tensors in inputs:
+                flat = call(*tensors, *lifted)
+                take(flat[0], dict(zip(sites, flat[1:], strict=False)))
+
+    def together(self, wanted: int) -> int:
+        """How many of the next `wanted` steps `steps` takes at once, if it is recorded; 0 if they go one by one."""
+        assert isinstance(self.call, Replay)
         return self.call.together(wanted, self.uses)
 
     def steps(self, inputs: Sequence[Sequence[Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:

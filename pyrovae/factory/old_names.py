@@ -1,5 +1,6 @@
 """Names of older versions, in config files and on the command line, and the present ones."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _renewed_file(path: str) -> str:
     """
     file = Path(path)
     try:
-        if file.exists() and not (file.is_file() or file.is_dir()):  # it may have no end
+        if file.exists() and not (file.is_file() or file.is_dir() or file.samefile(os.devnull)):  # it may have no end
             raise ValueError(
                 f"config must be a file of settings (YAML) that can be read, got {path!r}, a pipe or a device: "
                 f"write the settings into a file"

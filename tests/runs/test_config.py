@@ -436,6 +436,11 @@ def test_settings_from_a_pipe_are_refused_and_not_waited_for(capsys, tmp_path: P
     assert "a pipe or a device: write the settings into a file" in refusal(capsys, "--config", "/dev/zero")
 
 
+def test_no_settings_are_settings(capsys) -> None:
+    """The empty device is the common way to say so: the next option is looked at."""
+    assert "epochs must" in refusal(capsys, "--config", os.devnull, "--epochs", "x")
+
+
 def test_an_analysis_is_on_cuda_or_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apple's MPS has no float64."""
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
