@@ -1,4 +1,4 @@
-"""`SVI.run` on the CPU: rows of compiled steps are single updates to the bit, wherever one is cut, stopped or broken."""
+"""`SVI.run` on the CPU: rows of compiled steps are single updates to the bit, wherever one is cut or broken."""
 
 import random
 from typing import Any
