@@ -2,11 +2,11 @@
 
 from pyrovae.engine.batching import EnsembleError
 from pyrovae.engine.compilation import CompilerError, missing_compiler
-from pyrovae.engine.engines import Step
 from pyrovae.engine.ensemble import Ensemble
 from pyrovae.engine.functions import GraphFunction, TooManyGraphsError, compile_function
 from pyrovae.engine.parallel import DataParallel, LostProcessError
 from pyrovae.engine.programs import UntraceableError
+from pyrovae.engine.steps import Step
 from pyrovae.engine.svi import SVI
 
 __all__ = [

@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrovae.engine.base import DisagreementError
 from pyrovae.engine.batching import EnsembleError
 from pyrovae.engine.choice import tier_for
 from pyrovae.engine.compilation import CompilerError, missing_compiler
-from pyrovae.engine.engines import DisagreementError, Step
 from pyrovae.engine.functions import Plan, TooManyGraphsError
 from pyrovae.engine.member import MemberEngine, MemberRandom
 from pyrovae.engine.programs import UntraceableError
 from pyrovae.engine.stacked_step import StackedStep
 from pyrovae.engine.stacking import Stacks
+from pyrovae.engine.steps import Step
 from pyrovae.engine.svi import SVI
 
 logger = logging.getLogger(__name__)

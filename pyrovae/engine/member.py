@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from pyrovae.engine import checking
-from pyrovae.engine.engines import CompiledEngine, PyroEngine, Step, Training, apply_update
+from pyrovae.engine.base import Training
+from pyrovae.engine.compiled_engine import CompiledEngine
 from pyrovae.engine.functions import Graphs, Plan, Stage
 from pyrovae.engine.optimizers import UncapturableError
+from pyrovae.engine.pyro_engine import PyroEngine, apply_update
 from pyrovae.engine.randomness import restore_rng_state, rng_state
+from pyrovae.engine.steps import Step
 
 StackedRun = Callable[[Plan, list[Tensor], torch.Generator], Any]
 """Runs the step of all members for one of them alone, whose graph and arguments these are."""

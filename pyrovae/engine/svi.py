@@ -14,25 +14,20 @@ from pyro.infer import ELBO, Trace_ELBO
 from pyro.infer.util import torch_item
 from pyro.optim import PyroOptim
 
+from pyrovae.engine.base import DisagreementError, Engine, Training
 from pyrovae.engine.choice import ENGINES, TIERS, Work, tier_for
 from pyrovae.engine.compilation import CompilerError, missing_compiler
-from pyrovae.engine.engines import (
-    CompiledEngine,
-    DisagreementError,
-    Done,
-    Engine,
-    GraphEngine,
-    PyroEngine,
-    Step,
-    Training,
-)
+from pyrovae.engine.compiled_engine import CompiledEngine
 from pyrovae.engine.functions import TooManyGraphsError
+from pyrovae.engine.graph_engine import GraphEngine
 from pyrovae.engine.naming import reached_modules
 from pyrovae.engine.observation import observing
 from pyrovae.engine.optimizers import OptimizerFactory, PyroUpdater, TorchUpdater, updater_for
 from pyrovae.engine.parallel import DataParallel
 from pyrovae.engine.programs import Objective, UntraceableError
+from pyrovae.engine.pyro_engine import PyroEngine
 from pyrovae.engine.randomness import restore_rng_state, rng_state
+from pyrovae.engine.steps import Done, Step
 from pyrovae.engine.work import Counting
 
 logger = logging.getLogger(__name__)

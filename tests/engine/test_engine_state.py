@@ -15,8 +15,9 @@ from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves
 
 from pyrovae.engine import SVI, compile_function
+from pyrovae.engine.base import Training
 from pyrovae.engine.capture import capture
-from pyrovae.engine.engines import CompiledEngine, Training
+from pyrovae.engine.compiled_engine import CompiledEngine
 from pyrovae.engine.layouts import Placement
 from pyrovae.engine.optimizers import TorchUpdater
 from pyrovae.engine.programs import Objective
