@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pyro
@@ -217,6 +217,53 @@ def inductor_compile(
             return torch._inductor.compile(graph, fakes, options=options)
     finally:
         _registered_by_inductor[0] += abc.get_cache_token() - before  # type: ignore[operator]
+
+
+def inductor_graph(call: Callable[..., Any]) -> Any | None:
+    """Inductor's object behind torch's wrappers of a compiled function, or None; it calls its `current_callable`."""
+    from torch._inductor.output_code import CompiledFxGraph
+
+    seen, level = {id(call)}, [call]
+    while level:
+        found = next((each for each in level if isinstance(each, CompiledFxGraph)), None)
+        if found is not None:
+            return found
+        level = [each for wrapper in level for each in _wrapped(wrapper) if id(each) not in seen]
+        seen.update(map(id, level))
+    return None
+
+
+def _wrapped(wrapper: Any) -> Iterator[Any]:
+    """What a function or a callable object may call: from its closure, its code's globals, its attributes."""
+    if isinstance(wrapper, FunctionType):
+        for cell in wrapper.__closure__ or ():
+            with contextlib.suppress(ValueError):  # it is empty
+                yield from filter(_is_wrapper, [cell.cell_contents])
+        yield from filter(_is_wrapper, map(wrapper.__globals__.get, wrapper.__code__.co_names))
+    yield from filter(_is_wrapper, getattr(wrapper, "__dict__", {}).values())
+
+
+def _is_wrapper(thing: Any) -> bool:
+    return callable(thing) and not isinstance(thing, type | torch.nn.Module)
+
+
+def cpp_entry(function: Any) -> Callable[[list[Tensor]], list[Tensor]] | None:
+    """The C++ code behind the Python that Inductor writes around it, if that only hands tensors on; else None."""
+    code = getattr(function, "__code__", None)
+    tools = torch._C._aoti
+    names = ("unsafe_alloc_void_ptrs_from_tensors", "alloc_tensors_by_stealing_from_void_ptrs")
+    if (
+        code is None
+        or code.co_freevars != ("f",)
+        or not {*names} <= {*code.co_names}
+        or not all(map(tools.__dict__.get, names))
+    ):
+        return None
+    if "constants_tensor" in code.co_varnames or "item" in code.co_names:  # tensors of its own, numbers as results
+        return None
+    run = function.__closure__[0].cell_contents
+    borrowed, taken = (getattr(tools, name) for name in names)
+    return lambda tensors: taken(run(borrowed(tensors)))
 
 
 @functools.cache

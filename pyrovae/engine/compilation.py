@@ -15,6 +15,7 @@ from torch import Tensor
 from pyrovae.engine.capture import Capture
 from pyrovae.engine.compat import float32_precision, inductor_compile, restore_float32_precision, set_tf32
 from pyrovae.engine.rewriting import rewrite_for_cpu, rewrite_for_cuda, rewritten_functions
+from pyrovae.engine.shortcut import Shortcut
 
 Call = Callable[..., Sequence[Tensor]]
 
@@ -79,7 +80,8 @@ def compiled(captured: Capture, leaves: Sequence[Tensor]) -> Call:
     devices = [device] if device.type == "cuda" else []  # kernels are tried on the GPU while they are made
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=devices), without_compiler_warnings():
-            return inductor_compile(captured.graph, inputs, options, rewritten_functions())
+            call = inductor_compile(captured.graph, inputs, options, rewritten_functions())
+            return Shortcut(call) if device.type == "cpu" else call
     except Exception as error:
         first = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise CompilerError(

@@ -137,6 +137,19 @@ def test_inductor_compile():
     assert torch.equal(result, torch.full((3,), 3.0))
 
 
+@pytest.mark.slow
+def test_inductor_graph_and_cpp_entry(tmp_path, monkeypatch):
+    """Newly compiled and read from the disk, which have other layers around them."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    for _ in range(2):
+        traced = compat.trace_graph(lambda x: (x * 5 - 7,), [torch.ones(3)])
+        graph = compat.inductor_graph(compat.inductor_compile(traced, [torch.ones(3)], {"cpp_wrapper": True}))
+        entry = compat.cpp_entry(graph.current_callable)
+        assert torch.equal(entry([torch.full((3,), 2.0)])[0], torch.full((3,), 3.0))
+    assert compat.inductor_graph(lambda x: x) is None
+    assert compat.cpp_entry(lambda x: x) is None
+
+
 def test_a_hit_of_inductors_cache(tmp_path, monkeypatch):
     """The second compilation is read from the disk; torch 2.7 counts that where nobody has asked for it."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
