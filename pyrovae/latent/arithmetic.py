@@ -111,10 +111,14 @@ def extremes(values: np.ndarray, share: Positive = 0.5) -> tuple[np.ndarray, np.
     Raises:
         ValueError: If the share is out of range.
     """
-    if not 0 < share <= 0.5:
-        raise ValueError(f"the share of images on each side must be above 0 and at most 0.5, got {share}")
+    _check_share(share)
     low, high = np.nanquantile(values, [share, 1 - share])
     return values > high, values <= low
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 0.5:
+        raise ValueError(f"the share of images on each side must be above 0 and at most 0.5, got {share}")
 
 
 @checked
@@ -134,8 +138,9 @@ def find_attribute(
         Which images have it and which lack it, both bool (images,).
 
     Raises:
-        ValueError: If there is no such attribute.
+        ValueError: If there is no such attribute, or the share is out of range.
     """
+    _check_share(share)
     if name in attribute_names and split.attributes is not None:
         has = split.attributes[:, list(attribute_names).index(name)].numpy()
         return has, ~has

@@ -91,6 +91,8 @@ def test_attributes_by_name(digits: ImageSet) -> None:
         find_attribute("smile", split)
     with pytest.raises(ValueError, match="class 12 has no images here"):
         find_attribute("class:12", split)
+    with pytest.raises(ValueError, match=r"above 0 and at most 0\.5, got 0\.51"):
+        find_attribute("class:3", split, share=0.51)
 
 
 def test_a_move_decodes_z_plus_alpha_v(digits: ImageSet) -> None:
