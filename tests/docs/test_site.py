@@ -107,6 +107,7 @@ def belongs(row: str, kind: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Estimated shape")  # by ArviZ, of a guide that nuts.md compares with the truth
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # its own, of pandas
 @pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.stem)
 def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
