@@ -13,6 +13,8 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.transforms import Transform
 from torch.nn.functional import logsigmoid
 
+from pyrovae.shapes import check_count
+
 
 class MixtureOfVectors(dist.MixtureSameFamily):
     """A mixture whose support is its components' where that is all of space, so that samplers know a way there.
@@ -439,8 +441,7 @@ def flow_transform(
     Raises:
         ValueError: If there are no transforms.
     """
-    if transforms < 1:
-        raise ValueError(f"transforms must be at least 1, got {transforms}: a flow of none is its base")
+    check_count("transforms", transforms, "a flow of none is its base")
     package = zuko()
     settings: dict[str, Any] = {"hidden_features": tuple(hidden), "passes": 2 if coupling else None}
     if spline:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, get_args
 
 ImageShape = tuple[int, int, int]
 
@@ -18,6 +19,31 @@ MOST = 10**9
 def is_whole(value: object, at_least: int, at_most: float = math.inf) -> bool:
     """Whether a value is a whole number, and no truth value, in a range."""
     return isinstance(value, int) and not isinstance(value, bool) and at_least <= value <= at_most
+
+
+def check_count(name: str, value: object, why: str = "") -> None:
+    """Refuse a number of things that is none.
+
+    Args:
+        name: What is counted.
+        value: The number, a Python int.
+        why: Why it must be one, or the cure, for the end of the message.
+
+    Raises:
+        ValueError: If it is no whole number of at least 1.
+    """
+    if not is_whole(value, 1, MOST):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}{why and f': {why}'}")
+
+
+def check_choice(name: str, value: object, kind: Any) -> None:
+    """Refuse a word that is none of a `Literal`'s.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    if value not in get_args(kind):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}")
 
 
 @dataclass(frozen=True)

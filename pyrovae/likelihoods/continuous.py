@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from pyrovae.contracts import Likelihood
 from pyrovae.distributions import OpenInterval
 from pyrovae.likelihoods.base import DecoderFactory
-from pyrovae.shapes import Shapes
+from pyrovae.shapes import Shapes, check_choice
 
 Noise = Literal["fixed", "learned", "per_pixel", "decoder"]
 
@@ -35,6 +35,7 @@ class _LocationScale(Likelihood):
         min_scale: float = 1 / 255,
     ) -> None:
         super().__init__()
+        check_choice("noise", noise, Noise)
         name = type(self).__name__
         if not 0 < scale < math.inf:
             raise ValueError(f"the scale of a {name} likelihood must be positive, got {scale}")
@@ -91,7 +92,7 @@ class Normal(_LocationScale):
             grey level by default, since the data are rounded to grey levels.
 
     Raises:
-        ValueError: If a scale is not positive, or a learned one starts below `min_scale`.
+        ValueError: If a scale is not positive, a learned one starts below `min_scale`, or there is no such noise.
     """
 
     family: ClassVar[type] = dist.Normal
@@ -115,7 +116,7 @@ class Laplace(_LocationScale):
         min_scale: Smallest learned scale, one grey level by default.
 
     Raises:
-        ValueError: If a scale is not positive, or a learned one starts below `min_scale`.
+        ValueError: If a scale is not positive, a learned one starts below `min_scale`, or there is no such noise.
     """
 
     family: ClassVar[type] = dist.Laplace

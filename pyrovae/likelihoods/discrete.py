@@ -11,12 +11,11 @@ from pyrovae.contracts import Likelihood
 from pyrovae.distributions import DiscretizedLogistic as DiscretizedLogisticDistribution
 from pyrovae.distributions import Levels, WholeCategorical
 from pyrovae.likelihoods.base import DecoderFactory
-from pyrovae.shapes import Shapes
+from pyrovae.shapes import Shapes, check_count
 
 
 def _check_levels(levels: int) -> int:
-    if levels < 1:
-        raise ValueError(f"levels must be at least 1 (255 for 8-bit pixels in [0, 1]), got {levels}")
+    check_count("levels", levels, "255 for 8-bit pixels in [0, 1]")
     return levels
 
 
@@ -79,8 +78,7 @@ class DiscretizedLogistic(Likelihood):
 
     def __init__(self, shapes: Shapes, decoder: DecoderFactory, components: int = 5, levels: int = 255) -> None:
         super().__init__()
-        if components < 1:
-            raise ValueError(f"components must be at least 1, got {components}")
+        check_count("components", components)
         self.levels, self.components = _check_levels(levels), components
         self.channels = shapes.image_shape[0]
         numbers = 2 if components == 1 else 3 * components  # one component needs no weight

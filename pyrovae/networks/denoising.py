@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pyrovae.networks.base import Encoder
 from pyrovae.networks.dense import MLPEncoder
-from pyrovae.shapes import Shapes, WrongTypeError
+from pyrovae.shapes import Shapes, WrongTypeError, check_choice
 
 Noise = Literal["gaussian", "masking", "salt_and_pepper"]
 
@@ -45,8 +45,7 @@ class Denoising(Encoder):
         level: float = 0.3,
     ) -> None:
         super().__init__()
-        if noise not in get_args(Noise):
-            raise ValueError(f"noise must be one of {', '.join(get_args(Noise))}, got {noise!r}")
+        check_choice("noise", noise, Noise)
         if not isinstance(level, int | float) or isinstance(level, bool):
             raise WrongTypeError(f"level of the noise must be a number, got {level!r}")
         most = float("inf") if noise == "gaussian" else 1.0

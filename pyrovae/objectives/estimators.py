@@ -17,7 +17,7 @@ from pyrovae.engine.shards import counted_once, mean_of_batch, whole_batch
 from pyrovae.models import LatentVariableModel
 from pyrovae.objectives.importance import PathwiseELBO, PerImageRenyiELBO
 from pyrovae.objectives.sites import LatentSite, family_name, has_kl, kl_per_dimension, latent_sites_of
-from pyrovae.shapes import MOST, WrongTypeError, is_whole
+from pyrovae.shapes import WrongTypeError, check_choice, check_count
 
 Gradient = Literal["standard", "stl", "dreg"]
 Allowance = Literal["dimension", "code"]
@@ -70,7 +70,7 @@ class Traces(Estimator):
     particles: int = 1
 
     def __post_init__(self) -> None:
-        check_number(self.particles, "particles")
+        check_count("particles", self.particles)
 
     def elbo(self) -> ELBO:
         """Pyro's estimator."""
@@ -88,7 +88,7 @@ class MeanField(Estimator):
     particles: int = 1
 
     def __post_init__(self) -> None:
-        check_number(self.particles, "particles")
+        check_count("particles", self.particles)
 
     def elbo(self) -> ELBO:
         """Pyro's estimator."""
@@ -116,11 +116,10 @@ class FreeNats(Estimator):
     particles: int = 1
 
     def __post_init__(self) -> None:
-        check_number(self.particles, "particles")
+        check_count("particles", self.particles)
         if not isinstance(self.nats, int | float) or not 0 <= self.nats < math.inf:
             raise ValueError(f"nats, the free part of the KL, must be at least 0, got {self.nats}")
-        if self.per not in ("dimension", "code"):
-            raise ValueError(f"per must be dimension or code, got {self.per!r}")
+        check_choice("per", self.per, Allowance)
 
     @property
     def over_batch(self) -> bool:
@@ -166,9 +165,8 @@ class SeveralCodes(Estimator):
         return self.k
 
     def __post_init__(self) -> None:
-        check_number(self.k, "k")
-        if self.gradient not in ("standard", "stl", "dreg"):
-            raise ValueError(f"gradient must be standard, stl or dreg, got {self.gradient!r}")
+        check_count("k", self.k)
+        check_choice("gradient", self.gradient, Gradient)
 
     def elbo(self) -> ELBO:
         """Pyro's estimator, as a mean over images."""
@@ -191,7 +189,7 @@ class RenyiOfCodes(Estimator):
     k: int = 5
 
     def __post_init__(self) -> None:
-        check_number(self.k, "k")
+        check_count("k", self.k)
         if not isinstance(self.alpha, int | float):
             raise WrongTypeError(f"alpha must be a number, got {self.alpha!r}")
         if not 0 <= self.alpha < math.inf:
@@ -271,13 +269,3 @@ def check_order(objective: str, sites: list[LatentSite]) -> None:
                 f"none where the model draws codes before it that the guide draws after it: use TraceELBO, or draw "
                 f"them in the same order"
             )
-
-
-def check_number(number: int, name: str) -> None:
-    """Refuse a number of codes that is none.
-
-    Raises:
-        ValueError: If it is no whole number of at least 1.
-    """
-    if not is_whole(number, 1, MOST):
-        raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")

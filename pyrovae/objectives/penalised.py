@@ -11,7 +11,7 @@ from pyro.infer.util import torch_item
 from torch import Tensor
 
 from pyrovae.models import LatentVariableModel
-from pyrovae.objectives.estimators import Estimator, check_labels, check_number, check_order
+from pyrovae.objectives.estimators import Estimator, check_labels, check_order
 from pyrovae.objectives.objectives import Objective
 from pyrovae.objectives.penalties import (
     Discrepancy,
@@ -25,6 +25,7 @@ from pyrovae.objectives.penalties import (
 )
 from pyrovae.objectives.sites import latent_sites, latent_sites_of
 from pyrovae.objectives.weighting import Program, Schedule, Weighting
+from pyrovae.shapes import check_count
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Penalised(Estimator):
     images: int | None = None
 
     def __post_init__(self) -> None:
-        check_number(self.particles, "particles")
+        check_count("particles", self.particles)
 
     @property
     def over_batch(self) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyrovae.distributions import DiagNormalMixture, flow, flow_transform
 from pyrovae.posteriors.base import NormalFamily, _Headed, precision_growth
-from pyrovae.shapes import Shapes
+from pyrovae.shapes import MOST, Shapes, check_choice, check_count, is_whole
 
 
 class FullNormal(NormalFamily):
@@ -98,8 +98,8 @@ class LowRankNormal(_Headed):
 
     def __init__(self, shapes: Shapes, encoder: nn.Module, rank: int = 1) -> None:
         n = shapes.latent_dim
-        if not 1 <= rank <= n:
-            raise ValueError(f"rank must be from 1 to latent_dim, {n}, got {rank}")
+        if not is_whole(rank, 1, n):
+            raise ValueError(f"rank must be a whole number from 1 to latent_dim, {n}, got {rank!r}")
         super().__init__(encoder, (2 + rank) * n)
         self.latent_dim, self.rank = n, rank
 
@@ -108,6 +108,9 @@ class LowRankNormal(_Headed):
         n = self.latent_dim
         loc, log_scale, factor = self.outputs(x, y).split([n, n, n * self.rank], -1)
         return dist.LowRankMultivariateNormal(loc, factor.unflatten(-1, (n, self.rank)), (2 * log_scale).exp())
+
+
+Kind = Literal["iaf", "nsf", "realnvp"]
 
 
 class Flow(_Headed):
@@ -131,20 +134,20 @@ class Flow(_Headed):
         context: Number of features of the image that the transforms get.
 
     Raises:
-        ValueError: If transforms or context is below 1.
+        ValueError: If there is no such kind, or transforms or context is below 1.
     """
 
     def __init__(
         self,
         shapes: Shapes,
         encoder: nn.Module,
-        kind: Literal["iaf", "nsf", "realnvp"] = "iaf",
+        kind: Kind = "iaf",
         transforms: int = 2,
         hidden: Sequence[int] = (64, 64),
         context: int = 32,
     ) -> None:
-        if context < 1:
-            raise ValueError(f"context must be at least 1, got {context}: the transforms must see the image")
+        check_choice("kind", kind, Kind)
+        check_count("context", context, "the transforms must see the image")
         super().__init__(encoder, 2 * shapes.latent_dim + context)
         self.sizes = [shapes.latent_dim, shapes.latent_dim, context]
         self.transform = flow_transform(
@@ -183,8 +186,10 @@ class Mixture(_Headed):
     """
 
     def __init__(self, shapes: Shapes, encoder: nn.Module, components: int = 3) -> None:
-        if components < 2:
-            raise ValueError(f"components must be at least 2, got {components}: one is a DiagonalNormal")
+        if not is_whole(components, 2, MOST):
+            raise ValueError(
+                f"components must be a whole number of at least 2, got {components!r}: one is a DiagonalNormal"
+            )
         super().__init__(encoder, components * (1 + 2 * shapes.latent_dim))
         self.components = components
 

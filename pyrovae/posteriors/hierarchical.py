@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pyrovae.distributions import TwoLayers
 from pyrovae.networks import dense
 from pyrovae.posteriors.base import _Headed
-from pyrovae.shapes import Shapes, bottom_dim
+from pyrovae.shapes import Shapes, bottom_dim, check_count
 
 
 class Hierarchical(_Headed):
@@ -41,8 +41,7 @@ class Hierarchical(_Headed):
         hidden: Sequence[int] = (64,),
         context: int = 32,
     ) -> None:
-        if context < 1:
-            raise ValueError(f"context must be at least 1, got {context}: the bottom layer must see the image")
+        check_count("context", context, "the bottom layer must see the image")
         below = bottom_dim(shapes, top_dim)
         super().__init__(encoder, 2 * top_dim + context)
         self.bottom_dim, self.sizes = below, [top_dim, top_dim, context]

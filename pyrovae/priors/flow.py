@@ -11,7 +11,9 @@ from pyrovae.contracts import Prior
 from pyrovae.distributions import flow, flow_transform
 from pyrovae.networks import one_hot_labels
 from pyrovae.priors.base import by_label
-from pyrovae.shapes import Shapes
+from pyrovae.shapes import Shapes, check_choice
+
+Kind = Literal["realnvp", "maf", "nsf"]
 
 
 class Flow(Prior):
@@ -31,7 +33,7 @@ class Flow(Prior):
         per_class: Whether the flow depends on the label: a learned p(z | y).
 
     Raises:
-        ValueError: If there are no transforms, or `per_class` is set in a model without labels.
+        ValueError: If there is no such kind, there are no transforms, or `per_class` is set in a model without labels.
     """
 
     loc: Tensor
@@ -40,12 +42,13 @@ class Flow(Prior):
     def __init__(
         self,
         shapes: Shapes,
-        kind: Literal["realnvp", "maf", "nsf"] = "realnvp",
+        kind: Kind = "realnvp",
         transforms: int = 3,
         hidden: Sequence[int] = (64, 64),
         per_class: bool = False,
     ) -> None:
         super().__init__()
+        check_choice("kind", kind, Kind)
         self.num_classes = by_label(shapes, "a Flow prior") if per_class else 0
         self.transform = flow_transform(
             shapes.latent_dim,

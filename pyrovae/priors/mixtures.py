@@ -3,6 +3,8 @@
 A component is a distribution of the whole code: the mixture is over codes, not over single dimensions.
 """
 
+import math
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from pyrovae.contracts import Posterior, Prior, name_of
 from pyrovae.distributions import MixtureOfVectors
 from pyrovae.networks import checked_labels, rows_of_labels
-from pyrovae.shapes import MOST, Shapes, is_whole
+from pyrovae.shapes import MOST, Shapes, check_count, is_whole
 
 
 class GaussianMixture(Prior):
@@ -30,15 +32,16 @@ class GaussianMixture(Prior):
         init_scale: Standard deviation of the components' initial locations.
 
     Raises:
-        ValueError: If there is no component, or K is not the number of classes with `labels`.
+        ValueError: If there is no component, K is not the number of classes with `labels`, or the scale is negative.
     """
 
     logits: Tensor
 
     def __init__(self, shapes: Shapes, components: int = 10, labels: bool = False, init_scale: float = 1.0) -> None:
         super().__init__()
-        if not is_whole(components, 1, MOST):
-            raise ValueError(f"components must be a whole number and must be at least 1, got {components!r}")
+        check_count("components", components)
+        if not 0 <= init_scale < math.inf:
+            raise ValueError(f"init_scale of a GaussianMixture must be at least 0, got {init_scale}")
         self.labels, self.components = labels, components
         if shapes.num_classes:
             self.check_classes(shapes.num_classes)
@@ -90,7 +93,8 @@ class VampPrior(Prior):
     def __init__(self, shapes: Shapes, components: int = 100) -> None:
         super().__init__()
         if not is_whole(components, max(1, shapes.num_classes), MOST):
-            raise ValueError(f"components must be at least {max(1, shapes.num_classes)}, got {components}")
+            least = max(1, shapes.num_classes)
+            raise ValueError(f"components must be a whole number of at least {least}, got {components!r}")
         self.num_classes = shapes.num_classes
         self.pseudo_inputs = nn.Parameter(torch.rand(components, *shapes.image_shape))
         labels = torch.arange(components) % max(1, shapes.num_classes)
@@ -115,7 +119,7 @@ class VampPrior(Prior):
         """Start the pseudo-inputs at images of the training set, evenly spaced over it and each of its own class.
 
         Args:
-            images: Training images x, (N, C, H, W), N at least the number of pseudo-inputs of the largest share.
+            images: Training images x, (N, C, H, W); fewer than there are pseudo-inputs are taken more than once.
             labels: Their classes, (N,); needed by a model with labels.
 
         Raises:
