@@ -453,11 +453,11 @@ def _disentanglement(
     both = encode(model, train.take(chosen), seed=seed), encode(model, split, seed=seed)
     factors = factors[0].take(chosen), factors[1]
     gap = information_gap(both[1], factors[1])
-    yield Row("MIG", Estimate(gap.score), n, f"lead in information, as a share; {BINS} bins")
-    yield Row("SAP", Estimate(separation(*both, factors).score), n, "lead in predictability")
+    yield Row("MIG", gap.score, n, f"lead in information, as a share; {BINS} bins")
+    yield Row("SAP", separation(*both, factors).score, n, "lead in predictability")
     found, how = importance(*both, factors, seed=seed), f"random forests, {len(chosen):,} training images"
     for name in ("disentanglement", "completeness", "informativeness"):
-        yield Row(f"DCI {name}", Estimate(getattr(found, name)), n, how)
+        yield Row(f"DCI {name}", getattr(found, name), n, how)
 
 
 def _labels(model: LatentVariableModel, split: Split) -> Iterable[Row]:
