@@ -49,6 +49,16 @@ def test_decoders_give_any_image(cls: type, image_shape: tuple[int, int, int], n
     torch.testing.assert_close(decoder(z, y)[2], decoder(z[2], y))
 
 
+@pytest.mark.parametrize("cls", DECODERS)
+def test_a_decoder_takes_every_label_beside_the_same_codes(cls: type) -> None:
+    """Labels (classes, 1) beside codes (B, latent_dim), as encoders take them."""
+    decoder = cls(Shapes((1, 8, 8), 2, 3), 1)
+    z, y = torch.randn(5, 2), torch.tensor([[0], [2]])
+    found = decoder(z, y)
+    assert found.shape == (2, 5, 1, 8, 8)
+    torch.testing.assert_close(found[1], decoder(z, torch.full((5,), 2)))
+
+
 @pytest.mark.parametrize("cls", ENCODERS)
 def test_the_label_changes_what_an_encoder_sees(cls: type) -> None:
     encoder = cls(Shapes((1, 8, 8), 2, 3))

@@ -45,6 +45,14 @@ def test_a_notebook_is_committed_with_its_pictures(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_an_error_that_a_notebook_shows_was_raised(path: Path) -> None:
+    """A cell that catches an error prints it; where the program has learned to do it, the cell shows nothing."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and "\nexcept " in cell.source:
+            assert any(output.output_type == "stream" for output in cell.outputs), cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_says_what_to_look_at(path: Path) -> None:
     text = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
     assert text[0].startswith("# ")

@@ -481,6 +481,14 @@ def test_wrong_arguments_are_refused(row: Row) -> None:
             row.build(shapes_of(0), **arguments)
 
 
+@pytest.mark.parametrize("noise", ["learned", "per_pixel"])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 2000.0])
+@pytest.mark.parametrize("part", [likelihoods.Normal, likelihoods.Laplace])
+def test_a_learned_scale_starts_where_it_is_told(part: type[nn.Module], scale: float, noise: str) -> None:
+    d = Row(part, {"scale": scale, "noise": noise}).build(shapes_of(0))(torch.zeros(1, 2))
+    torch.testing.assert_close(d.base_dist.scale, torch.full_like(d.base_dist.scale, scale), rtol=1e-4, atol=0.0)
+
+
 @parts(LIKELIHOODS)
 def test_likelihood_takes_particles(row: Row) -> None:
     """Leading dimensions of codes, particles or importance samples, go through."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, eq, lt
 
 from pyrovae.checks import Count, Probability, Seed, checked
 from pyrovae.estimates import Estimates
@@ -33,7 +33,8 @@ class Calibration:
 
     Attributes:
         quantities: Names of what is ranked: each dimension of the code, and the log-likelihood of the image.
-        ranks: Number of draws below the true value, (images, quantities), from 0 to `draws`.
+        ranks: Number of draws below the true value, (images, quantities), from 0 to `draws`; among draws equal to it
+            its place is random.
         draws: Draws of the guide for each image.
         mass: Probability that uniform ranks of all quantities stay inside the bands at every threshold.
         lower: Lower end of the band, (draws,): share of the images with a rank below each threshold 1 ... draws.
@@ -158,13 +159,14 @@ def calibrate(
         ValueError: If the model has no posterior or draws no images, or an argument is out of range.
     """
     _check(model, images, draws, labels, mass)
-    bands, counts = 24 * SIMULATIONS * (draws + 1), 8 * images * (model.shapes.latent_dim + 1)
-    check_memory({f"ranks of {images:,} images": counts, f"bands of {draws:,} draws": bands}, "choose fewer of them")
+    bands, size = 24 * SIMULATIONS * (draws + 1), 24 * images * (model.shapes.latent_dim + 1)
+    check_memory({f"ranks of {images:,} images": size, f"bands of {draws:,} draws": bands}, "choose fewer of them")
     with frozen(model, seed) as device:
         classes = labels_in_turn(model, images, device) if labels is None else labels.to(device)
         parts = torch.arange(images, device=device).split(max(1, CODES_AT_A_TIME // draws))
-        ranks = [_ranks(model, len(index), None if classes is None else classes[index], draws) for index in parts]
-    found = torch.cat(ranks).numpy()
+        counts = [_counts(model, len(index), None if classes is None else classes[index], draws) for index in parts]
+    below, equal = torch.cat(counts, 1).numpy()
+    found = below + np.random.default_rng([seed, 1]).integers(0, equal + 1)
     names = (*(f"z[{j}]" for j in range(found.shape[1] - 1)), "log p(x|z)")
     return Calibration(names, found, draws, mass, *_band(images, draws, (1 - mass) / len(names), seed))
 
@@ -182,13 +184,17 @@ def _check(model: LatentVariableModel, images: int, draws: int, labels: Tensor |
         raise ValueError(f"calibration needs a label for each of its {images} images, got {len(labels)}")
 
 
-def _ranks(model: LatentVariableModel, images: int, y: Tensor | None, draws: int) -> Tensor:
-    """Draw codes and images from the model; return the codes' ranks among draws of the guide, (images, quantities)."""
+def _counts(model: LatentVariableModel, images: int, y: Tensor | None, draws: int) -> Tensor:
+    """Draw codes and images from the model; count the guide's draws below and equal to it, (2, images, quantities).
+
+    Log p(x | z) is equal for many codes where a decoder makes little of them, as after a collapse.
+    """
     z = model.prior(y).expand([images]).sample()
     x = model.likelihood(z, y).sample()
     codes = model.posterior(x, y).sample(torch.Size([draws]))
     fit, fits = (model.likelihood(each, y).log_prob(x) for each in (z, codes))
-    return torch.cat([(codes < z).sum(0), (fits < fit).sum(0)[:, None]], 1).cpu()
+    found = [torch.cat([compare(codes, z).sum(0), compare(fits, fit).sum(0)[:, None]], 1) for compare in (lt, eq)]
+    return torch.stack(found).cpu()
 
 
 def _band(images: int, draws: int, error: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -176,7 +176,7 @@ def truths(
     found, pictures = [], []
     for i, number in enumerate(chosen):
         low, high = grid.axes[i, :, 0], grid.axes[i, :, -1]
-        picture, levels = _density(grid.axes[i], grid.log_density[i], grid.levels(MASSES)[i])
+        picture, levels = _density(grid.log_density[i], grid.levels(MASSES)[i])
         pictures.append(picture)
         found.append(
             {
@@ -204,7 +204,7 @@ def _one_of_each(labels: Sequence[int], count: int) -> list[int]:
     return [place for *_, place in sorted(order)[:count]]
 
 
-def _density(axes: np.ndarray, log_density: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, list[float]]:
+def _density(log_density: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, list[float]]:
     """A density on a grid of 96 by 96 points between the same ends, as shares of its largest, and its levels."""
     top = log_density.max()
     share = np.exp(log_density - top)

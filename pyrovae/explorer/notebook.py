@@ -81,7 +81,7 @@ def _page(run: Run, networks: Networks, split_name: str, count: int, posteriors:
     whole, grey = run.split(split_name), run.data.split(split_name)
     chosen = evenly_spaced(len(whole), count)
     codes = content.codes_of(run, whole.take(chosen))
-    fitting = fitting_images(run, grey, chosen, codes.means.astype("float32"), MOST_BYTES)
+    fitting = fitting_images(grey, chosen, codes.means.astype("float32"), MOST_BYTES)
     if fitting is None:
         raise NotApplicable(f"the images are too large for a page: {len(chosen)} of them take more than 8 MB")
     number, thumbnails, packed = fitting

@@ -69,7 +69,7 @@ def page(
     blobs = {"prior": draws.tobytes(), **exported.files, "runtime": runtime.script, "wasm": runtime.wasm}
     packed = {name: pack(blob) for name, blob in blobs.items()}
     left = most - sum(map(len, packed.values())) - len(script()) - 60_000
-    shown = fitting_images(run, grey, chosen, codes.means.astype("float32"), left)
+    shown = fitting_images(grey, chosen, codes.means.astype("float32"), left)
     if shown is None:
         networks = sum(len(packed[name]) for name in exported.files)
         raise TooLarge(
@@ -91,7 +91,7 @@ def evenly_spaced(total: int, count: int) -> list[int]:
 
 
 def fitting_images(
-    run: Run, grey: Split, chosen: list[int], means: Any, left: int
+    grey: Split, chosen: list[int], means: Any, left: int
 ) -> tuple[int, dict[str, int], dict[str, str]] | None:
     """As many images as fit, their sheet and their codes, or None if too few do."""
     count = len(chosen)

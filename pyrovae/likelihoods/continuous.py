@@ -48,7 +48,8 @@ class _LocationScale(Likelihood):
         if noise == "fixed":
             self.register_buffer("scale", torch.tensor(float(scale)), persistent=False)
             return
-        start = torch.tensor(math.log(math.expm1(scale - min_scale)))
+        above = scale - min_scale
+        start = torch.tensor(above + math.log(-math.expm1(-above)))  # softplus of it is `above`, however large
         if noise == "decoder":
             self.register_buffer("start", start, persistent=False)
         else:

@@ -263,7 +263,7 @@ def evaluate(
     whole, true = split, split if labelled is None else labelled
     if model.infers_labels:  # the bounds are those of log p(x), the label summed over
         few, whole = few.without_labels(), split.without_labels()
-    bound = list(_bound(model, estimate_elbo(model, whole, seed=seed)))
+    bound = list(_bound(estimate_elbo(model, whole, seed=seed)))
     sections: dict[str, Callable[[], Iterable[Row]]] = {
         "log p(x)": lambda: _likelihoods(model, few, budget, seed, executor, progress),
         "annealed log p(x)": lambda: _annealed(model, few, budget, seed, executor, progress),
@@ -329,7 +329,7 @@ def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> st
     return "\n".join([f"{first.policy}; {names[0]} | {names[1]} | difference", *_aligned(table, "<><<><<<<")])
 
 
-def _bound(model: LatentVariableModel, bound: ElboEstimate) -> Iterable[Row]:
+def _bound(bound: ElboEstimate) -> Iterable[Row]:
     n, is_likelihood = bound.images, bound.score == "NLL"
     name = "-ELBO" if is_likelihood else "loss"
     whole = "reconstruction + KL" if is_likelihood else f"{bound.score} + KL, no bound of any likelihood"

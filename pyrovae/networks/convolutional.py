@@ -69,7 +69,7 @@ class _ConvDecoder(Decoder):
         """Codes, (..., B, latent_dim), to (..., B, channels, H, W)."""
         inputs = _beside(checked_code(z, self.latent_dim, self), y, self.num_classes)
         pixels = self.layers(inputs.reshape(-1, inputs.shape[-1]))
-        return pixels.reshape(*z.shape[:-1], *pixels.shape[1:])
+        return pixels.reshape(*inputs.shape[:-1], *pixels.shape[1:])
 
 
 class ConvEncoder(_ConvEncoder):

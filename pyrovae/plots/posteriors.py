@@ -113,7 +113,7 @@ def plot_predictive(checks: Sequence[PredictiveCheck], ax: Axes) -> Axes:
 
     That is the standard deviation of E[x | z] over the codes, black where it is largest in the whole picture.
     """
-    most = max(check.scale.max() for check in checks)
+    most = max(check.scale.max() for check in checks) or 1.0  # all codes decode alike after a collapse
     rows, labels = [checks[0].x], ["image"]
     for check in checks:
         rows += [check.mean, check.scale / most]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pyrovae.runs.executors import chosen_executor, dask_cluster, local_processes
     from pyrovae.runs.job import Job
     from pyrovae.runs.jobs import UnfinishedError, train_runs
-    from pyrovae.runs.loading import Run, analysis_device, load, load_data, open_run, open_runs, picture
+    from pyrovae.runs.loading import Run, analysis_device, load, load_data, open_run, open_runs
     from pyrovae.runs.search import SearchResult, search_runs
     from pyrovae.runs.stored import read_config
     from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
@@ -34,7 +34,6 @@ __all__ = [
     "open_runs",
     "open_training",
     "parse_training",
-    "picture",
     "read_config",
     "run_info",
     "search_runs",
@@ -70,7 +69,6 @@ __getattr__, __dir__ = exported(
             "load_data",
             "open_run",
             "open_runs",
-            "picture",
         ),
         "pyrovae.runs.training": (
             "build_training",

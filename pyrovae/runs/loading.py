@@ -92,11 +92,6 @@ class Run:
         return fixed_split(known, self.pixels)
 
 
-def picture(run: str | Path, output: str | None, name: str) -> Path:
-    """Path of a script's picture: the user's choice, or in the run's figures."""
-    return Path(output) if output else RunFolder(Path(run)).figures / f"{name}.png"
-
-
 def analysis_device(name: str = "auto") -> str:
     """The name of the device of an analysis: "auto" is CUDA if there is one, otherwise the CPU.
 

@@ -42,13 +42,8 @@ class Batches:
         device: torch.device,
         processes: Processes = ALONE,
     ) -> None:
-        self.data, self.policy, self.size, self.seed, self.device = (
-            _drawn_once(data, policy),
-            policy,
-            size,
-            seed,
-            device,
-        )
+        self.data, self.policy, self.device = _drawn_once(data, policy), policy, device
+        self.size = size
         self.images, self.labels = self.data.images, self.data.labels
         self.resident = fits(self.images, device) and (data.stored is None or device.type != "cpu")
         if self.resident:

@@ -46,13 +46,8 @@ class Logger:
         self.history = History(score=score)
         self.sums = {"loss": 0.0, "loss_reconstruction": 0.0, "loss_kl": 0.0}
         self.step_seconds = 0.0
-        self._evaluate, self._warn, self._images, self._additive, self._folder = (
-            evaluate,
-            warn,
-            images,
-            additive,
-            folder,
-        )
+        self._evaluate, self._warn = evaluate, warn
+        self._images, self._additive, self._folder = images, additive, folder
         self._make_writer = _tensorboard(folder) if tensorboard else None
         self._writer: Any = None
         self._warned = False

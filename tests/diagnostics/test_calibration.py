@@ -47,6 +47,17 @@ def test_a_guide_that_returns_the_prior_is_flagged_by_the_likelihood(exact) -> N
     assert "true codes explain their image better" in found.verdicts()[2]
 
 
+def test_a_collapsed_model_is_calibrated() -> None:
+    """Its decoder ignores the code, so that its guide, the prior, is the posterior and all codes explain x alike."""
+    model = VAE((1, 4, 4), 2)
+    with torch.no_grad():
+        for parameter in (*model.likelihood.parameters(), *model.posterior.head.parameters()):
+            parameter.zero_()
+    found = calibrate(model, 500)
+    assert found.inside.all(), found
+    assert abs(found.ranks[:, 2].mean() - 49.5) < 4 * 29 / np.sqrt(500)
+
+
 def test_the_band_holds_uniform_ranks_as_often_as_it_says(exact) -> None:
     found = calibrate(exact, 300, 19, mass=0.9)
     rng = np.random.default_rng(1)

@@ -122,11 +122,12 @@ def claims_json(claims: Sequence[Claim]) -> list[dict[str, Any]]:
 
 def claims_markdown(claims: Sequence[Claim]) -> str:
     """The table of claims in Markdown."""
-    lines = ["| | the document says | measured | verdict |", "|---|---|---|---|"]
+    lines = ["| | the document says | measured | holds if | verdict |", "|---|---|---|---|---|"]
     for claim in claims:
         measured = claim.remark if claim.verdict == "skipped" else f"{claim.quantity}: {claim.measured}"
         says = "<br>".join([claim.says, *(f"*{quotation}*" for quotation in QUOTATIONS.get(claim.number, ()))])
-        lines.append(f"| {claim.number} | {says} | {measured} | {claim.verdict} |".replace("\n", " "))
+        cells = claim.number, says, measured, claim.criterion, claim.verdict
+        lines.append(f"| {' | '.join(cells)} |".replace("\n", " "))
     return "\n".join(lines)
 
 
