@@ -72,7 +72,7 @@ def measure(name: str, data: ImageSet, options: argparse.Namespace) -> dict[str,
 
 def split_gap(model: pyrovae.VAE, few: Split, seed: int) -> Comparison:
     """The parts of the gap on some images."""
-    if model.latent_dim <= 2:
+    if model.shapes.latent_dim <= 2:
         return compare(model, few, quadrature_posterior(model, few), seed=seed)
     truth = nuts_posterior(model, few, warmup=150, draws=150, together=10, seed=seed)
     return compare(
