@@ -20,7 +20,7 @@ from pyrovae.training.loop import MAX_CHUNK, READ_EVERY, Loop
 from pyrovae.training.processes import ALONE
 from pyrovae.training.progress import Progress
 from pyrovae.training.run_folder import RunFolder
-from pyrovae.training.trainer import SHOWN_TO_PARTS, Trainer
+from pyrovae.training.trainer import SHOWN_TO_PARTS, Trainer, claimed
 
 SHARED = ("batch_size", "pixels", "device", "engine", "precision")
 """Settings of a trainer that all members must have in common."""
@@ -81,10 +81,14 @@ def fit_ensemble(
         [1, 1]
     """
     _check(trainers, models, folders)
-    resumed = [resume] * len(models) if isinstance(resume, bool) else list(resume)
+    resumed = _resumed(resume, len(models))
     device = choose_device(trainers[0].device)
     with ExitStack() as stack:
-        places = [_claimed(folder, again, stack) for folder, again in zip(folders or [None] * len(models), resumed)]  # type: ignore[list-item]  # noqa: B905
+        kept = [None] * len(models) if folders is None else folders
+        places = [
+            None if folder is None else claimed(folder, again, stack)
+            for folder, again in zip(kept, resumed, strict=True)
+        ]
         flag = stack.enter_context(InterruptFlag())
         loops: list[Loop] = []
         states: list[dict[str, Tensor]] = []
@@ -115,8 +119,9 @@ def fit_ensemble(
 def _check(
     trainers: Sequence[Trainer], models: Sequence[LatentVariableModel], folders: Sequence[object] | None
 ) -> None:
-    if not trainers or len(trainers) != len(models) or len(folders or models) != len(models):
-        given = f"{len(trainers)} trainers, {len(models)} models" + (f", {len(folders)} folders" if folders else "")
+    counts = len(trainers), len(models), len(models if folders is None else folders)
+    if not trainers or len(set(counts)) > 1:
+        given = f"{counts[0]} trainers, {counts[1]} models" + ("" if folders is None else f", {counts[2]} folders")
         raise ValueError(f"an ensemble needs a trainer and a model for each member, and a folder or none, got {given}")
     if len(set(map(id, models))) < len(models):
         raise ValueError("an ensemble needs a model of its own for each member: one was given twice")
@@ -131,14 +136,17 @@ def _check(
         raise ValueError("an ensemble is a graph, and engine pyro makes none: choose auto, compiled or graph")
 
 
-def _claimed(folder: str | Path | RunFolder | None, resume: bool, stack: ExitStack) -> RunFolder | None:
-    if folder is None:
-        return None
-    if not resume and not isinstance(folder, RunFolder):
-        return stack.enter_context(RunFolder.making(Path(folder)))
-    found = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
-    stack.enter_context(found.locked())
-    return found
+def _resumed(resume: Sequence[bool] | bool, count: int) -> list[bool]:
+    """Whether each member goes on from its folder's checkpoint.
+
+    Raises:
+        ValueError: If there are not so many answers.
+    """
+    if isinstance(resume, bool):
+        return [resume] * count
+    if len(resume) != count:
+        raise ValueError(f"resume must be one truth value, or one for each of {count} members, got {len(resume)}")
+    return list(resume)
 
 
 class _Member:
@@ -200,9 +208,9 @@ def _train(members: Sequence[_Member], ensemble: Ensemble, flag: InterruptFlag, 
     steps, said = 1, ""
     with Progress(total, done, enabled=progress) as shown:
         while alive := [member for member in members if not member.over]:
-            began = time.monotonic()
+            began = time.perf_counter()
             taken = _advance(alive, ensemble, steps, shown)
-            took = time.monotonic() - began
+            took = time.perf_counter() - began
             if ensemble.description != said:
                 said = ensemble.description
                 shown.say(said)
@@ -224,7 +232,7 @@ def _advance(alive: Sequence[_Member], ensemble: Ensemble, steps: int, shown: Pr
     chunks = {member.number: member.chunk(min([steps, *ahead])) for member in now}
     count = min(map(len, chunks.values()))
     inputs = {m.number: m.loop.learner.inputs(chunks[m.number][:count], behind) for m in now}
-    began = time.monotonic()
+    began = time.perf_counter()
     found = ensemble.run([inputs.get(number) for number in range(len(ensemble.members))])
     losses = {}
     for member in now:
@@ -237,7 +245,7 @@ def _advance(alive: Sequence[_Member], ensemble: Ensemble, steps: int, shown: Pr
         except BrokenStepError as error:
             member.breaks(error, error.place)
             shown.say(f"member {member.number + 1}: {member.broken}; the others go on")
-    share = (time.monotonic() - began) / len(now)
+    share = (time.perf_counter() - began) / len(now)
     for member in now:
         if not member.broken:
             member.took(chunks[member.number][:count], losses[member.number], share)

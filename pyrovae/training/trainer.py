@@ -194,7 +194,7 @@ class Trainer:
             if not processes.is_first:
                 folder = None
             elif folder is not None:
-                folder = _claimed(folder, resume, stack)
+                folder = claimed(folder, resume, stack)
             stack.enter_context(seeded(self.seed, device))
             flag = stack.enter_context(InterruptFlag())
             tensorboard = tensorboard and processes.is_first
@@ -251,7 +251,7 @@ class Trainer:
         return Loop(learner, batches, epochs, EarlyStopping(self.patience), checkpointer, logger, processes)
 
 
-def _claimed(folder: str | Path | RunFolder, resume: bool, stack: ExitStack) -> RunFolder:
+def claimed(folder: str | Path | RunFolder, resume: bool, stack: ExitStack) -> RunFolder:
     """The folder of a training, made if it is new and given by its path, and nobody else's until the stack ends."""
     if not resume and not isinstance(folder, RunFolder):
         return stack.enter_context(RunFolder.making(Path(folder)))

@@ -15,7 +15,7 @@ from pyrovae.factory.names import part_names
 ROOT = Path(__file__).parent.parent.parent
 DOCS, SITE = ROOT / "docs", ROOT / "docs" / "_build" / "html"
 PAGES = sorted([*DOCS.glob("*.md"), *(DOCS / "howto").glob("*.md")])
-WITH_CODE = [DOCS / "start.md", *(DOCS / "howto").glob("*.md")]
+WITH_CODE = [DOCS / "start.md", DOCS / "nuts.md", *(DOCS / "howto").glob("*.md")]
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 built = pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the site is not built: make docs")
 
@@ -106,6 +106,8 @@ def belongs(row: str, kind: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Estimated shape")  # by ArviZ, of a guide that nuts.md compares with the truth
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # its own, of pandas
 @pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.stem)
 def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -129,7 +129,7 @@ def test_patience_ends_members_by_themselves(images: ImageSet) -> None:
         assert_same(found[number], trainer.fit(model_of(images, number), images, progress=False))
 
 
-def test_what_cannot_be_trained_together_is_refused(images: ImageSet) -> None:
+def test_what_cannot_be_trained_together_is_refused(images: ImageSet, tmp_path: Path) -> None:
     one, two = trainer_of(0), trainer_of(1)
     models = [model_of(images, number) for number in range(2)]
     with pytest.raises(ValueError, match="have the same batch_size, got 50, 20"):
@@ -138,6 +138,11 @@ def test_what_cannot_be_trained_together_is_refused(images: ImageSet) -> None:
         fit_ensemble([trainer_of(0, engine="pyro"), trainer_of(1, engine="pyro")], models, images)
     with pytest.raises(ValueError, match="got 2 trainers, 1 models"):
         fit_ensemble([one, two], models[:1], images)
+    with pytest.raises(ValueError, match="got 2 trainers, 2 models, 1 folders"):
+        fit_ensemble([one, two], models, images, [tmp_path / "one"])
+    with pytest.raises(ValueError, match="one for each of 2 members, got 1"):
+        fit_ensemble([one, two], models, images, [tmp_path / "one", tmp_path / "two"], resume=[False])
+    assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="was given twice"):
         fit_ensemble([one, two], models[:1] * 2, images)
     wider = VAE(images.image_shape, 3, **SMALL)
