@@ -55,6 +55,8 @@ def train(name: str, seed: int, data: ImageSet, epochs: int, engine: str) -> dic
     codes = encode(model, splits["train"].take(index)), encode(model, splits["test"])
     factors = Factors.of(data, "train").take(index), Factors.of(data, "test")
     gap, used = information_gap(codes[1], factors[1]), importance(*codes, factors)
+    scores = {"MIG": gap.score, "SAP": separation(*codes, factors).score}
+    scores |= {name: getattr(used, name) for name in SCORES[2:]}
     bound = estimate_elbo(model, splits["test"])
     return {
         "row": name,
@@ -64,9 +66,8 @@ def train(name: str, seed: int, data: ImageSet, epochs: int, engine: str) -> dic
         "negative_elbo": bound.negative_elbo.value,
         "kl": bound.kl.value,
         "active_units": bound.active_units,
-        "MIG": gap.score,
-        "SAP": separation(*codes, factors).score,
-        **{score: getattr(used, score) for score in SCORES[2:]},
+        **{name: score.value for name, score in scores.items()},
+        **{f"{name}_error": score.error for name, score in scores.items()},
         "gaps": dict(zip(factors[1].names, gap.gaps.tolist(), strict=True)),
         "known": dict(zip(factors[1].names, used.known.tolist(), strict=True)),
         **surroundings(),

@@ -174,6 +174,18 @@ class Estimates:
         return Estimates(self.value / scale, self.sampling / scale)
 
 
+def jackknife_error(without: np.ndarray) -> float:
+    """Standard error of a statistic from its values with one of n equal groups of the sample left out at a time.
+
+    References:
+        B. Efron and C. Stein, The Jackknife Estimate of Variance (1981), The Annals of Statistics 9(3).
+
+    Args:
+        without: Those values, (n,), n at least 2.
+    """
+    return float(np.std(without) * math.sqrt(len(without) - 1))
+
+
 def for_json(result: Any) -> dict[str, Any]:
     """The fields of a result under their names, for JSON.
 

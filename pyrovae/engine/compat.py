@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -214,9 +215,32 @@ def inductor_compile(
         # A hit of torch's caches is counted in the one context and timed in the other, outside of which torch raises.
         counted = contextlib.nullcontext() if context.in_progress() else context
         with counted, torch._dynamo.utils.dynamo_timed("pyrovae"):
+            try:
+                return torch._inductor.compile(graph, fakes, options=_UNTRIED | options)
+            except Exception:
+                if not _tries_find_other_instructions():
+                    raise
             return torch._inductor.compile(graph, fakes, options=options)
     finally:
         _registered_by_inductor[0] += abc.get_cache_token() - before  # type: ignore[operator]
+
+
+# Take the processor's word for its vector instructions. Inductor compiles a program with each set to see whether the
+# compiler and torch take it, which is a third of the time until a first step; a step that compiles shows the same.
+_UNTRIED = {} if "TORCHINDUCTOR_VEC_ISA_OK" in os.environ else {"cpp.vec_isa_ok": True}
+
+
+def _tries_find_other_instructions() -> bool:
+    """Forget what was taken for granted, and say whether Inductor's own tries choose other vector instructions."""
+    from torch._inductor import config, cpu_vec_isa
+
+    with config.patch(_UNTRIED):
+        assumed = str(cpu_vec_isa.pick_vec_isa())
+    for found in (cpu_vec_isa, *map(type, cpu_vec_isa.supported_vec_isa_list), cpu_vec_isa.VecISA):
+        for function in vars(found).values():
+            with contextlib.suppress(AttributeError, TypeError):
+                function.cache_clear()
+    return str(cpu_vec_isa.pick_vec_isa()) != assumed
 
 
 def inductor_graph(call: Callable[..., Any]) -> Any | None:

@@ -10,8 +10,10 @@ Three scores, each from 0 to 1, of the posterior means:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -19,10 +21,16 @@ import numpy as np
 from pyrovae.checks import Count, Seed, Within, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet
+from pyrovae.estimates import Estimate, jackknife_error
 from pyrovae.latent import Codes
 
 BINS = 20
 """Default number of intervals that a dimension's range is cut into."""
+GROUPS = 20
+"""Groups of images, of which the jackknife leaves out one at a time."""
+
+Score = Callable[[np.ndarray], float]
+"""A score of some of the images, by their numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,20 +86,17 @@ class InformationGap:
     Attributes:
         information: I(z_j; v_k), in nats, (latent_dim, factors).
         entropies: H(v_k), in nats, (factors,).
+        score: The mean gap, MIG.
     """
 
     information: np.ndarray
     entropies: np.ndarray
+    score: Estimate
 
     @property
     def gaps(self) -> np.ndarray:
         """The lead of the first dimension over the second, as a share of the entropy, (factors,)."""
         return _lead(self.information) / self.entropies
-
-    @property
-    def score(self) -> float:
-        """The mean gap, MIG."""
-        return float(self.gaps.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,19 +106,16 @@ class Separation:
     Attributes:
         scores: For amounts the squared correlation, for categories the mean share of each that a linear classifier
             finds in other images, (latent_dim, factors).
+        score: The mean gap, SAP.
     """
 
     scores: np.ndarray
+    score: Estimate
 
     @property
     def gaps(self) -> np.ndarray:
         """The lead of the first dimension over the second, (factors,)."""
         return _lead(self.scores)
-
-    @property
-    def score(self) -> float:
-        """The mean gap, SAP."""
-        return float(self.gaps.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,25 +126,17 @@ class Importance:
         weights: Importance of each dimension for each factor, each factor's with sum 1, (latent_dim, factors).
         known: How well each factor is predicted in other images: 1 minus the error's share of the variance, at least 0;
             for categories the share that is right; (factors,).
+        disentanglement: 1 minus the entropy over factors, in units of log factors, of each dimension, weighted by its
+            importance.
+        completeness: 1 minus the entropy over dimensions, in units of log latent_dim, of each factor; their mean.
+        informativeness: The mean of `known`.
     """
 
     weights: np.ndarray
     known: np.ndarray
-
-    @property
-    def disentanglement(self) -> float:
-        """1 minus the entropy over factors, in units of log factors, of each dimension, weighted by its importance."""
-        return float(_concentration(self.weights) @ self.weights.sum(1) / self.weights.sum())
-
-    @property
-    def completeness(self) -> float:
-        """1 minus the entropy over dimensions, in units of log latent_dim, of each factor; their mean."""
-        return float(_concentration(self.weights.T).mean())
-
-    @property
-    def informativeness(self) -> float:
-        """The mean of `known`."""
-        return float(self.known.mean())
+    disentanglement: Estimate
+    completeness: Estimate
+    informativeness: Estimate
 
 
 @checked
@@ -163,14 +157,14 @@ def information_gap(codes: Codes, factors: Factors, bins: Annotated[int, Within(
         ValueError: If there are not as many factors as codes.
     """
     _check_pair(codes, factors)
-    states = [_state(column, bins) for column in factors.values.T]
-    intervals = [_interval(column, bins) for column in codes.means.T]
-    entropies = np.array([_entropy(state) for state in states])
-    information = [
-        [_entropy(cut) + _entropy(state) - _entropy(cut * (state.max() + 1) + state) for state in states]
-        for cut in intervals
-    ]
-    return InformationGap(np.array(information), entropies)
+    states = np.stack([_state(column, bins) for column in factors.values.T])
+    intervals = np.stack([_interval(column, bins) for column in codes.means.T])
+
+    def score(rows: np.ndarray) -> float:
+        information, entropies = _information(intervals[:, rows], states[:, rows])
+        return _mean_lead(information / np.where(entropies > 0, entropies, 1))
+
+    return InformationGap(*_information(intervals, states), _over_images(score, len(codes)))
 
 
 @checked
@@ -192,13 +186,18 @@ def separation(train: Codes, test: Codes, factors: tuple[Factors, Factors]) -> S
     """
     _check_pair(train, factors[0])
     _check_pair(test, factors[1])
-    scores = np.zeros((test.latent_dim, len(factors[1].names)))
-    for k, is_category in enumerate(factors[1].categories):
-        known, asked = (each.values[:, k] for each in factors)
-        for j in range(test.latent_dim):
-            z, other = train.means[:, j : j + 1], test.means[:, j : j + 1]
-            scores[j, k] = _classified(z, known, other, asked) if is_category else _correlation(other[:, 0], asked) ** 2
-    return Separation(scores)
+    predicted: list[list[Score]] = []
+    for z, other in zip(train.means.T, test.means.T, strict=True):
+        predicted.append([])
+        for k, is_category in enumerate(factors[1].categories):
+            known, asked = (each.values[:, k] for each in factors)
+            score = partial(_balanced, _classified(z, known, other)) if is_category else partial(_correlation, other)
+            predicted[-1].append(partial(score, asked))
+
+    def scores(rows: np.ndarray) -> np.ndarray:
+        return np.array([[score(rows) for score in of_dimension] for of_dimension in predicted])
+
+    return Separation(scores(np.arange(len(test))), _over_images(lambda rows: _mean_lead(scores(rows)), len(test)))
 
 
 @checked
@@ -226,14 +225,42 @@ def importance(
 
     _check_pair(train, factors[0])
     _check_pair(test, factors[1])
-    weights, known = [], []
+    weights, predicted = [], []
     for k, is_category in enumerate(factors[0].categories):
         family = RandomForestClassifier if is_category else RandomForestRegressor
         forest = family(trees, min_samples_leaf=5, max_features=None, random_state=seed)
         forest.fit(train.means, factors[0].values[:, k])
-        weights.append(forest.feature_importances_)
-        known.append(max(0.0, forest.score(test.means, factors[1].values[:, k])))
-    return Importance(np.stack(weights, 1), np.array(known))
+        weights.append(np.stack([tree.feature_importances_ for tree in forest.estimators_]))
+        score = _right if is_category else _explained
+        predicted.append(partial(score, forest.predict(test.means), factors[1].values[:, k]))
+
+    def known(rows: np.ndarray) -> np.ndarray:
+        return np.array([score(rows) for score in predicted])
+
+    of_trees = np.stack(weights, 2)
+    return Importance(
+        _shares(of_trees.mean(0), 0),
+        known(np.arange(len(test))),
+        _over_trees(_disentanglement, of_trees),
+        _over_trees(_completeness, of_trees),
+        _over_images(lambda rows: float(known(rows).mean()), len(test)),
+    )
+
+
+def _over_images(score: Score, images: int) -> Estimate:
+    """A score of all images, with its sampling error; images in a random order, as sets are often ordered by source."""
+    rows = np.random.default_rng(0).permutation(images)
+    groups = min(GROUPS, images)
+    without = [score(np.delete(rows, slice(i, None, groups))) for i in range(groups)]
+    return Estimate(score(np.arange(images)), sampling=jackknife_error(np.array(without)) if groups > 1 else math.nan)
+
+
+def _over_trees(score: Callable[[np.ndarray], float], weights: np.ndarray) -> Estimate:
+    """A score of the mean importance of all trees, with its Monte Carlo error; (trees, latent_dim, factors)."""
+    trees = len(weights)
+    without = [score(_shares(np.delete(weights, i, 0).mean(0), 0)) for i in range(trees if trees > 1 else 0)]
+    error = jackknife_error(np.array(without)) if without else math.nan
+    return Estimate(score(_shares(weights.mean(0), 0)), monte_carlo=error)
 
 
 def _check_pair(codes: Codes, factors: Factors) -> None:
@@ -251,6 +278,23 @@ def _lead(scores: np.ndarray) -> np.ndarray:
     """The largest of each column minus the second largest."""
     second, first = np.sort(scores, axis=0)[-2:]
     return first - second
+
+
+def _mean_lead(scores: np.ndarray) -> float:
+    return float(_lead(scores).mean())
+
+
+def _information(intervals: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mutual information of each dimension and factor, and the entropy of each factor, in nats."""
+    entropies = np.array([_entropy(state) for state in states])
+    information = [
+        [
+            _entropy(cut) + entropy - _entropy(cut * (state.max() + 1) + state)
+            for state, entropy in zip(states, entropies, strict=True)
+        ]
+        for cut in intervals
+    ]
+    return np.array(information), entropies
 
 
 def _interval(values: np.ndarray, bins: int) -> np.ndarray:
@@ -271,28 +315,60 @@ def _entropy(states: np.ndarray) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
+def _disentanglement(weights: np.ndarray) -> float:
+    return float(_concentration(weights) @ weights.sum(1) / weights.sum())
+
+
+def _completeness(weights: np.ndarray) -> float:
+    return float(_concentration(weights.T).mean())
+
+
 def _concentration(weights: np.ndarray) -> np.ndarray:
     """1 minus the entropy of each row, in units of that of equal shares; 0 for a row of zeros."""
     if weights.shape[1] < 2:
         return np.ones(len(weights))
-    total = weights.sum(1, keepdims=True)
-    shares = np.divide(weights, total, out=np.full_like(weights, 1 / weights.shape[1]), where=total > 0)
+    shares = _shares(weights, 1)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     return 1 + (shares * logs).sum(1) / np.log(weights.shape[1])
 
 
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's correlation; 0 if one never changes."""
-    spread = first.std() * second.std()
-    return float(((first - first.mean()) * (second - second.mean())).mean() / spread) if spread else 0.0
+def _shares(weights: np.ndarray, axis: int) -> np.ndarray:
+    """Weights over their sum along an axis; equal shares where all are zero."""
+    total = weights.sum(axis, keepdims=True)
+    return np.divide(weights, total, out=np.full_like(weights, 1 / weights.shape[axis]), where=total > 0)
 
 
-def _classified(z: np.ndarray, known: np.ndarray, other: np.ndarray, asked: np.ndarray) -> float:
-    """Mean share of each category that a linear classifier fitted to (z, known) finds among (other, asked)."""
+def _correlation(first: np.ndarray, second: np.ndarray, rows: np.ndarray) -> float:
+    """Pearson's correlation squared; 0 if one never changes."""
+    first, second = first[rows] - first[rows].mean(), second[rows] - second[rows].mean()
+    spread = (first**2).sum() * (second**2).sum()
+    return float((first * second).sum() ** 2 / spread) if spread else 0.0
+
+
+def _classified(z: np.ndarray, known: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The categories of other values by a linear classifier fitted to (z, known)."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import balanced_accuracy_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    return float(balanced_accuracy_score(asked, classifier.fit(z, known).predict(other)))
+    return classifier.fit(z[:, None], known).predict(other[:, None])
+
+
+def _balanced(found: np.ndarray, asked: np.ndarray, rows: np.ndarray) -> float:
+    """Mean share of each category that is found."""
+    from sklearn.metrics import balanced_accuracy_score
+
+    return float(balanced_accuracy_score(asked[rows], found[rows]))
+
+
+def _right(found: np.ndarray, asked: np.ndarray, rows: np.ndarray) -> float:
+    """Share of categories that are right."""
+    return float((found[rows] == asked[rows]).mean())
+
+
+def _explained(found: np.ndarray, asked: np.ndarray, rows: np.ndarray) -> float:
+    """1 minus the error's share of the variance, at least 0."""
+    asked, error = asked[rows], found[rows] - asked[rows]
+    spread = float(((asked - asked.mean()) ** 2).sum())
+    return max(0.0, 1.0 - float((error**2).sum()) / spread) if spread else 0.0

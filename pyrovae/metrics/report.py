@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -207,9 +207,9 @@ class Report:
             f"{self.policy}, seed {self.seed}; nats per image unless it says otherwise; "
             "± is the sampling error unless it says Monte Carlo"
         ]
-        width = max(len(row.name) for row in self.rows)
-        for row in self.rows:
-            lines.append(f"{row.name:<{width}} {_number(row):>20}  {row.images:>6,} images  {row.how}".rstrip())
+        lines += _aligned(
+            [(row.name, *_number(row), f"{row.images:,}", f"images  {row.how}") for row in self.rows], "<><><"
+        )
         missing = [f"no {what}: {why}" for what, why in self.missing.items()]
         return "\n".join([*lines, *self.remarks(), *missing])
 
@@ -317,18 +317,16 @@ def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> st
     """
     check_comparable(first.policy, second.policy, names)
     others = {(row.name, row.images, row.how): row for row in second.rows}
-    lines = [f"{first.policy}; {names[0]} | {names[1]} | difference"]
+    table = []
     for row in first.rows:
         match = others.get((row.name, row.images, row.how))
         if match is not None:
             difference = row.estimate.value - match.estimate.value
             error = math.hypot(row.error, match.error)
             judged = "" if math.isnan(error) or not error else f" = {abs(difference) / error:.1f} errors"
-            lines.append(
-                f"{row.name:<24} {_number(row):>20} | {_number(match):>20} | {difference:+.4g}{judged}  "
-                f"({row.images:,} images{', ' if row.how else ''}{row.how})"
-            )
-    return "\n".join(lines)
+            how = f"({row.images:,} images{', ' if row.how else ''}{row.how})"
+            table.append((row.name, *_number(row), "|", *_number(match), "|", f"{difference:+.4g}{judged}", how))
+    return "\n".join([f"{first.policy}; {names[0]} | {names[1]} | difference", *_aligned(table, "<><<><<<<")])
 
 
 def _bound(bound: ElboEstimate) -> Iterable[Row]:
@@ -453,11 +451,11 @@ def _disentanglement(
     both = encode(model, train.take(chosen), seed=seed), encode(model, split, seed=seed)
     factors = factors[0].take(chosen), factors[1]
     gap = information_gap(both[1], factors[1])
-    yield Row("MIG", Estimate(gap.score), n, f"lead in information, as a share; {BINS} bins")
-    yield Row("SAP", Estimate(separation(*both, factors).score), n, "lead in predictability")
+    yield Row("MIG", gap.score, n, f"lead in information, as a share; {BINS} bins")
+    yield Row("SAP", separation(*both, factors).score, n, "lead in predictability")
     found, how = importance(*both, factors, seed=seed), f"random forests, {len(chosen):,} training images"
     for name in ("disentanglement", "completeness", "informativeness"):
-        yield Row(f"DCI {name}", Estimate(getattr(found, name)), n, how)
+        yield Row(f"DCI {name}", getattr(found, name), n, how)
 
 
 def _labels(model: LatentVariableModel, split: Split) -> Iterable[Row]:
@@ -481,8 +479,18 @@ def _spaced(length: int, count: int) -> list[int]:
     return [i * length // count for i in range(count)]
 
 
-def _number(row: Row) -> str:
-    text, estimate = f"{row.estimate.value:.3f}", row.estimate
+def _number(row: Row) -> tuple[str, str]:
+    """The number and its errors."""
+    errors, estimate = [], row.estimate
     if not math.isnan(estimate.monte_carlo):
-        text += f" ± {estimate.monte_carlo:.2g} (Monte Carlo)"
-    return text if math.isnan(estimate.sampling) else f"{text} ± {estimate.sampling:.2g}"
+        errors.append(f"± {estimate.monte_carlo:.2g} (Monte Carlo)")
+    if not math.isnan(estimate.sampling):
+        errors.append(f"± {estimate.sampling:.2g}")
+    return f"{estimate.value:.3f}", " ".join(errors)
+
+
+def _aligned(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """Lines of a table; a column stands on the left (<) or on the right (>) of its width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = [[f"{c:{side}{width}}" for c, side, width in zip(row, sides, widths, strict=True)] for row in rows]
+    return [" ".join(row).rstrip() for row in cells]

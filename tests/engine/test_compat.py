@@ -5,6 +5,7 @@ When a new version breaks one, its test says which, and what has to be found ane
 
 import ast
 import contextlib
+import os
 import subprocess
 import sys
 import warnings
@@ -15,6 +16,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 import torch._dynamo.utils
+import torch._inductor
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from torch.overrides import TorchFunctionMode
@@ -201,6 +203,66 @@ def test_the_first_compilation_of_a_process_changes_no_settings():
     """Inductor's imports register classes; without care the first graph of every process was made twice."""
     done = subprocess.run([sys.executable, "-c", FIRST_COMPILATION], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+COMPILATION = """
+import torch
+from pyrovae.engine import compat
+
+graph = compat.trace_graph(lambda x: (x.exp() + 1,), [torch.zeros(100)])
+(result,) = compat.inductor_compile(graph, [torch.zeros(100)], {"cpp_wrapper": True})(torch.zeros(100))
+assert torch.equal(result, torch.full((100,), 2.0))
+"""
+
+OLD_COMPILER = """#!/bin/sh
+case "$*" in *-mavx512*) echo "unrecognized command-line option '-mavx512f'" >&2; exit 1;; esac
+exec g++ "$@"
+"""
+
+
+def compiled_in(folder: Path, **surroundings: str) -> list[str]:
+    """The C++ sources that a first compilation leaves in an empty cache."""
+    surroundings = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(folder)} | surroundings
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILATION], capture_output=True, text=True, check=False, env=surroundings
+    )
+    assert done.returncode == 0, done.stderr
+    return [path.read_text() for path in folder.rglob("*.cpp")]
+
+
+TRIED = "__avx_chk_kernel"
+HAS_AVX512 = " avx512f " in (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "")
+
+
+@pytest.mark.slow
+def test_vector_instructions_are_not_tried_before_they_are_used(tmp_path):
+    """A trial program for each set of instructions takes a third of the time until the first compiled step."""
+    assert not any(TRIED in source for source in compiled_in(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_AVX512, reason="the processor has no AVX-512, which a compiler could refuse")
+def test_a_compiler_that_does_not_know_the_processor_gets_what_it_knows(tmp_path):
+    """The first attempt fails; Inductor's own tries choose the instructions of the second one."""
+    (tmp_path / "old-g++").write_text(OLD_COMPILER)
+    (tmp_path / "old-g++").chmod(0o755)
+    assert any(TRIED in source for source in compiled_in(tmp_path / "cache", CXX=str(tmp_path / "old-g++")))
+
+
+@pytest.mark.slow
+def test_another_failure_of_the_compiler_is_not_tried_again(tmp_path, monkeypatch):
+    """Both choices of instructions are the same, so the first error is told."""
+    attempts = []
+
+    def fail(*_, **__):
+        attempts.append(1)
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(torch._inductor, "compile", fail)
+    graph = compat.trace_graph(lambda x: (x + 1,), [torch.ones(3)])
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        compat.inductor_compile(graph, [torch.ones(3)], {})
+    assert attempts == [1]
 
 
 def test_modes_and_handlers_around():

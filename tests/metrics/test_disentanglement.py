@@ -11,8 +11,18 @@ import torch
 from pyrovae import VAE
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet, load_images
+from pyrovae.estimates import Estimate
 from pyrovae.latent import Codes
-from pyrovae.metrics import EvaluationBudget, Factors, Policy, evaluate, importance, information_gap, separation
+from pyrovae.metrics import (
+    EvaluationBudget,
+    Factors,
+    Importance,
+    Policy,
+    evaluate,
+    importance,
+    information_gap,
+    separation,
+)
 
 LEVELS = (3, 5, 8)
 NAMES = ("kind", "size", "place")
@@ -46,13 +56,13 @@ def test_a_perfect_code_has_every_score() -> None:
     found = information_gap(codes, factors)
     np.testing.assert_allclose(found.gaps, 1.0)
     np.testing.assert_allclose(found.information[[1, 2, 0], [0, 1, 2]], np.log(LEVELS))
-    assert found.score == pytest.approx(1.0)
+    assert found.score.value == pytest.approx(1.0)
     separated = separation(codes, codes, pair)
     np.testing.assert_allclose(separated.gaps, [1 - 1 / 3, 1.0, 1.0], atol=1e-6)  # a category has its chance level
     used = importance(codes, codes, pair)
-    assert used.disentanglement > 0.99
-    assert used.completeness > 0.99
-    assert used.informativeness > 0.99
+    assert used.disentanglement.value > 0.99
+    assert used.completeness.value > 0.99
+    assert used.informativeness.value > 0.99
     np.testing.assert_allclose(used.weights.sum(0), 1.0)
 
 
@@ -63,13 +73,13 @@ def test_a_rotated_code_has_no_gap() -> None:
     centred = factors.values - 3.5
     turned = centred @ np.array([[1.0, 1.0], [-1.0, 1.0]]) / math.sqrt(2)
     straight, codes, pair = codes_of(centred), codes_of(turned), (factors, factors)
-    assert information_gap(straight, factors).score == pytest.approx(1.0)
-    assert information_gap(codes, factors).score == pytest.approx(0.0, abs=0.02)
-    assert separation(codes, codes, pair).score == pytest.approx(0.0, abs=1e-9)
+    assert information_gap(straight, factors).score.value == pytest.approx(1.0)
+    assert information_gap(codes, factors).score.value == pytest.approx(0.0, abs=0.02)
+    assert separation(codes, codes, pair).score.value == pytest.approx(0.0, abs=1e-9)
     used = importance(codes, codes, pair)
-    assert used.disentanglement < 0.05
-    assert used.completeness < 0.05
-    assert used.informativeness > 0.9
+    assert used.disentanglement.value < 0.05
+    assert used.completeness.value < 0.05
+    assert used.informativeness.value > 0.9
 
 
 def test_a_random_code_knows_nothing() -> None:
@@ -77,9 +87,9 @@ def test_a_random_code_knows_nothing() -> None:
     train, test = (codes_of(rng().permutation(rng().normal(size=(1200, 4)))) for _ in range(2))
     train = codes_of(np.random.default_rng(1).normal(size=(1200, 4)))
     pair = (factors, factors)
-    assert information_gap(test, factors, bins=4).score < 0.02
-    assert separation(train, test, pair).score < 0.06
-    assert importance(train, test, pair).informativeness < 0.15  # a third of the category by chance
+    assert information_gap(test, factors, bins=4).score.value < 0.02
+    assert separation(train, test, pair).score.value < 0.06
+    assert importance(train, test, pair).informativeness.value < 0.15  # a third of the category by chance
 
 
 def test_information_through_noise_is_its_closed_form() -> None:
@@ -92,7 +102,7 @@ def test_information_through_noise_is_its_closed_form() -> None:
     exact = math.log(2) + 0.1 * math.log(0.1) + 0.9 * math.log(0.9)
     assert found.information[0, 0] == pytest.approx(exact, abs=0.005)
     assert found.information[1, 0] == pytest.approx(0.0, abs=1e-4)
-    assert found.score == pytest.approx(exact / math.log(2), abs=0.01)
+    assert found.score.value == pytest.approx(exact / math.log(2), abs=0.01)
 
 
 def test_predictability_of_an_amount_is_the_squared_correlation() -> None:
@@ -110,11 +120,58 @@ def test_a_factor_in_two_dimensions_is_incomplete_but_disentangled() -> None:
     a, b = factors.values.T
     codes = codes_of(np.stack([a, a + 1e-3 * rng().random(2000), b], 1))
     found = importance(codes, codes, (factors, factors))
-    assert found.disentanglement > 0.98
-    assert found.completeness < 0.9
+    assert found.disentanglement.value > 0.98
+    assert found.completeness.value < 0.9
     gaps = information_gap(codes, factors).gaps
     assert gaps[0] < 0.1
     assert gaps[1] > 0.9
+
+
+def noisy(seed: int, images: int = 400) -> tuple[Codes, Factors]:
+    """A category of three and an amount, each in a dimension of its own through noise, and some in the other's."""
+    generator = np.random.default_rng(seed)
+    kind, size = generator.integers(0, 3, images), generator.normal(size=images)
+    z = np.stack([kind + 0.5 * size, size + 0.3 * kind], 1) + 0.7 * generator.normal(size=(images, 2))
+    return codes_of(z), Factors(np.stack([kind, size], 1).astype(float), ("kind", "size"), (True, False))
+
+
+@pytest.mark.parametrize("name", ["MIG", "SAP", "informativeness"])
+def test_sampling_errors_are_the_spread_over_samples(name: str) -> None:
+    """Of 60 samples of 400 images: the mean squared error is their variance, up to a factor of two."""
+    fitted, known = noisy(1000)
+
+    def score(seed: int) -> Estimate:
+        codes, factors = noisy(seed)
+        if name == "MIG":
+            return information_gap(codes, factors, bins=5).score
+        pair = (known, factors)
+        return separation(fitted, codes, pair).score if name == "SAP" else forest(codes, pair).informativeness
+
+    def forest(codes: Codes, pair: tuple[Factors, Factors]) -> Importance:
+        return importance(fitted, codes, pair, trees=3)
+
+    found = [score(seed) for seed in range(60)]
+    ratio = np.mean([each.sampling**2 for each in found]) / np.var([each.value for each in found], ddof=1)
+    assert 0.5 < ratio < 2.0
+    assert all(math.isnan(each.monte_carlo) for each in found)
+
+
+def test_monte_carlo_errors_are_the_spread_over_forests() -> None:
+    codes, factors = noisy(0)
+    found = [importance(codes, codes, (factors, factors), trees=20, seed=seed) for seed in range(25)]
+    for name in ("disentanglement", "completeness"):
+        scores = [getattr(each, name) for each in found]
+        ratio = np.mean([each.monte_carlo**2 for each in scores]) / np.var([each.value for each in scores], ddof=1)
+        assert 0.4 < ratio < 2.5
+        assert all(math.isnan(each.sampling) for each in scores)
+
+
+def test_few_images_have_errors_and_one_tree_has_none() -> None:
+    codes, factors = noisy(0, images=12)
+    assert math.isfinite(information_gap(codes, factors).score.sampling)
+    used = importance(codes, codes, (factors, factors), trees=1)
+    assert math.isnan(used.disentanglement.monte_carlo)
+    assert math.isfinite(used.informativeness.sampling)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +186,7 @@ def test_factors_of_the_rendered_shapes(shapes: ImageSet) -> None:
     assert len(factors) == len(shapes.splits["test"])
     np.testing.assert_array_equal(factors.values[:, 0], shapes.split("test").labels.numpy())
     codes = codes_of(factors.values)
-    assert information_gap(codes, factors).score > 0.99
+    assert information_gap(codes, factors).score.value > 0.99
 
 
 def test_the_report_has_the_scores_where_factors_are_known(shapes: ImageSet, digits: ImageSet) -> None:
@@ -145,6 +202,7 @@ def test_the_report_has_the_scores_where_factors_are_known(shapes: ImageSet, dig
     for name in ("MIG", "SAP", "DCI disentanglement", "DCI completeness", "DCI informativeness"):
         assert 0 <= rows[name].estimate.value <= 1
         assert rows[name].images == len(test)
+        assert rows[name].estimate.error > 0
     flat = VAE(few.image_shape, 1)
     assert (
         "a single dimension"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -94,7 +95,10 @@ def test_which_numbers_exist(runs: dict[str, str], monkeypatch, capsys) -> None:
 def test_runs_side_by_side(runs: dict[str, str], monkeypatch, capsys) -> None:
     for name, more in (("vae", []), ("five", ["--against", runs["vae"]])):
         evaluate(runs[name], *QUICK, *more, monkeypatch=monkeypatch)
-    assert "errors  (20 images, importance-weighted, k = 50)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert re.search(r"errors +\(20 images, importance-weighted, k = 50\)", out)
+    places = {line.index(" | ") for line in out.splitlines() if line.endswith(")") and " | " in line}
+    assert len(places) == 1, "the columns do not stand below each other"
 
 
 @pytest.mark.parametrize(
