@@ -120,8 +120,13 @@ class TrialBook:
             for left in trials:
                 if left.state == TrialState.RUNNING and left.number not in self._mine:
                     claim = self._claim(left.number)
-                    if claim is not None:
-                        return self._drawn(self._again(left), space, claim, max(left.intermediate_values, default=0))
+                    if claim is None:
+                        continue
+                    now = self._study.get_trials(deepcopy=False)[left.number]  # its owner may have ended it meanwhile
+                    if now.state == TrialState.RUNNING:
+                        return self._drawn(self._again(now), space, claim, max(now.intermediate_values, default=0))
+                    self._mine.discard(left.number)
+                    claim.close()
             if len(trials) >= most:
                 return None
             trial = self._study.ask()
@@ -134,10 +139,10 @@ class TrialBook:
 
         After such an epoch no more are written.
         """
+        if claimed.pruned:
+            return True
         with self._journal():
             for epoch, bound in enumerate(bounds[claimed.reported :], claimed.reported + 1):
-                if claimed.pruned:
-                    return True
                 claimed.reported = epoch
                 if np.isfinite(bound):
                     claimed.trial.report(bound, epoch)

@@ -78,6 +78,24 @@ def test_what_was_left_is_taken_over_with_its_choices(tmp_path: Path) -> None:
     assert (held.number, new.number, none) == (1, 2, None)
 
 
+def test_a_trial_that_ends_while_another_search_looks_is_not_taken_over(tmp_path: Path, monkeypatch) -> None:
+    space, first = Space.parse(SPACE), book(tmp_path)
+    held = first.take(space, 2)
+    with ThreadPoolExecutor(1) as other:
+        second = other.submit(book, tmp_path).result()
+        claim = second._claim
+
+        def late(number: int) -> object:
+            if number == held.number:
+                finish(first, held, 30.0)
+            return claim(number)
+
+        monkeypatch.setattr(second, "_claim", late)
+        new, none = (other.submit(second.take, space, 2).result() for _ in range(2))
+    assert (new.number, none) == (1, None)
+    assert [(row.number, row.state) for row in first.rows()] == [(0, "complete"), (1, "running")]
+
+
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
 def test_a_bad_trial_is_pruned_by_name(pruner: str, tmp_path: Path) -> None:
     space, mine = Space.parse(SPACE), book(tmp_path, pruner=pruner)
