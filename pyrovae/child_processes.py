@@ -354,8 +354,8 @@ def _hear(pipe: IO[bytes], tasks: queue.Queue[Task | None], in_hand: list[Task])
 
 def _stop(in_hand: list[Task]) -> None:
     """Have a training write its checkpoint; ask again and again, since it may have been about to begin."""
-    while in_hand:
-        if in_hand[0].ticket is None:  # nothing to be kept
+    while (task := next(iter(in_hand), None)) is not None:  # it may end at any moment
+        if task.ticket is None:  # nothing to be kept
             os._exit(0)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(LOOK)
