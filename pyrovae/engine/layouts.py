@@ -22,17 +22,18 @@ class Layouts:
         self._tensors = list(unique.values())
         self._addresses = [t.data_ptr() for t in self._tensors]
         self._flags = list(map(_FLAGS, self._tensors))
-        self._layouts = [(t.dtype, t.device, t.stride()) for t in self._tensors]
+        self._strides = list(map(Tensor.stride, self._tensors))
+        self._kinds = [(t.dtype, t.device) for t in self._tensors]
 
     def changed(self) -> bool:
         """Whether any is no longer as it was."""
-        if list(map(_FLAGS, self._tensors)) != self._flags:
-            return True
+        if list(map(_FLAGS, self._tensors)) != self._flags or list(map(Tensor.stride, self._tensors)) != self._strides:
+            return True  # `parameter.data = parameter.data.T` has other strides and the same address
         addresses = [t.data_ptr() for t in self._tensors]
         if addresses == self._addresses:
             return False
         self._addresses = addresses  # `parameter.data = other` of the same layout is read like any new value
-        return [(t.dtype, t.device, t.stride()) for t in self._tensors] != self._layouts
+        return [(t.dtype, t.device) for t in self._tensors] != self._kinds
 
 
 class Placement:

@@ -234,6 +234,29 @@ def test_new_memory_of_a_parameter_is_noticed(make_pair):
     assert placement.changed()
 
 
+@pytest.mark.parametrize("engine", ["graph", pytest.param("compiled", marks=pytest.mark.slow)])
+def test_a_transposed_weight_at_the_same_address_is_read_as_it_is(engine):
+    """Only its strides tell; a compiled step that was made for the old ones raised."""
+    weight, x = torch.arange(16.0).reshape(4, 4), torch.randn(4)
+
+    def model():
+        z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(weight @ z, 1.0).to_event(1), obs=x)
+
+    def guide():
+        pyro.sample("z", dist.Delta(pyro.param("z_loc", torch.ones(4)), event_dim=1))
+
+    svi = SVI(model, guide, pyro.optim.SGD({"lr": 0.0}), engine=engine)
+    ones = torch.ones(4)
+    prior = dist.Normal(ones, 1.0).log_prob(torch.zeros(4)).sum()
+    for _ in range(3):
+        expected = -prior - dist.Normal(weight @ ones, 1.0).log_prob(x).sum()
+        for _ in range(6):
+            assert_close(torch.tensor(svi.step()), expected, rtol=1e-5, atol=0)
+        weight.data = weight.data.T
+    assert svi.steps_taken[engine] >= 3
+
+
 def test_what_a_graph_changes_is_known(make_pair, images):
     """A CUDA graph is made after a few calls whose changes are undone, and these only."""
     pair = make_pair()
