@@ -6,6 +6,7 @@ pyrovae impute runs/mine-vae-2d --samples 10000 --draws 100 --mass 0.5
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from tqdm import tqdm
 
 from pyrovae.checks import Count, Probability
 from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
-from pyrovae.data import ImageSet, Split
+from pyrovae.data import Scaling, Split
+from pyrovae.data.images import UNLABELLED
 from pyrovae.files import replace_file, replace_text
 from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.inference.imputation import LEAST_HELD_OUT, Imputation, impute
 from pyrovae.plots import new_figure, plot_image_grid
+from pyrovae.runs.config_file import run_info
 from pyrovae.runs.loading import Run, open_run
 
 SHOWN_ROWS, SHOWN_DRAWS = 6, 6
@@ -59,7 +62,7 @@ def main(description: str | None = None) -> None:
             progress=bar.update,
         )
     output = figure_path(options, "imputed")
-    written = _write(found, data, rows.labels.tolist(), output)
+    written = _write(found, run, rows.labels.tolist(), output)
     figure, (ax,) = new_figure(0.75 * (SHOWN_DRAWS + 2) + 0.6, 0.75 * SHOWN_ROWS + 0.5)
     chosen = np.flatnonzero(found.missing.any((1, 2, 3)))[:SHOWN_ROWS]
     seen = np.where(found.missing, np.nan, found.mean)
@@ -82,8 +85,9 @@ def _held_out(run: Run, calibrate: bool) -> tuple[Split | None, str]:
     return None, f"; intervals are the model's own, as the validation rows have {count} values to calibrate them by"
 
 
-def _write(found: Imputation, data: ImageSet, labels: list[int], output: Path) -> list[Path]:
+def _write(found: Imputation, run: Run, labels: list[int], output: Path) -> list[Path]:
     """Write what was found in the units of the data: arrays, and for a table CSV as well, with a label for each row."""
+    data = run.data
 
     def undone(x: np.ndarray) -> np.ndarray:
         return x if data.scaling is None else data.scaling.undo(torch.from_numpy(x)).numpy()
@@ -98,22 +102,47 @@ def _write(found: Imputation, data: ImageSet, labels: list[int], output: Path) -
             np.savez_compressed(file, **kept)
 
     replace_file(everything, write)
-    if not data.columns:
+    if data.scaling is None or not data.columns:
         return [everything]
     table, values = output.with_suffix(".csv"), output.with_name(f"{output.stem}-values.csv")
-    mean, low, high = (arrays[name].reshape(len(data), -1) for name in ("mean", "low", "high"))
-    labelled = data.num_classes > 1
-    lines = [[f"{value:.7g}" for value in row] for row in mean]  # as many digits as float32 has
-    if labelled:
-        lines = [[*line, data.class_names[y]] for line, y in zip(lines, labels, strict=True)]
-    replace_text(table, _csv([[*data.columns, *(["label"] if labelled else [])], *lines]))
+    mean, low, high = (
+        _texts(getattr(found, name).reshape(len(data), -1), data.scaling) for name in ("mean", "low", "high")
+    )
+    head, lines = list(data.columns), mean
+    if data.class_names != UNLABELLED:
+        head = [*head, _label_name(run_info(run.path).label, data.columns)]
+        lines = [[*line, data.class_names[y]] for line, y in zip(mean, labels, strict=True)]
+    replace_text(table, _csv([head, *lines]))
     ends = (f"low {found.mass:g}", f"high {found.mass:g}")
     each = [
-        [row + 1, data.columns[column], *(f"{x[row, column]:.7g}" for x in (mean, low, high))]
+        [str(row + 1), data.columns[column], *(text[row][column] for text in (mean, low, high))]
         for row, column in np.argwhere(found.missing.reshape(len(data), -1))
     ]
     replace_text(values, _csv([["row", "column", "mean", *ends], *each]))
     return [table, values, everything]
+
+
+def _texts(x: np.ndarray, scaling: Scaling) -> list[list[str]]:
+    """Rows of a table in its own units, (rows, columns), with as many digits as the precision of x leaves.
+
+    Seven digits of each number would be too few where a column varies little beside its size, such as a date.
+    """
+    scale = scaling.scale.flatten().numpy()
+    values = x.astype(np.float64) * scale + scaling.shift.flatten().numpy()
+    steps = np.maximum(np.spacing(np.abs(x)) * scale, np.spacing(np.abs(values)))
+    place = np.ceil(np.log10(steps))  # of the last digit
+    values = np.where(np.abs(values) < 0.5 * 10.0**place, 0.0, values)
+    first = np.floor(np.log10(np.where(values == 0, 1.0, np.abs(values))))
+    digits = np.clip(first - place + 1, 1, 15).astype(int)
+    return [[f"{v:.{d}g}" for v, d in zip(*row, strict=True)] for row in zip(values, digits, strict=True)]
+
+
+def _label_name(label: str | None, columns: Sequence[str]) -> str:
+    """Name of the column of labels: its own, or one that no other column has."""
+    name = label or "label"
+    while name in columns:
+        name += "_"
+    return name
 
 
 def _csv(rows: list[list[str]]) -> str:

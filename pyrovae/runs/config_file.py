@@ -83,7 +83,7 @@ def new_run(config: Namespace, data: ImageSet) -> Iterator[RunFolder]:
         "class_names": list(data.class_names),
     }
     with ExitStack() as stack:
-        yield _made(config, automatic, saved, run, scaling_text(data.scaling), stack)
+        yield _made(config, automatic, saved, run, scaling_text(data), stack)
 
 
 def _made(

@@ -11,9 +11,10 @@ import yaml
 
 import pyrovae
 from pyrovae.cli import impute as impute_command
+from pyrovae.data import from_values
 from pyrovae.inference import imputation
 from pyrovae.runs.loading import load_data, open_run
-from pyrovae.runs.scaling_file import read_scaling
+from pyrovae.runs.scaling_file import check_scaling, read_scaling, scaling_text
 from pyrovae.training import RunFolder
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -139,6 +140,49 @@ def test_a_table_that_has_changed_is_refused(run: Path, tmp_path: Path, monkeypa
         open_run("runs/changed")
 
 
+@pytest.mark.parametrize("scaling", ["none", "unit", "standard"])
+def test_other_values_are_noticed_under_every_scaling(scaling: str, tmp_path: Path) -> None:
+    """Whatever their magnitude, and where the ends of their range are the same."""
+    rng = np.random.default_rng(0)
+    for magnitude in (1e-12, 1.0, 1e12):
+        x = magnitude * rng.normal(size=(60, 3))
+        data = from_values(x, scaling=scaling)
+        folder = RunFolder(tmp_path)
+        folder.scaling.write_text(scaling_text(data))
+        check_scaling(folder, data)
+        row, between = data.splits["train"][5], np.sort(x, 0)[25]
+        other = x.copy()
+        other[row] = between
+        with pytest.raises(ValueError, match="was trained on other values than values now has"):
+            check_scaling(folder, from_values(other, scaling=scaling))
+        with pytest.raises(ValueError, match=r"was trained on other columns \(their order\)|other columns"):
+            check_scaling(folder, from_values(x, columns=["2", "0", "1"], scaling=scaling))
+        with pytest.raises(ValueError, match=r"was trained on values, and arrays now holds grey images: put back"):
+            check_scaling(folder, pyrovae.ImageSet.from_arrays(np.zeros((60, 3, 3), np.uint8)))
+    folder.scaling.unlink()
+    with pytest.raises(ValueError, match=r"was trained on grey images, and values now holds values"):
+        check_scaling(folder, data)
+
+
+def test_a_completed_table_has_the_digits_of_the_table() -> None:
+    rng = np.random.default_rng(0)
+    x = np.stack([
+        rng.integers(20200101, 20241231, 60), 1.6e9 + rng.integers(0, 9999, 60), rng.normal(size=60).round(3),
+        rng.integers(0, 5, 60), np.full(60, 0.1), 1e-12 * rng.normal(size=60),
+    ], 1).astype(float)  # fmt: skip
+    for scaling in ("standard", "unit"):
+        data = from_values(x, scaling=scaling)
+        texts = impute_command._texts(data.images.flatten(1).numpy(), data.scaling)
+        found = np.array(texts, dtype=float)
+        assert np.array_equal(found[:, :5], x[:, :5])
+        np.testing.assert_allclose(found[:, 5], x[:, 5], atol=1e-18)
+
+
+def test_the_column_of_labels_has_a_name_of_its_own() -> None:
+    assert impute_command._label_name("kind", ("a", "b")) == "kind"
+    assert impute_command._label_name(None, ("label", "label_")) == "label__"
+
+
 def test_counts_are_scored_as_counts(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "counts.npy", np.random.default_rng(0).poisson(3, (60, 6)))
@@ -164,11 +208,11 @@ def test_three_commands_from_a_table_with_holes_to_imputations_and_a_picture(
     assert (figures / "imputed.png").stat().st_size > 1000
     assert (figures / "class_ellipses.png").stat().st_size > 1000
     before, after = ((p.read_text().splitlines()) for p in (tmp_path / "mine.csv", figures / "imputed.csv"))
-    assert after[0] == "a,b,c,d,e,label"
+    assert after[0] == "a,b,c,d,e,kind"
     for old, new in zip(before[1:], after[1:], strict=True):
         for one, other in zip(old.split(",")[:5], new.split(",")[:5], strict=True):
             assert np.isfinite(float(other))
-            assert not one or float(other) == pytest.approx(float(one), rel=1e-4, abs=1e-3)
+            assert not one or float(other) == pytest.approx(float(one), rel=1e-5, abs=1e-5)
         assert old.split(",")[-1] == new.split(",")[-1]
     values = (figures / "imputed-values.csv").read_text().splitlines()
     assert values[0] == "row,column,mean,low 0.9,high 0.9"
