@@ -2,6 +2,7 @@
 
 pyrovae impute runs/mine-vae-2d
 pyrovae impute runs/mine-vae-2d --samples 10000 --draws 100 --mass 0.5
+pyrovae impute runs/mine-vae-2d --table other.csv
 """
 
 import csv
@@ -18,13 +19,14 @@ from tqdm import tqdm
 from pyrovae.checks import Count, Probability
 from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.data import Scaling, Split
-from pyrovae.data.images import UNLABELLED
+from pyrovae.data.images import HIDDEN, UNLABELLED
 from pyrovae.files import replace_file, replace_text
 from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.inference.imputation import LEAST_HELD_OUT, Imputation, impute
 from pyrovae.plots import new_figure, plot_image_grid
 from pyrovae.runs.config_file import run_info
 from pyrovae.runs.loading import Run, open_run
+from pyrovae.runs.rows import load_rows
 
 SHOWN_ROWS, SHOWN_DRAWS = 6, 6
 
@@ -36,6 +38,8 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--draws", type=Count, default=20, help="Completed copies of the data that are kept.")
     parser.add_option("--mass", type=Probability, default=0.9, help="Probability in the intervals.")
     parser.add_option("--calibrate", type=bool, default=True, help="Whether the validation rows set their width.")
+    parser.add_option("--table", type=str | None, default=None, help="Another table, instead of the run's data.")
+    parser.add_option("--skip", type=list[str], default=[], help="Columns of that table that are left out.")
     add_shared(parser, "seed", "data_dir", "device")
     add_figure(parser, "Picture; the tables are written beside it.")
     return parser.parse_args()
@@ -45,10 +49,7 @@ def main(description: str | None = None) -> None:
     """Impute all rows of the data, write tables and draws, draw some rows."""
     options = _options(description)
     run = open_run(options.run, options.data_dir, options.device)
-    data = run.data
-    if not data.has_missing:
-        raise ValueError(f"{data.name} has no value that is missing: there is nothing to impute")
-    rows = with_predicted_labels(run.model, Split(data.images, data.labels))
+    rows = _rows(run, options)
     held_out, why_not = _held_out(run, options.calibrate)
     with tqdm(total=len(rows), unit="row", disable=None) as bar:
         found = impute(
@@ -61,7 +62,7 @@ def main(description: str | None = None) -> None:
             seed=options.seed,
             progress=bar.update,
         )
-    output = figure_path(options, "imputed")
+    output = figure_path(options, f"imputed-{Path(options.table).stem}" if options.table else "imputed")
     written = _write(found, run, rows.labels.tolist(), output)
     figure, (ax,) = new_figure(0.75 * (SHOWN_DRAWS + 2) + 0.6, 0.75 * SHOWN_ROWS + 0.5)
     chosen = np.flatnonzero(found.missing.any((1, 2, 3)))[:SHOWN_ROWS]
@@ -72,6 +73,30 @@ def main(description: str | None = None) -> None:
     save_picture(figure, output, options)
     print(f"{found.diagnosis()}{why_not}")
     print("\n".join(map(str, [output, *written])))
+
+
+def _rows(run: Run, options: Namespace) -> Split:
+    """The rows whose missing values are imputed, with predicted labels if the model has them.
+
+    Raises:
+        ValueError: If none is missing, or a label that the model needs.
+    """
+    if options.skip and not options.table:
+        raise ValueError("skip leaves columns of --table out, and the run has left out its own: leave it")
+    name = options.table or run.data.name
+    own = Split(run.data.images, run.data.labels)
+    rows = load_rows(run.path, options.table, options.skip) if options.table else own
+    if not (run.data.has_missing if rows is own else bool(rows.images.isnan().any())):
+        raise ValueError(f"{name} has no value that is missing: there is nothing to impute")
+    if run.model.infers_labels:
+        return with_predicted_labels(run.model, rows)
+    hidden = int((rows.labels == HIDDEN).sum())
+    if hidden and run.model.shapes.num_classes:
+        raise ValueError(
+            f"{name} has {hidden:,} rows without a label, which this model needs: label them "
+            f"({run_info(run.path).label or 'label'}), or leave them out"
+        )
+    return rows
 
 
 def _held_out(run: Run, calibrate: bool) -> tuple[Split | None, str]:
@@ -104,19 +129,20 @@ def _write(found: Imputation, run: Run, labels: list[int], output: Path) -> list
     replace_file(everything, write)
     if data.scaling is None or not data.columns:
         return [everything]
+    count = len(found.missing)
     table, values = output.with_suffix(".csv"), output.with_name(f"{output.stem}-values.csv")
     mean, low, high = (
-        _texts(getattr(found, name).reshape(len(data), -1), data.scaling) for name in ("mean", "low", "high")
+        _texts(getattr(found, name).reshape(count, -1), data.scaling) for name in ("mean", "low", "high")
     )
     head, lines = list(data.columns), mean
     if data.class_names != UNLABELLED:
         head = [*head, _label_name(run_info(run.path).label, data.columns)]
-        lines = [[*line, data.class_names[y]] for line, y in zip(mean, labels, strict=True)]
+        lines = [[*line, "" if y == HIDDEN else data.class_names[y]] for line, y in zip(mean, labels, strict=True)]
     replace_text(table, _csv([head, *lines]))
     ends = (f"low {found.mass:g}", f"high {found.mass:g}")
     each = [
         [str(row + 1), data.columns[column], *(text[row][column] for text in (mean, low, high))]
-        for row, column in np.argwhere(found.missing.reshape(len(data), -1))
+        for row, column in np.argwhere(found.missing.reshape(count, -1))
     ]
     replace_text(values, _csv([["row", "column", "mean", *ends], *each]))
     return [table, values, everything]

@@ -45,6 +45,38 @@ def encode_labels(name: str, labels: Any, count: int) -> tuple[Tensor, tuple[str
     return torch.from_numpy(coded), tuple(str(label) for label in classes)
 
 
+def code_labels(name: str, labels: Any, class_names: tuple[str, ...], count: int) -> Tensor:
+    """Labels of rows as the numbers of classes that are known already.
+
+    Args:
+        name: What the rows are called, for messages.
+        labels: As for `encode_labels`.
+        class_names: Names of the classes.
+        count: Number of rows, N.
+
+    Returns:
+        Labels, int64 (N,), ``HIDDEN`` where one is not known; 0 for all where the classes are those of a set without.
+
+    Raises:
+        ValueError: If there are not so many labels, or one is no class's.
+    """
+    if labels is None:
+        return torch.full((count,), 0 if class_names == UNLABELLED else HIDDEN, dtype=torch.int64)
+    given = _as_array(labels)
+    if given.shape != (count,):
+        raise ValueError(f"labels of {name} must be of shape ({count},), one for each row, got {given.shape}")
+    known = ~_missing(given)
+    words = list(map(str, _names(name, given, known)))
+    if unknown := sorted(set(words) - set(class_names)):
+        raise ValueError(
+            f"labels of {name} must be classes of the model, {', '.join(class_names[:12])}, got {unknown[0]}: correct "
+            f"it, or leave it empty"
+        )
+    coded = torch.full((count,), HIDDEN, dtype=torch.int64)
+    coded[torch.from_numpy(known)] = torch.tensor([class_names.index(word) for word in words], dtype=torch.int64)
+    return coded
+
+
 def plain_label(label: Any) -> Any:
     """A label as a number, a truth value or a word without blanks around it; None where it is missing.
 

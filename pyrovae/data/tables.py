@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from pyrovae.data.frames import labels_of, numbers_of, read_frame, shown
+from pyrovae.data.frames import labels_of, numbers_of, quoted, read_frame, shown
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet
 from pyrovae.data.labels import encode_labels
 from pyrovae.data.scaling import ScalingPolicy
@@ -48,6 +49,36 @@ def load_table(
             there is no such column.
     """
     name = name or f"table:{path}"
+    found = read_table(path, label, skip)
+    return from_values(
+        found.values, found.labels, scaling=scaling, columns=found.columns, name=name, validation=validation
+    )
+
+
+class Table(NamedTuple):
+    """The columns of a table that hold values, (rows, columns), their names, and its labels, (rows,), or None."""
+
+    values: np.ndarray
+    columns: tuple[str, ...]
+    labels: np.ndarray | None
+
+
+def read_table(
+    path: str | Path, label: str | None = None, skip: Sequence[str] = (), wanted: Sequence[str] = ()
+) -> Table:
+    """Reads a table from its file.
+
+    Args:
+        path: The file; see `load_table`.
+        label: The column of labels.
+        skip: Columns that are left out.
+        wanted: The columns that it must have, in that order whatever their order in the file; the column of labels may
+            lack then. All that it has if left out.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or has other columns.
+    """
     file = _existing(Path(path).expanduser())
     if file.suffix in (".npy", ".npz"):
         values, labels = read_arrays(file, label)
@@ -57,23 +88,38 @@ def load_table(
                 f"images and sequences are array:{path} and sequences:{path}"
             )
         names = [str(i) for i in range(values.shape[1])]
-        kept = [i for i, column in enumerate(names) if column not in _known(file, skip, names)]
-        if not kept:
-            raise ValueError(f"{file} has no column left that holds values: it has {_listed(names)}")
-        return from_values(values[:, kept], labels, scaling=scaling, columns=[names[i] for i in kept],
-                           name=name, validation=validation)  # fmt: skip
+        kept = _kept(file, names, skip, wanted)
+        return Table(values[:, [names.index(column) for column in kept]], kept, labels)
     frame = read_frame(file)
-    columns = list(frame.columns)
-    if label is not None:
-        _known(file, [label], columns)
-    kept_columns = [column for column in columns if column != label and column not in _known(file, skip, columns)]
-    if not kept_columns:
-        raise ValueError(f"{file} has no column left that holds values: it has {_listed(columns)}")
+    names = list(frame.columns)
+    if label is not None and (label in names or not wanted):
+        _known(file, [label], names)
+    others = [column for column in names if column != label]
+    kept = _kept(file, others, [column for column in skip if column != label], wanted)
     if not len(frame):
-        raise ValueError(f"{file} has a line of names and no rows: there is nothing to train on")
-    values = np.stack([numbers_of(file, column, frame[column]) for column in kept_columns], 1)
-    labels = None if label is None else labels_of(file, label, frame[label])
-    return from_values(values, labels, scaling=scaling, columns=kept_columns, name=name, validation=validation)
+        raise ValueError(f"{file} has a line of names and no rows")
+    values = np.stack([numbers_of(file, column, frame[column]) for column in kept], 1)
+    return Table(values, kept, labels_of(file, label, frame[label]) if label in names else None)
+
+
+def _kept(file: Path, names: list[str], skip: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The columns that are read.
+
+    Raises:
+        ValueError: If there is none, or they are not those that are wanted.
+    """
+    kept = tuple(name for name in names if name not in (skip if wanted else _known(file, skip, names)))
+    if not kept:
+        raise ValueError(f"{file} has no column left that holds values: it has {_listed(names)}")
+    if not wanted:
+        return kept
+    must = f"{file} must have the columns {_listed(wanted)}"
+    if lacks := [name for name in wanted if name not in kept]:
+        raise ValueError(f"{must}, and lacks {_listed(lacks)}: add or name them")
+    if others := [name for name in kept if name not in wanted]:
+        words = quoted(f"[{','.join(others)}]")
+        raise ValueError(f"{must}, and has {_listed(others)} too: leave them out (--skip {words})")
+    return tuple(wanted)
 
 
 def load_array(

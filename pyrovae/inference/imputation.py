@@ -114,7 +114,8 @@ def impute(
         raise ValueError(f"draws must be at most samples, the codes of each row, got draws={draws}, samples={samples}")
     check_has_likelihood(model)
     _check(model, split)
-    nominal = mass if held_out is None else _calibrated(model, held_out, samples, mass, seed)
+    split = _as_it_looks(model, split)
+    nominal = mass if held_out is None else _calibrated(model, _as_it_looks(model, held_out), samples, mass, seed)
     ends = torch.tensor([(1 - nominal) / 2, (1 + nominal) / 2])
     size = max(1, VALUES_AT_A_TIME // (samples * split.images[0].numel()))
     parts = []
@@ -133,6 +134,11 @@ def impute(
         nominal=nominal,
         effective=torch.cat(effective).numpy(),
     )
+
+
+def _as_it_looks(model: LatentVariableModel, rows: Split) -> Split:
+    """Rows with any label where a model does not look at it, so that none must be known."""
+    return rows if model.shapes.num_classes else replace(rows, labels=torch.zeros_like(rows.labels))
 
 
 def _check(model: LatentVariableModel, split: Split) -> None:

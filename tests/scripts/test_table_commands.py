@@ -14,6 +14,7 @@ from pyrovae.cli import impute as impute_command
 from pyrovae.data import from_values
 from pyrovae.inference import imputation
 from pyrovae.runs.loading import load_data, open_run
+from pyrovae.runs.rows import load_rows
 from pyrovae.runs.scaling_file import check_scaling, read_scaling, scaling_text
 from pyrovae.training import RunFolder
 
@@ -162,6 +163,44 @@ def test_other_values_are_noticed_under_every_scaling(scaling: str, tmp_path: Pa
     folder.scaling.unlink()
     with pytest.raises(ValueError, match=r"was trained on grey images, and values now holds values"):
         check_scaling(folder, data)
+
+
+def test_another_table_is_imputed_with_the_columns_scaling_and_classes_of_the_run(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """In whatever order its columns are: each value comes out in its own column, and each class under its own name."""
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    frame = pandas.read_csv(write_table(tmp_path / "mine.csv", missing=0.2)).assign(kind=["b", "a", "c"] * 30, id=7)
+    frame.to_csv("mine.csv", index=False)
+    argv = ("--data", "table:mine.csv", "--data.label", "kind", "--data.skip", "[id]", "--name", "m", *NORMAL, *TRAIN)
+    run_script("svi_train.py", *argv, "--model", "CVAE", "--model.missing", "zeros", monkeypatch=monkeypatch)
+    data = load_data("runs/m")
+    rows = frame.iloc[[1, 2, 4, 5, 7, 8]]  # of two classes, whose numbers in a table of their own would be 0 and 1
+    shuffled = rows[["e", "kind", "b", "id", "a", "d", "c"]]
+    shuffled.to_csv("other.csv", index=False)
+    split = load_rows("runs/m", "other.csv")
+    assert torch.equal(split.images.nan_to_num(9), data.images[list(rows.index)].nan_to_num(9))
+    assert split.labels.tolist() == data.labels[list(rows.index)].tolist() == [0, 2] * 3
+    run_script("impute.py", "runs/m", "--table", "other.csv", "--samples", "50", monkeypatch=monkeypatch)
+    found = pandas.read_csv("runs/m/figures/imputed-other.csv")
+    assert list(found.columns) == ["a", "b", "c", "d", "e", "kind"]
+    assert found["kind"].tolist() == rows["kind"].tolist()
+    for column in "abcde":
+        seen = rows[column].notna().to_numpy()
+        np.testing.assert_allclose(found[column][seen], rows[column][seen], rtol=1e-5, atol=1e-5)
+    for change, message in (
+        (lambda t: t.rename(columns={"b": "bb"}), "must have the columns a, b, c, d, e, and lacks b: add or name them"),
+        (lambda t: t.assign(f=1), r"must have the columns a, b, c, d, e, and has f too: leave them out (--skip '[f]')"),
+        (lambda t: t.assign(kind="d"), "must be classes of the model, a, b, c, got d: correct it, or leave it empty"),
+        (lambda t: t.drop(columns="kind"), "has 6 rows without a label, which this model needs: label them (kind)"),
+        (lambda t: t.fillna(1), "other.csv has no value that is missing: there is nothing to impute"),
+        (lambda t: t.assign(a=np.inf), "must be finite, or NaN where they are missing"),
+    ):
+        change(shuffled).to_csv("other.csv", index=False)
+        with pytest.raises(SystemExit):
+            run_script("impute.py", "runs/m", "--table", "other.csv", monkeypatch=monkeypatch)
+        assert message in capsys.readouterr().err
 
 
 def test_a_completed_table_has_the_digits_of_the_table() -> None:
