@@ -10,13 +10,18 @@ import torch
 import yaml
 
 import pyrovae
+from pyrovae.cli import compare as compare_command
 from pyrovae.cli import impute as impute_command
 from pyrovae.data import from_values
+from pyrovae.factory.build import build_model, instantiate
 from pyrovae.inference import imputation
+from pyrovae.runs.config_file import create_run
 from pyrovae.runs.loading import load_data, open_run
 from pyrovae.runs.rows import load_rows
 from pyrovae.runs.scaling_file import check_scaling, read_scaling, scaling_text
+from pyrovae.runs.training import load_training_data, parse_training
 from pyrovae.training import RunFolder
+from pyrovae.training.weights import save_weights
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TRAIN = ("--engine", "pyro", "--epochs", "2", "--progress", "false", "--runs_dir", "runs")
@@ -201,6 +206,40 @@ def test_another_table_is_imputed_with_the_columns_scaling_and_classes_of_the_ru
         with pytest.raises(SystemExit):
             run_script("impute.py", "runs/m", "--table", "other.csv", monkeypatch=monkeypatch)
         assert message in capsys.readouterr().err
+
+
+def test_runs_of_other_units_columns_or_labels_are_not_compared(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path / "mine.csv")
+    labelled = ("--data", "table:mine.csv", "--data.label", "kind")
+    for name, argv in {
+        "one": (*labelled,),
+        "same": (*labelled, "--seed", "3"),
+        "raw": (*labelled, "--data.scaling", "none"),
+        "unlabelled": ("--data", "table:mine.csv", "--data.skip", "[kind]"),
+        "cvae": (*labelled, "--model", "CVAE"),
+        "b": (*labelled, "--data.skip", "[b]"),
+        "a": (*labelled, "--data.skip", "[a]"),
+    }.items():
+        arguments = parse_training([*argv, *NORMAL, *TRAIN, "--name", name])
+        data = load_training_data(arguments)
+        run = create_run(arguments, data)
+        model = build_model(instantiate(arguments).model, data.image_shape, data.num_classes, 0)
+        save_weights(run.last_weights, model.state_dict())
+    for pair, message in (
+        (("one", "same"), None),
+        (("one", "unlabelled"), None),  # neither of which reads them
+        (("one", "raw"), "are looked at together on the same values: runs/one is of table:mine.csv scaled by standard"),
+        (("a", "b"), "are looked at together on the same values"),
+        (("unlabelled", "cvae"), "with the same labels: those of runs/unlabelled are none and those of runs/cvae kind"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["compare", *(f"runs/{name}" for name in pair)])
+        if message is None:
+            compare_command.main()
+            continue
+        with pytest.raises(ValueError, match=message):
+            compare_command.main()
+    capsys.readouterr()
 
 
 def test_a_completed_table_has_the_digits_of_the_table() -> None:
