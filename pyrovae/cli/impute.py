@@ -39,7 +39,7 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--mass", type=Probability, default=0.9, help="Probability in the intervals.")
     parser.add_option("--calibrate", type=bool, default=True, help="Whether the validation rows set their width.")
     parser.add_option("--table", type=str | None, default=None, help="Another table, instead of the run's data.")
-    parser.add_option("--skip", type=list[str], default=[], help="Columns of that table that are left out.")
+    parser.add_option("--skip", type=list[str | int | float], default=[], help="Columns of it that are left out.")
     add_shared(parser, "seed", "data_dir", "device")
     add_figure(parser, "Picture; the tables are written beside it.")
     return parser.parse_args()
@@ -85,7 +85,7 @@ def _rows(run: Run, options: Namespace) -> Split:
         raise ValueError("skip leaves columns of --table out, and the run has left out its own: leave it")
     name = options.table or run.data.name
     own = Split(run.data.images, run.data.labels)
-    rows = load_rows(run.path, options.table, options.skip) if options.table else own
+    rows = load_rows(run.path, options.table, list(map(str, options.skip))) if options.table else own
     if not (run.data.has_missing if rows is own else bool(rows.images.isnan().any())):
         raise ValueError(f"{name} has no value that is missing: there is nothing to impute")
     if run.model.infers_labels:

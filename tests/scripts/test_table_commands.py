@@ -15,7 +15,7 @@ from pyrovae.cli import impute as impute_command
 from pyrovae.data import from_values
 from pyrovae.factory.build import build_model, instantiate
 from pyrovae.inference import imputation
-from pyrovae.runs.config_file import create_run
+from pyrovae.runs.config_file import create_run, run_info
 from pyrovae.runs.loading import load_data, open_run
 from pyrovae.runs.rows import load_rows
 from pyrovae.runs.scaling_file import check_scaling, read_scaling, scaling_text
@@ -240,6 +240,17 @@ def test_runs_of_other_units_columns_or_labels_are_not_compared(tmp_path: Path, 
         with pytest.raises(ValueError, match=message):
             compare_command.main()
     capsys.readouterr()
+
+
+def test_columns_that_are_named_by_numbers_are_left_out_by_these(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.random.default_rng(0).normal(size=(30, 4)))
+    arguments = parse_training(["--data", "table:a.npy", "--data.skip", "[0,2]", *NORMAL, *TRAIN, "--name", "a"])
+    data = load_training_data(arguments)
+    assert data.columns == ("1", "3")
+    create_run(arguments, data)
+    assert run_info("runs/a").skip == ("0", "2")
+    assert load_data("runs/a").columns == ("1", "3")
 
 
 def test_a_completed_table_has_the_digits_of_the_table() -> None:
