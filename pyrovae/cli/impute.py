@@ -103,7 +103,7 @@ def _held_out(run: Run, calibrate: bool) -> tuple[Split | None, str]:
     """The rows by which intervals are calibrated, or none and why."""
     if not calibrate:
         return None, ""
-    rows = run.split("validation")
+    rows = run.data.split("validation")
     count = int((~rows.images.isnan()).sum())
     if count >= LEAST_HELD_OUT:
         return rows, ""
