@@ -62,7 +62,7 @@ def main(description: str | None = None) -> None:
             seed=options.seed,
             progress=bar.update,
         )
-    output = figure_path(options, f"imputed-{Path(options.table).stem}" if options.table else "imputed")
+    output = figure_path(options, f"imputed-{Path(options.table).stem}" if options.table is not None else "imputed")
     written = _write(found, run, rows.labels.tolist(), output)
     figure, (ax,) = new_figure(0.75 * (SHOWN_DRAWS + 2) + 0.6, 0.75 * SHOWN_ROWS + 0.5)
     chosen = np.flatnonzero(found.missing.any((1, 2, 3)))[:SHOWN_ROWS]
@@ -81,11 +81,11 @@ def _rows(run: Run, options: Namespace) -> Split:
     Raises:
         ValueError: If none is missing, or a label that the model needs.
     """
-    if options.skip and not options.table:
+    if options.skip and options.table is None:
         raise ValueError("skip leaves columns of --table out, and the run has left out its own: leave it")
-    name = options.table or run.data.name
+    name = run.data.name if options.table is None else options.table
     own = Split(run.data.images, run.data.labels)
-    rows = load_rows(run.path, options.table, list(map(str, options.skip))) if options.table else own
+    rows = load_rows(run.path, options.table, list(map(str, options.skip))) if options.table is not None else own
     if not (run.data.has_missing if rows is own else bool(rows.images.isnan().any())):
         raise ValueError(f"{name} has no value that is missing: there is nothing to impute")
     if run.model.infers_labels:
