@@ -2,6 +2,7 @@
 
 python scripts/impute.py runs/mine-vae-2d
 python scripts/impute.py runs/mine-vae-2d --samples 10000 --draws 100 --mass 0.5
+python scripts/impute.py runs/mine-vae-2d --table other.csv
 """
 
 from pyrovae.cli import run_command

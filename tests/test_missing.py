@@ -14,7 +14,7 @@ import pyrovae
 from pyrovae import CVAE, VAE, Autoencoder, ImportanceWeighted, TraceELBO, Trainer, likelihoods, priors
 from pyrovae.contracts import NotApplicable, name_of
 from pyrovae.data import LinearGaussian, Split, from_values
-from pyrovae.inference import estimate_elbo, importance_weighted, impute, quadrature
+from pyrovae.inference import estimate_elbo, importance_weighted, imputation, impute, quadrature
 from pyrovae.latent import encode
 from pyrovae.likelihoods import Normal, OfSeen
 from pyrovae.networks import MLPEncoder, SeenEncoder
@@ -181,6 +181,27 @@ def test_rows_held_out_correct_intervals_that_are_too_narrow_or_too_wide(scale: 
     assert found["calibrated"] == pytest.approx(0.9, abs=0.045)
     if scale != 1.0:
         assert abs(found["calibrated"] - 0.9) < abs(found["own"] - 0.9)
+
+
+def test_a_label_is_not_predicted_from_the_values_that_are_hidden_to_calibrate(monkeypatch) -> None:
+    """Two classes that are far apart: a label that knew a row's hidden values would make its intervals too narrow."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    x = np.where(rng.random((300, 4)) < 0.1, np.nan, rng.normal(size=(300, 4)) + 9 * y[:, None])
+    split = Split(torch.tensor(x).float()[:, None, None], torch.full((300,), -1))
+    torch.manual_seed(0)
+    model = pyrovae.SemiSupervisedVAE((1, 1, 4), 2, likelihood=Normal, missing="zeros")
+    asked: list[Split] = []
+    predict = imputation.with_predicted_labels
+    monkeypatch.setattr(imputation, "with_predicted_labels", lambda m, rows: (asked.append(rows), predict(m, rows))[1])
+    found = impute(model, split.take(range(20)), samples=50, draws=2, held_out=split)
+    assert found.nominal != found.mass
+    rows, *folds = sorted(asked, key=len)
+    assert torch.equal(rows.images.nan_to_num(7), split.images[:20].nan_to_num(7))
+    away = torch.stack([fold.images.isnan() & ~split.images.isnan() for fold in folds])
+    assert len(folds) == imputation.FOLDS
+    assert torch.equal(away.sum(0), (~split.images.isnan()).long())  # each seen value is hidden once
+    assert all(bool((fold.labels == -1).all()) for fold in folds)
 
 
 def test_too_few_values_calibrate_nothing() -> None:

@@ -15,6 +15,7 @@ import torch
 from jsonargparse import Namespace
 
 from pyrovae.checks import Number, Place, Within
+from pyrovae.cli.classes import attribute_of
 from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.data import ImageSet
 from pyrovae.estimates import for_json
@@ -63,9 +64,10 @@ def main(description: str | None = None) -> None:
     options = _options(description)
     run = open_run(options.run, options.data_dir)
 
+    attribute = attribute_of(options.attribute, run.data.class_names, run.data.attribute_names)
     images = run.split("train")
     grey = replace(run.data.split("train"), labels=images.labels)
-    has, lacks = find_attribute(options.attribute, grey, run.data.attribute_names, share=options.share)
+    has, lacks = find_attribute(attribute, grey, run.data.attribute_names, share=options.share)
     train = encode(run.model, images)
     vector = attribute_vector(train, has, lacks, name=options.attribute, within_classes=options.within_classes)
     test = run.split("test")

@@ -39,7 +39,7 @@ def main(description: str | None = None) -> None:
             raise ValueError(f"output must be a file, got {options.output!r}")
         check_place(Path(options.output), "output")
     runs = dict(zip(folders, open_runs(folders, options.data_dir, options.device), strict=True))
-    policies = {name: Policy.of(run.model, run.data.name, options.split, run.pixels) for name, run in runs.items()}
+    policies = {name: Policy.of(run.model, run.rows, options.split, run.pixels) for name, run in runs.items()}
     split = runs[folders[0]].split(options.split)
     few = split.take(range(min(options.images or len(split), len(split))))
     total = len(runs) * len(few) * max(2, options.samples)

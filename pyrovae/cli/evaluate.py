@@ -54,7 +54,7 @@ def main(description: str | None = None) -> None:
     run = open_run(options.run, options.data_dir, options.device)
     check_place(run.path / "evaluation.json")
     split, file, predict = run.split(options.split), f"evaluation-{options.split}.json", None
-    policy, other = Policy.of(run.model, run.data.name, options.split, run.pixels, options.pixels), None
+    policy, other = Policy.of(run.model, run.rows, options.split, run.pixels, options.pixels), None
     if options.against:
         other = Report.read(Path(options.against) / file)
         check_comparable(policy, other.policy, (str(run.path), options.against))

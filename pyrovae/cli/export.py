@@ -60,6 +60,7 @@ def describe(run: Run, found: Exported) -> dict[str, Any]:
         "run": run.path.resolve().name,
         "data": run.data.name,
         "pixels": run.pixels,
+        "scaling": None if run.data.scaling is None else run.data.scaling.to_dict(),
         "image_shape": list(shapes.image_shape),
         "latent_dim": shapes.latent_dim,
         "classes": list(run.data.class_names),

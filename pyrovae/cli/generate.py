@@ -6,7 +6,8 @@ pyrovae generate runs/mnist-cvae-2d --classes [9,9,9] --output nines.pdf
 
 import torch
 
-from pyrovae.checks import Count, Place
+from pyrovae.checks import Count
+from pyrovae.cli.classes import ClassName, class_number
 from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.latent import sample_per_class, sample_prior
 from pyrovae.plots import new_figure, plot_image_grid
@@ -19,14 +20,15 @@ def main(description: str | None = None) -> None:
     parser = run_parser(description)
     parser.add_option("--rows", type=Count, default=10, help="Rows of images; a CVAE draws one for each class.")
     parser.add_option("--columns", type=Count, default=10, help="Images in a row.")
-    parser.add_option("--classes", type=list[Place] | None, default=None, help="The class of each row, of a CVAE.")
+    parser.add_option("--classes", type=list[ClassName] | None, default=None, help="The class of each row, of a CVAE.")
     add_shared(parser, "seed")
     add_figure(parser)
     options = parser.parse_args()
     model, info = load(options.run, allow_code=True), run_info(options.run)
 
     if model.shapes.num_classes or options.classes is not None:
-        classes = None if options.classes is None else torch.tensor(options.classes)
+        chosen = [class_number(said, info.class_names) for said in options.classes or ()]
+        classes = None if options.classes is None else torch.tensor(chosen, dtype=torch.int64)
         samples = sample_per_class(model, options.columns, classes=classes, seed=options.seed)
     else:
         samples = sample_prior(model, options.rows, options.columns, seed=options.seed)

@@ -7,6 +7,7 @@ pyrovae inspect runs/mnist-vae-2d --method nuts --output posteriors.pdf
 
 import json
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from jsonargparse import Namespace
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from pyrovae.checks import Count, Place, Probability, Within
 from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
+from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, to_unit
 from pyrovae.diagnostics.export import save_arviz, to_arviz
 from pyrovae.diagnostics.gap import Comparison, compare
@@ -74,6 +76,22 @@ def _draw_posteriors(
     return figure
 
 
+def _check_predictions(
+    run: Run, split: Split, codes: list[PosteriorDraws], output: Path, options: Namespace
+) -> list[dict[str, Any]]:
+    """Print and draw the predictive checks by the guide's codes and the true ones; none where values are missing."""
+    try:
+        checks = [predictive_check(run.model, split, part, seed=options.seed) for part in codes]
+    except NotApplicable as error:
+        print(f"no predictive check: {error}")
+        return []
+    print(*checks, sep="\n")
+    figure, (ax,) = new_figure(0.9 * len(split) + 1.8, 4.7)
+    plot_predictive(checks, ax)
+    save_picture(figure, output.with_name(f"{output.stem}-predictive{output.suffix}"), options)
+    return [check.to_dict() for check in checks]
+
+
 def main(description: str | None = None) -> None:
     """Compute the true posterior, compare, check, save."""
     options = _options(description)
@@ -93,12 +111,7 @@ def main(description: str | None = None) -> None:
     save_picture(_draw_posteriors(run, split, comparison, truth, options.images), output, options)
     likelihood = importance_weighted(model, split, 1000, seed=seed) if comparison.score == "NLL" else None
     if likelihood is not None:
-        checks = [predictive_check(model, split, part, seed=seed) for part in (guide, draws)]
-        print(*checks, sep="\n")
-        report["predictive"] = [check.to_dict() for check in checks]
-        figure, (ax,) = new_figure(0.9 * len(split) + 1.8, 4.7)
-        plot_predictive(checks, ax)
-        save_picture(figure, output.with_name(f"{output.stem}-predictive{output.suffix}"), options)
+        report["predictive"] = _check_predictions(run, split, [guide, draws], output, options)
     replace_text(output.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
     print(f"{output}\n{output.with_suffix('.json')}")
     known = {"guide": guide, "likelihood": likelihood, "images": options.images}

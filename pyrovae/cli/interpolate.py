@@ -11,6 +11,7 @@ import numpy as np
 from jsonargparse import Namespace
 
 from pyrovae.checks import Place, Within
+from pyrovae.cli.classes import ClassName, class_number
 from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.data import to_unit
 from pyrovae.latent import encode, interpolate, traverse
@@ -28,7 +29,7 @@ def _options(description: str | None) -> Namespace:
     )
     parser.add_option(
         "--classes",
-        type=list[tuple[Place, Place]] | None,
+        type=list[tuple[ClassName, ClassName]] | None,
         default=None,
         help="Pairs of classes instead, from mean to mean.",
     )
@@ -45,6 +46,7 @@ def _ways(run: Run, options: Namespace) -> tuple[np.ndarray, np.ndarray | None, 
     """What one run decodes between each pair, the images at the ends if there are any, and a name for each row."""
     test, pairs, word = run.split("test"), options.classes or options.pairs, ""
     if options.classes:
+        pairs = [[class_number(said, run.data.class_names) for said in pair] for pair in options.classes]
         codes, labels, inputs = encode(run.model, test), np.array(pairs), None
         ends, word = np.array([[codes.class_mean(label) for label in pair] for pair in pairs]), "mean "
     else:

@@ -12,6 +12,7 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from pyrovae.checks import Count, Place, Probability, Share
+from pyrovae.cli.classes import ClassName, class_number
 from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.estimates import for_json
 from pyrovae.files import replace_text
@@ -30,7 +31,7 @@ def _options(description: str | None) -> Namespace:
     parser.add_option(
         "--masses", type=list[Probability], default=list(MASSES), help="Probabilities inside the ellipses."
     )
-    parser.add_option("--classes", type=list[Place] | None, default=None, help="Labels to draw; by default all.")
+    parser.add_option("--classes", type=list[ClassName] | None, default=None, help="Labels to draw; by default all.")
     parser.add_option("--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Which moments.")
     parser.add_option("--plane", type=Literal["pair", "pca", "lda"], default="pair", help="Which plane, above 2-D.")
     parser.add_option("--dims", type=tuple[Place, Place], default=(0, 1), help="The two dimensions of --plane pair.")
@@ -52,7 +53,9 @@ def main(description: str | None = None) -> None:
     options = _options(description)
     run = open_run(options.run, options.data_dir)
 
-    settings = {"classes": options.classes, "estimate": options.estimate, "shrink": options.shrink}
+    names = run.data.class_names
+    classes = None if options.classes is None else [class_number(said, names) for said in options.classes]
+    settings = {"classes": classes, "estimate": options.estimate, "shrink": options.shrink}
     codes = encode(run.model, run.split(options.split)).first(options.images)
     comparison = compare_classes(codes, class_gaussians(codes, bootstrap=0, **settings))
     plane = find_plane(codes, options.plane, options.dims)
@@ -63,7 +66,6 @@ def main(description: str | None = None) -> None:
     prior = [ellipse(plane.axes @ mean, plane.axes @ covariance @ plane.axes.T, mass) for mass in options.masses]
 
     figure, (ax,) = new_figure(7.5, 7)
-    names = run.data.class_names
     plot_ellipses(ellipses, names, ax, prior=prior, names=plane.names, colours=options.colours)
     shares = " and ".join(", ".join(f"{100 * mass:g}" for mass in options.masses).rsplit(", ", 1))
     title = f"{options.estimate} posterior of {len(codes):,} {options.split} images"

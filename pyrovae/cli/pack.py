@@ -32,7 +32,7 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--labels", type=str | None, default=None, help="A .npy file of the labels of array:FILE.npy.")
     parser.add_option("--label", type=str | None, default=None, help="Column of labels of a table.")
     parser.add_option("--scaling", type=ScalingPolicy, default="standard", help="How values become x.")
-    parser.add_option("--skip", type=list[str], default=[], help="Columns of a table that are left out.")
+    parser.add_option("--skip", type=list[str | int | float], default=[], help="Columns of a table that are left out.")
     parser.add_option("--image_size", type=Count | None, default=None, help="Side to which images are scaled.")
     parser.add_option("--validation", type=int | float, default=VALIDATION_SHARE, help="Share or number of rows.")
     parser.add_option("--data_dir", **SHARED["data_dir"])
@@ -57,7 +57,8 @@ def main(description: str | None = None) -> None:
     family, _, name = source.partition(":")
     if family == "dataset":
         source = _dataset(name)
-    loading = {name: getattr(options, name) for name in ("label", "skip", "image_size", "data_dir")}
+    loading = {name: getattr(options, name) for name in ("label", "image_size", "data_dir")}
+    loading["skip"] = [str(column) for column in options.skip]  # some are named by numbers
     with repeatable("packed"):
         packed = pack(
             source,
@@ -80,8 +81,10 @@ def _dataset(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        return found() if callable(found) else found
+    except Exception as error:  # a module of the user's may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"dataset:MODULE.NAME must name a Dataset in a module of the working folder, got dataset:{name} ({error})"
+            f"dataset:MODULE.NAME must name a Dataset, or what makes one without arguments, in a module of the working "
+            f"folder, got dataset:{name} ({reason})"
         ) from error
-    return found() if callable(found) else found

@@ -10,6 +10,7 @@ import numpy as np
 from jsonargparse import Namespace
 
 from pyrovae.checks import Count, Place, Positive
+from pyrovae.cli.classes import ClassName, class_number
 from pyrovae.cli.options import add_figure, add_shared, figure_path, run_parser, save_picture
 from pyrovae.latent import axes_through, encode, every_class, grid_around, traverse
 from pyrovae.plots import new_figure, plot_traversal
@@ -21,19 +22,19 @@ def centre_of(run: Run, around: str) -> np.ndarray:
     kind, _, number = around.partition(":")
     if around == "origin":
         return np.zeros(run.model.shapes.latent_dim)
-    if kind not in ("class", "image") or not number.isdigit():
+    if kind not in ("class", "image") or not number or (kind == "image" and not number.isdigit()):
         raise ValueError(f"around must be origin, class:LABEL or image:NUMBER, got {around!r}")
     test = run.split("test")
     if kind == "image":
         return encode(run.model, test.take([int(number)])).means[0]
-    return encode(run.model, test).class_mean(int(number))
+    return encode(run.model, test).class_mean(class_number(number, run.data.class_names))
 
 
 def title_of(run: Run, options: Namespace) -> str:
     """What a traversal shows, in words."""
     kind, _, number = options.around.partition(":")
     names = {
-        "class": lambda: f"the mean code of class {run.data.class_names[int(number)]}",
+        "class": lambda: f"the mean code of class {run.data.class_names[class_number(number, run.data.class_names)]}",
         "image": lambda: f"test image {number}",
     }
     around = names.get(kind, lambda: "the origin")()
@@ -51,7 +52,7 @@ def main(description: str | None = None) -> None:
     parser.add_option("--columns", type=Count, default=9, help="Codes from left to right.")
     parser.add_option("--step", type=Positive, default=0.5, help="Distance of neighbours, in units of the code.")
     parser.add_option("--dims", type=tuple[Place, Place], default=(0, 1), help="The dimensions of the grid.")
-    parser.add_option("--label", type=Place | None, default=None, help="The class to decode with, of a CVAE.")
+    parser.add_option("--label", type=ClassName | None, default=None, help="The class to decode with, of a CVAE.")
     parser.add_option("--axes", type=bool, default=False, help="Whether to traverse each dimension instead.")
     parser.add_option("--every_class", type=bool, default=False, help="Whether to hold the code, one class a column.")
     add_shared(parser, "data_dir")
@@ -62,6 +63,8 @@ def main(description: str | None = None) -> None:
     run = open_run(options.run, options.data_dir)
     if options.label is not None and not run.model.shapes.num_classes:
         raise ValueError(f"this model does not look at labels, so label {options.label} would change nothing: leave it")
+    if options.label is not None:
+        options.label = class_number(options.label, run.data.class_names)
     centre, dims, rows, columns = centre_of(run, options.around), options.dims, None, None
     if options.axes:
         values = options.step * (np.arange(options.columns) - (options.columns - 1) / 2)

@@ -2,14 +2,17 @@
 
 from typing import Any
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from pyrovae.data.arrays import to_tensor
+from pyrovae.data.image_files import picture_array
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet
+from pyrovae.data.labels import encode_labels, plain_label
 from pyrovae.data.scaling import ScalingPolicy
-from pyrovae.data.values import Kind, encode_labels, from_values, row_kind
+from pyrovae.data.values import Kind, from_values, row_kind
 
 
 def from_dataset(
@@ -26,7 +29,7 @@ def from_dataset(
     Args:
         dataset: What has a length and gives x, or a pair of x and label, at each number; x is a tensor, a NumPy array
             or a picture of Pillow, always of one shape and type. Pictures and uint8 of two or three axes are grey
-            images, (H, W) or (C, H, W).
+            images, (H, W) or (C, H, W). A label is a whole number or a word, None or NaN where it is not known.
         kind: What x is; by its number of axes if left out: vectors, or images from two axes on.
         scaling: How values that are no grey images become x.
         name: What to call the set.
@@ -39,13 +42,13 @@ def from_dataset(
     Raises:
         ValueError: If there is no item, one raises, or differs from the first in shape or type.
     """
-    count, first, label = first_item(dataset, name)
+    count, first, _ = first_item(dataset, name)
     values = torch.empty(count, *first.shape, dtype=first.dtype)
     labels: list[Any] = []
     for i in tqdm(range(count), f"reading {name}", unit="item", leave=False, disable=not progress):
         values[i], own = item_of(dataset, i, name, like=first)
         labels.append(own)
-    whole = None if label is None else np.asarray(labels)
+    whole = None if all(label is None for label in labels) else labels
     kind, grey = row_kind(first.ndim, first.dtype == torch.uint8, kind)
     if grey:
         coded, class_names = encode_labels(name, whole, count)
@@ -59,7 +62,13 @@ def first_item(dataset: Any, name: str) -> tuple[int, Tensor, Any]:
     Raises:
         ValueError: If there is none, or it cannot be read.
     """
-    count = len(dataset)
+    try:
+        count = len(dataset)
+    except Exception as error:  # a Dataset may raise anything
+        raise ValueError(
+            f"{name} must be a map-style Dataset, which has a length and an item at each number, got a "
+            f"{type(dataset).__name__}: {_reason(error)}"
+        ) from error
     if not count:
         raise ValueError(f"{name} is empty: a dataset must have at least one item")
     return count, *item_of(dataset, 0, name)
@@ -79,18 +88,24 @@ def item_of(dataset: Any, i: int, name: str, like: Tensor | None = None) -> tupl
     """
     try:
         item = dataset[i]
-        x, label = (item[0], item[1]) if isinstance(item, tuple | list) and len(item) > 1 else (item, None)
-        x = x[0] if isinstance(x, tuple | list) and len(x) == 1 else x
-        picture = np.asarray(x) if not isinstance(x, Tensor | np.ndarray) else None
-        if picture is not None:  # of Pillow: (H, W) or (H, W, C)
-            x = picture.transpose(2, 0, 1) if picture.ndim == 3 else picture
-        x = torch.as_tensor(np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x)
     except Exception as error:  # a Dataset may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"item {i} of {name} cannot be read: {type(error).__name__}: {reason}") from error
+        raise ValueError(f"item {i} of {name} cannot be read: {type(error).__name__}: {_reason(error)}") from error
+    x, label = (item[0], item[1]) if isinstance(item, tuple | list) and len(item) > 1 else (item, None)
+    x = x[0] if isinstance(x, tuple | list) and len(x) == 1 else x
+    try:
+        if x is not item and isinstance(x, bool | int | float | str | None):
+            raise ValueError(f"it begins with {x!r:.60}, and x must be an array, such as numpy.array([...]) makes")
+        x = to_tensor(picture_array(x) if isinstance(x, Image.Image) else x)
+        label = plain_label(label)
+    except (TypeError, ValueError, RuntimeError, OSError) as error:  # OSError: of a picture that is cut off
+        raise ValueError(f"item {i} of {name} cannot be used: {_reason(error)}") from error
     if like is not None and (x.shape != like.shape or x.dtype != like.dtype):
         raise ValueError(
             f"items of {name} must be alike, got {like.dtype} of shape {tuple(like.shape)} in item 0 and {x.dtype} of "
             f"shape {tuple(x.shape)} in item {i}"
         )
-    return x, label.item() if isinstance(label, Tensor) and label.numel() == 1 else label
+    return x, label
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -18,6 +18,8 @@ from pyrovae.memory import check_memory
 # How Pillow's modes become grey or RGB without loss. The others (transparency, 16 bits, ...) would lose
 # silently.
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+# Modes of numbers that are no grey levels.
+_VALUE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +118,20 @@ def _decode_one(path: Path, prepare: Callable[[Image.Image], Image.Image]) -> np
             f"images must be grey or RGB with 8 bits a channel, got mode {image.mode} in {path}; convert it"
         )
     return np.atleast_3d(pixels)
+
+
+def picture_array(picture: Image.Image) -> np.ndarray:
+    """A picture of Pillow as uint8 (H, W) or (C, H, W), or one of 16 or 32 bits a pixel as values, (H, W).
+
+    Raises:
+        ValueError: If it is neither grey nor RGB, such as one with transparency.
+    """
+    if picture.mode in _VALUE_MODES:
+        return np.array(picture)
+    if picture.mode not in _MODES:
+        raise ValueError(f"images must be grey or RGB with 8 bits a channel, got mode {picture.mode}; convert it")
+    pixels = np.array(picture.convert(_MODES[picture.mode]))
+    return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels
 
 
 def _describe(pixels: np.ndarray) -> str:

@@ -223,8 +223,7 @@ class ImageSet:
         if splits is None:
             index = draw_splits(len(images), validation=validation)
         else:
-            cure = "give the numbers of its images"
-            index = {part: _whole_numbers(f"split {part!r}", rows, cure).sort().values for part, rows in splits.items()}
+            index = sorted_splits(name, splits, len(images))
         return cls(
             name=name,
             images=images,
@@ -367,6 +366,14 @@ def _as_tensor(array: Tensor | np.ndarray | Sequence[int]) -> Tensor:
     return torch.as_tensor(array)
 
 
+def _check_unmasked(what: str, values: object) -> None:
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{what} have masked entries, and none can be missing there: pyrovae.data.from_values takes values and "
+            f"labels of which some are missing"
+        )
+
+
 def as_images(name: str, images: Tensor | np.ndarray) -> Tensor:
     """Grey values as uint8 (N, C, H, W).
 
@@ -377,6 +384,7 @@ def as_images(name: str, images: Tensor | np.ndarray) -> Tensor:
     Raises:
         ValueError: If type or shape is another.
     """
+    _check_unmasked(f"images of {name}", images)
     try:
         images = _as_tensor(images)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -395,6 +403,7 @@ def as_images(name: str, images: Tensor | np.ndarray) -> Tensor:
 
 
 def _whole_numbers(what: str, values: Tensor | np.ndarray | Sequence[int], cure: str) -> Tensor:
+    _check_unmasked(what, values)
     try:
         tensor = _as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:  # such as words
@@ -460,6 +469,25 @@ def _check_factors(name: str, factors: Tensor | None, count: int, num_factors: i
             f"factors of {name} must be float64 of shape ({count}, {num_factors}), one row for each image and one "
             f"column for each name, or none without names, got {None if factors is None else factors.dtype} of {shape}"
         )
+
+
+def sorted_splits(
+    name: str, splits: Mapping[str, Tensor | np.ndarray | Sequence[int]], count: int
+) -> dict[str, Tensor]:
+    """Numbers of the images of each split as sorted indices, int64.
+
+    Args:
+        name: What the set is called, for messages.
+        splits: Numbers of the images of each split.
+        count: Number of images of the set.
+
+    Raises:
+        ValueError: If there is no training image, a number is no image's, or one is in two splits.
+    """
+    cure = "give the numbers of its images"
+    index = {part: _whole_numbers(f"split {part!r}", rows, cure).sort().values for part, rows in splits.items()}
+    _check_splits(name, index, count)
+    return index
 
 
 def _check_splits(name: str, splits: Mapping[str, Tensor], count: int) -> None:

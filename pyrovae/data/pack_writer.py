@@ -21,11 +21,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyrovae import lock
+from pyrovae.data.labels import encode_labels
 from pyrovae.data.manifest import ATTRIBUTES, FACTORS, IMAGES, LABELS, MANIFEST, ROWS, VERSION, Manifest, partial_of
 from pyrovae.data.moments import Moments
 from pyrovae.data.rows import Rows
 from pyrovae.data.scaling import Scaling, ScalingPolicy
-from pyrovae.data.values import check_finite, encode_labels
+from pyrovae.data.values import check_finite, check_fits
 from pyrovae.digests import digest
 from pyrovae.files import FULL, replace_file, replace_text
 from pyrovae.memory import in_words
@@ -205,12 +206,11 @@ class Packing:
         labels: list[Any] | None = None if self.rows.labels is not None else []
         for some, out in zip(numbers.split(READ_ROWS), shard.split(READ_ROWS), strict=True):
             x, own = self.rows.read(some.tolist())
-            out.copy_(x if scaling is None or self.rows.scaling is not None else scaling.apply(x))
-            if bool(out.isinf().any()):
-                raise ValueError(
-                    f"values of {self.rows.name} must fit into float32 when they are scaled, got one of "
-                    f"{float(x.nan_to_num(0.0).abs().max()):.1e}: divide it, or choose another scaling"
-                )
+            if scaling is None or self.rows.scaling is not None:
+                out.copy_(x)
+            else:
+                out.copy_(scaling.apply(x))
+                check_fits(self.rows.name, x, out, scaling, self.policy)
             if labels is not None:
                 labels += own or []
             bar.update(len(some))
@@ -233,8 +233,10 @@ class Packing:
         if self.rows.labels is not None:
             return self.rows.labels[self.order], self.rows.class_names
         seen = [label for line in journal[2:] for label in line["labels"]]
+        if all(label is None for label in seen):
+            return encode_labels(self.rows.name, None, self.rows.count)
         codes = np.fromfile(self.partial / _CODES, dtype=np.int64)
-        return encode_labels(self.rows.name, np.asarray(seen)[codes], self.rows.count)
+        return encode_labels(self.rows.name, [seen[code] for code in codes], self.rows.count)
 
     def _finish(self, journal: list[dict[str, Any]]) -> None:
         """Write all but the images."""

@@ -1,5 +1,6 @@
 """Packs of any source; see `pyrovae.data.packed`."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.data.arrays import column_names, is_table, to_array, to_tensor
 from pyrovae.data.download import data_folder
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet
 from pyrovae.data.pack_writer import Packing
@@ -36,8 +38,9 @@ def pack(
     If it is stopped, the same call goes on after the last whole shard.
 
     Args:
-        source: A name of `load_images`, a folder of images, a ``.npy`` file, an array, an ImageSet, or a map-style
-            Dataset (see `from_dataset`). Folders, CelebA, ``.npy`` files and Datasets are read some rows at a time.
+        source: A name of `load_images`, a folder of images, a file of a table or an array, an array, a data frame, an
+            ImageSet, which keeps its splits, or a map-style Dataset (see `from_dataset`). Folders, CelebA, ``.npy``
+            files and Datasets are read some rows at a time.
         folder: Where the pack shall be; there must be nothing yet.
         labels: Class of each row of an array or a ``.npy`` file, (N,), or a ``.npy`` file of them.
         kind: What the rows of an array or a Dataset are; by their number of axes if left out.
@@ -70,6 +73,8 @@ def pack(
     else:
         _check_unused(f"a {type(source).__name__}", loading)
         rows = given_rows(source, labels, kind, validation)
+        if rows.scaling is not None and scaling != "standard":
+            raise ValueError("scaling cannot be given for an ImageSet, whose values are scaled already: leave it out")
     Packing(rows, target, scaling, progress).run()
     return load_pack(target, validation)
 
@@ -89,7 +94,7 @@ def named_rows(name: str, labels: Any, kind: Kind | None, validation: float | in
         ValueError: If it is a pack already, or labels are given for a set that has its own.
     """
     if ":" not in name and name not in IMAGE_SETS:
-        name = f"folder:{name}" if Path(name).is_dir() else f"array:{name}" if name.endswith(".npy") else name
+        name = _with_family(name)
     family, _, path = name.partition(":")
     if family == "pack":
         raise ValueError(f"{name} is a pack already: pack a folder of images, an array or another set")
@@ -109,6 +114,15 @@ def named_rows(name: str, labels: Any, kind: Kind | None, validation: float | in
     return of_images(load_images(name, data_dir, validation=validation, download=download, **options))
 
 
+def _with_family(path: str) -> str:
+    """A path as a name of `load_images`."""
+    if Path(path).is_dir():
+        return f"folder:{path}"
+    if path.endswith(".npy"):
+        return f"array:{path}"
+    return f"table:{path}" if path.endswith((".csv", ".tsv", ".parquet")) else path
+
+
 def _check_unused(source: str, loading: Mapping[str, Any]) -> None:
     """Refuse arguments of `load_images` for a source that is not loaded by it."""
     given = [name for name, value in loading.items() if value not in (None, (), [])]
@@ -123,14 +137,19 @@ def given_rows(source: Any, labels: Any, kind: Kind | None, validation: float | 
         TypeError: If it is something else.
         ValueError: If labels are given for a source that has its own.
     """
-    if isinstance(source, np.ndarray | Tensor):
-        array = source.numpy(force=True) if isinstance(source, Tensor) else source
-        content = {"array": digest(torch.from_numpy(np.ascontiguousarray(array)))}
-        return of_array(array, labels, kind, "array", validation, content)
+    if isinstance(source, np.ndarray | Tensor) or is_table(source):
+        try:
+            array = to_tensor(source).numpy() if isinstance(source, Tensor) else to_array(source)
+        except TypeError as error:
+            raise ValueError(f"an array to pack must hold numbers in at least two axes, rows first: {error}") from error
+        with warnings.catch_warnings():  # of an array that must not be written to, which nobody does
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            content = {"array": digest(torch.from_numpy(np.ascontiguousarray(array)))}
+        return of_array(array, labels, kind, "array", validation, content, column_names(source))
     if labels is not None:
         raise ValueError(f"labels go with an array, and a {type(source).__name__} brings its own: leave them out")
     if isinstance(source, ImageSet):
-        return of_images(source)
+        return of_images(source, own_validation=True)
     if hasattr(source, "__len__") and hasattr(source, "__getitem__"):
         return of_dataset(source, kind, type(source).__name__, validation)
     raise WrongTypeError(

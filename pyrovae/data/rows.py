@@ -11,9 +11,10 @@ from torch import Tensor
 
 from pyrovae.data.datasets import first_item, item_of
 from pyrovae.data.image_files import ImageFiles
-from pyrovae.data.images import UNLABELLED, ImageSet, as_images, draw_splits
+from pyrovae.data.images import ImageSet, as_images, draw_splits
+from pyrovae.data.labels import encode_labels
 from pyrovae.data.scaling import Scaling
-from pyrovae.data.values import Kind, encode_labels, row_kind, shaped
+from pyrovae.data.values import Kind, row_kind, shaped
 from pyrovae.digests import digest
 
 
@@ -75,8 +76,13 @@ def of_files(files: ImageFiles) -> Rows:
     )
 
 
-def of_images(data: ImageSet) -> Rows:
-    """A set in memory, with its own splits."""
+def of_images(data: ImageSet, own_validation: bool = False) -> Rows:
+    """A set in memory, with its own splits.
+
+    Args:
+        data: The set.
+        own_validation: Whether its validation rows stay so whatever the share that is asked for.
+    """
 
     def read(numbers: Sequence[int]) -> tuple[Tensor, None]:
         return data.images[torch.as_tensor(numbers)], None
@@ -90,6 +96,7 @@ def of_images(data: ImageSet) -> Rows:
         data.class_names,
         data.attributes,
         data.attribute_names,
+        own_validation,
         columns=data.columns,
         scaling=data.scaling,
         factors=data.factors,
@@ -99,9 +106,24 @@ def of_images(data: ImageSet) -> Rows:
 
 
 def of_array(
-    array: np.ndarray, labels: Any, kind: Kind | None, name: str, validation: float | int, content: dict[str, Any]
+    array: np.ndarray,
+    labels: Any,
+    kind: Kind | None,
+    name: str,
+    validation: float | int,
+    content: dict[str, Any],
+    columns: tuple[str, ...] = (),
 ) -> Rows:
     """An array, such as one that is mapped into memory; of uint8 with three or four axes grey values, else values.
+
+    Args:
+        array: The array, rows first.
+        labels: Class of each row, or None.
+        kind: What the rows are; by their number of axes if left out.
+        name: What the source is called.
+        validation: Share or number of the training rows kept for validation.
+        content: What shows that it is still the same.
+        columns: Names of the columns of vectors; their places if left out.
 
     Raises:
         ValueError: If it holds no numbers, or its shape is of no kind.
@@ -118,7 +140,7 @@ def of_array(
         return as_images(name, some) if grey else shaped(name, some, kind), None
 
     coded, class_names = encode_labels(name, labels, len(array))
-    columns = tuple(map(str, range(array.shape[1]))) if kind == "vectors" else ()
+    columns = (columns or tuple(map(str, range(array.shape[1])))) if kind == "vectors" else ()
     splits = draw_splits(len(array), validation=validation)
     return Rows(name, len(array), read, splits, coded, class_names, columns=columns, content=content)
 
@@ -129,19 +151,14 @@ def of_dataset(dataset: Any, kind: Kind | None, name: str, validation: float | i
     Raises:
         ValueError: If it is empty, or its first item is no array.
     """
-    count, first, label = first_item(dataset, name)
+    count, first, _ = first_item(dataset, name)
     kind, grey = row_kind(first.ndim, first.dtype == torch.uint8, kind)
 
-    def read(numbers: Sequence[int]) -> tuple[Tensor, list[Any] | None]:
+    def read(numbers: Sequence[int]) -> tuple[Tensor, list[Any]]:
         items = [item_of(dataset, int(i), name, like=first) for i in numbers]
         x = torch.stack([item for item, _ in items])
-        labels = [own.item() if isinstance(own, np.generic) else own for _, own in items]
-        return as_images(name, x) if grey else shaped(name, x, kind), None if label is None else labels
+        return as_images(name, x) if grey else shaped(name, x, kind), [label for _, label in items]
 
     splits = draw_splits(count, validation=validation)
     columns = tuple(map(str, range(first.numel()))) if kind == "vectors" else ()
-    if label is None:
-        known: dict[str, Any] = {"labels": torch.zeros(count, dtype=torch.int64), "class_names": UNLABELLED}
-    else:
-        known = {}
-    return Rows(name, count, read, splits, columns=columns, content={"type": type(dataset).__name__}, **known)
+    return Rows(name, count, read, splits, columns=columns, content={"type": type(dataset).__name__})

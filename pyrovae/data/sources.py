@@ -12,12 +12,13 @@ from pyrovae.data.download import DownloadError, data_folder, why_unreachable
 from pyrovae.data.folder import find_folder
 from pyrovae.data.fonts import load_fonts
 from pyrovae.data.image_files import ImageFiles
-from pyrovae.data.images import VALIDATION_SHARE, ImageSet, draw_splits
+from pyrovae.data.images import HIDDEN, VALIDATION_SHARE, ImageSet, draw_splits
+from pyrovae.data.manifest import MANIFEST
 from pyrovae.data.mnist import IDX_SETS, fetch_idx_set, load_idx_set, missing_files, packaged
 from pyrovae.data.packed import load_pack
 from pyrovae.data.scaling import ScalingPolicy
 from pyrovae.data.shapes import render_shapes
-from pyrovae.data.tables import load_array, load_table
+from pyrovae.data.tables import TABLE_SUFFIXES, load_array, load_table
 from pyrovae.hints import nearest
 from pyrovae.memory import check_memory
 from pyrovae.shapes import WrongTypeError
@@ -146,8 +147,15 @@ def _load_images(name: str, root: Path, validation: float | int, image_size: int
     if family == "pack" and variant:
         return _with_source(load_pack(_beside(variant, root), validation), ", mapped into memory")
     variants = [known for known in IMAGE_SETS if known.startswith(f"{name.lower()}:")]
-    hint = f"; did you mean {variants[0]}?" if variants else nearest(name, IMAGE_SETS)
+    hint = f"; did you mean {variants[0]}?" if variants else _with_its_family(name) or nearest(name, IMAGE_SETS)
     raise ValueError(f"data must be one of {', '.join(IMAGE_SETS)}, got {name!r}{hint}")
+
+
+def _with_its_family(path: str) -> str:
+    """The name of a set in a file or a folder, as the end of a message; "" if there is none."""
+    place = Path(path).expanduser()
+    family = "table" if place.suffix in TABLE_SUFFIXES and place.is_file() else "folder" if place.is_dir() else ""
+    return f"; did you mean {'pack' if (place / MANIFEST).is_file() else family}:{path}?" if family else ""
 
 
 def find_files(
@@ -184,7 +192,9 @@ def _load_file(
         sequences = family == "sequences"
         found = load_array(file, label, sequences=sequences, scaling=scaling, validation=validation)
     found = replace(found, name=f"{family}:{path}")
-    return _with_source(found, "" if found.scaling is None else f", scaling {found.scaling.policy}")
+    hidden = int((found.labels == HIDDEN).sum())
+    labels = f", {hidden:,} of {len(found):,} labels missing" if hidden else ""
+    return _with_source(found, labels + ("" if found.scaling is None else f", scaling {found.scaling.policy}"))
 
 
 def _load_auto(root: Path, validation: float | int, download: bool) -> ImageSet:

@@ -1,23 +1,22 @@
-"""Tables and arrays in files: CSV, Parquet, ``.npy`` and ``.npz`` as sets of values or of grey images.
+"""Tables and arrays in files: CSV, Parquet, ``.npy`` and ``.npz`` as sets of values or of grey images."""
 
-CSV and Parquet are read by pandas, which is imported when it is needed.
-"""
-
-import csv
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from pyrovae.data.frames import labels_of, numbers_of, quoted, read_frame, shown
 from pyrovae.data.images import VALIDATION_SHARE, ImageSet
+from pyrovae.data.labels import encode_labels
 from pyrovae.data.scaling import ScalingPolicy
-from pyrovae.data.values import encode_labels, from_values, row_kind
+from pyrovae.data.values import from_values, row_kind
 from pyrovae.hints import nearest
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".npy", ".npz")
-_VALUES, _LABELS, _SEEN = ("x", "X", "values", "images", "data"), ("y", "labels", "label"), "seen"
+_VALUES = ("x", "X", "values", "images", "data")
+_LABELS = ("y", "Y", "labels", "label", "target", "targets")
+_SEEN = "seen"
 
 
 def load_table(
@@ -50,6 +49,36 @@ def load_table(
             there is no such column.
     """
     name = name or f"table:{path}"
+    found = read_table(path, label, skip)
+    return from_values(
+        found.values, found.labels, scaling=scaling, columns=found.columns, name=name, validation=validation
+    )
+
+
+class Table(NamedTuple):
+    """The columns of a table that hold values, (rows, columns), their names, and its labels, (rows,), or None."""
+
+    values: np.ndarray
+    columns: tuple[str, ...]
+    labels: np.ndarray | None
+
+
+def read_table(
+    path: str | Path, label: str | None = None, skip: Sequence[str] = (), wanted: Sequence[str] = ()
+) -> Table:
+    """Reads a table from its file.
+
+    Args:
+        path: The file; see `load_table`.
+        label: The column of labels.
+        skip: Columns that are left out.
+        wanted: The columns that it must have, in that order whatever their order in the file; the column of labels may
+            lack then. All that it has if left out.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or has other columns.
+    """
     file = _existing(Path(path).expanduser())
     if file.suffix in (".npy", ".npz"):
         values, labels = read_arrays(file, label)
@@ -59,21 +88,38 @@ def load_table(
                 f"images and sequences are array:{path} and sequences:{path}"
             )
         names = [str(i) for i in range(values.shape[1])]
-        kept = [i for i, column in enumerate(names) if column not in _known(file, skip, names)]
-        return from_values(values[:, kept], labels, scaling=scaling, columns=[names[i] for i in kept],
-                           name=name, validation=validation)  # fmt: skip
+        kept = _kept(file, names, skip, wanted)
+        return Table(values[:, [names.index(column) for column in kept]], kept, labels)
     frame = read_frame(file)
-    columns = list(map(str, frame.columns))
-    if label is not None:
-        _known(file, [label], columns)
-    kept_columns = [column for column in columns if column != label and column not in _known(file, skip, columns)]
-    if not kept_columns:
-        raise ValueError(f"{file} has no column left that holds values: it has {_listed(columns)}")
+    names = list(frame.columns)
+    if label is not None and (label in names or not wanted):
+        _known(file, [label], names)
+    others = [column for column in names if column != label]
+    kept = _kept(file, others, [column for column in skip if column != label], wanted)
     if not len(frame):
-        raise ValueError(f"{file} has a line of names and no rows: there is nothing to train on")
-    values = np.stack([_numbers(file, column, frame[column]) for column in kept_columns], 1)
-    labels = None if label is None else _labels(frame[label])
-    return from_values(values, labels, scaling=scaling, columns=kept_columns, name=name, validation=validation)
+        raise ValueError(f"{file} has a line of names and no rows")
+    values = np.stack([numbers_of(file, column, frame[column]) for column in kept], 1)
+    return Table(values, kept, labels_of(file, label, frame[label]) if label in names else None)
+
+
+def _kept(file: Path, names: list[str], skip: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The columns that are read.
+
+    Raises:
+        ValueError: If there is none, or they are not those that are wanted.
+    """
+    kept = tuple(name for name in names if name not in (skip if wanted else _known(file, skip, names)))
+    if not kept:
+        raise ValueError(f"{file} has no column left that holds values: it has {_listed(names)}")
+    if not wanted:
+        return kept
+    must = f"{file} must have the columns {_listed(wanted)}"
+    if lacks := [name for name in wanted if name not in kept]:
+        raise ValueError(f"{must}, and lacks {_listed(lacks)}: add or name them")
+    if others := [name for name in kept if name not in wanted]:
+        words = quoted(f"[{','.join(others)}]")
+        raise ValueError(f"{must}, and has {_listed(others)} too: leave them out (--skip {words})")
+    return tuple(wanted)
 
 
 def load_array(
@@ -114,27 +160,6 @@ def load_array(
     return from_values(values, labels, kind=kind, scaling=scaling, name=name, validation=validation)
 
 
-def read_frame(file: Path) -> Any:
-    """Reads a CSV or a Parquet file as pandas' DataFrame.
-
-    Raises:
-        ValueError: If it cannot be read, or the rows of a CSV differ in length.
-    """
-    pandas = _pandas(file)
-    try:
-        if file.suffix == ".parquet":
-            return pandas.read_parquet(file)
-        separator = "\t" if file.suffix == ".tsv" else _separator(file)
-        _check_ragged(file, separator)
-        return pandas.read_csv(file, sep=separator, skipinitialspace=True, low_memory=False, encoding="utf-8-sig")
-    except ImportError as error:
-        raise ValueError(f"reading {file} needs pyarrow: pip install 'pyrovae[tables]'") from error
-    except OSError:
-        raise
-    except Exception as error:  # pandas and pyarrow raise many kinds for a damaged file
-        raise ValueError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from error
-
-
 def read_arrays(file: Path, label: str | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads values and labels, or None, from a ``.npy`` or ``.npz`` file; nothing is unpickled.
 
@@ -148,11 +173,15 @@ def read_arrays(file: Path, label: str | None) -> tuple[np.ndarray, np.ndarray |
             return _numeric(file, "", np.load(file, allow_pickle=False)), None
         with np.load(file, allow_pickle=False) as arrays:
             names = list(arrays)
-            wanted = label if label is not None else next((n for n in _LABELS if n in names), None)
+            wanted = (
+                label if label is not None else _only(file, [n for n in _LABELS if n in names], "--data_label NAME")
+            )
             if wanted is not None and wanted not in names:
                 raise _RefusedError(f"{file} has no array {wanted!r}{nearest(wanted, names)}; it has {_listed(names)}")
             others = [name for name in names if name not in (wanted, _SEEN)]
-            chosen = next((n for n in _VALUES if n in others), others[0] if len(others) == 1 else None)
+            chosen = _only(file, [n for n in _VALUES if n in others], "save the values alone, as x") or (
+                others[0] if len(others) == 1 else None
+            )
             if chosen is None:
                 raise _RefusedError(f"{file} must hold its values as x, and labels as y, got {_listed(names)}")
             values = _numeric(file, chosen, arrays[chosen])
@@ -165,6 +194,13 @@ def read_arrays(file: Path, label: str | None) -> tuple[np.ndarray, np.ndarray |
     except Exception as error:  # zipfile, NumPy and zlib each have their own
         reason = " ".join(str(error).split()).partition(" You ")[0]
         raise ValueError(f"{file} is damaged, or holds Python objects, which are not read: {reason}") from error
+
+
+def _only(file: Path, names: list[str], cure: str) -> str | None:
+    """The one array of a ``.npz`` that has such a name, or None."""
+    if len(names) > 1:
+        raise _RefusedError(f"{file} holds {_listed(names)}, and one of them is to be read: {cure}")
+    return names[0] if names else None
 
 
 def _hidden(file: Path, values: np.ndarray, seen: np.ndarray | None) -> np.ndarray:
@@ -198,70 +234,6 @@ def _existing(file: Path) -> Path:
     return file
 
 
-def _pandas(file: Path) -> ModuleType:
-    try:
-        import pandas  # Imported here, as it takes half a second.
-    except ImportError as error:
-        raise ValueError(f"reading {file} needs pandas: pip install 'pyrovae[tables]'") from error
-    return pandas
-
-
-def _separator(file: Path) -> str:
-    """What stands between the columns of a CSV: a comma, or a semicolon where the first line has no comma."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        first = stream.readline()
-    return ";" if ";" in first and "," not in first else ","
-
-
-def _check_ragged(file: Path, separator: str) -> None:
-    """Refuse a row of another length than the first line: pandas fills up short ones without a word."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.reader(stream, delimiter=separator, skipinitialspace=True)
-        names = next(rows, None)
-        if not names:
-            raise ValueError("it is empty; the first line must name the columns")
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"two columns have the same name, {twice!r}: give each its own")
-        for row in rows:
-            if row and len(row) != len(names):
-                raise ValueError(
-                    f"line {rows.line_num} has {len(row)} fields and the first line names {len(names)} columns: "
-                    f"each line must have as many, with nothing between two commas where a value is missing"
-                )
-
-
-def _numbers(file: Path, column: str, values: Any) -> np.ndarray:
-    """A column as float64 with NaN where it is missing.
-
-    Raises:
-        ValueError: If it holds anything else than numbers and truth values.
-    """
-    if values.dtype.kind in "biuf":
-        return values.to_numpy(dtype=np.float64, na_value=np.nan)
-    for row, value in enumerate(values):
-        if value is None or value != value:  # NaN
-            continue
-        try:
-            float(value)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"column {column!r} of {file} must hold numbers, got {str(value)!r} in row {row + 1}: correct it, name "
-                f"it as the label (--data_label {column}), or leave it out (--data_skip [{column}])"
-            ) from None
-    return values.astype("float64").to_numpy()
-
-
-def _labels(values: Any) -> np.ndarray:
-    """A column of labels: numbers, NaN where a field is empty, or words, None there."""
-    missing = values.isna().to_numpy()
-    if values.dtype.kind in "iuf":
-        return values.to_numpy(dtype=np.float64, na_value=np.nan) if missing.any() else values.to_numpy()
-    words = values.astype(str).to_numpy(dtype=object)
-    words[missing] = None
-    return words
-
-
 def _known(file: Path, wanted: Sequence[str], columns: Sequence[str]) -> Sequence[str]:
     for name in wanted:
         if name not in columns:
@@ -270,4 +242,4 @@ def _known(file: Path, wanted: Sequence[str], columns: Sequence[str]) -> Sequenc
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") or "none"
+    return ", ".join(map(shown, names[:12])) + (f" and {len(names) - 12} more" if len(names) > 12 else "") or "none"

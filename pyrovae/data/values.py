@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pyrovae.data.images import HIDDEN, UNLABELLED, VALIDATION_SHARE, ImageSet, draw_splits
+from pyrovae.data.arrays import column_names, to_tensor
+from pyrovae.data.images import VALIDATION_SHARE, ImageSet, draw_splits, sorted_splits
+from pyrovae.data.labels import encode_labels
 from pyrovae.data.scaling import Scaling, ScalingPolicy
 
 Kind = Literal["vectors", "sequences", "images"]
@@ -30,21 +31,21 @@ def from_values(
     scaling: ScalingPolicy = "standard",
     columns: Sequence[str] = (),
     name: str = "values",
-    splits: Mapping[str, Tensor] | None = None,
+    splits: Mapping[str, Tensor | np.ndarray | Sequence[int]] | None = None,
     validation: float | int = VALIDATION_SHARE,
 ) -> ImageSet:
     """Makes a set of your own numbers: whole or real, NaN where one is missing.
 
     Args:
-        values: NumPy or torch array: (N, D) vectors, (N, steps) or (N, steps, numbers) sequences, (N, H, W) or
-            (N, C, H, W) images.
+        values: NumPy or torch array, or a data frame: (N, D) vectors, (N, steps) or (N, steps, numbers) sequences,
+            (N, H, W) or (N, C, H, W) images. None and what is masked are missing too.
         labels: Class of each row, (N,): any whole numbers or words, NaN or None where one is not known; none for a set
             without labels.
         kind: What the values are.
         scaling: How they become x; by the training rows alone, and kept. Counts stay what they are with "none".
-        columns: Names of the numbers of a vector; their places, "0", "1", ..., if left out.
+        columns: Names of the numbers of a vector; those of a data frame, or their places, "0", "1", ..., if left out.
         name: What to call the set.
-        splits: Sorted indices of the rows of each split; drawn as `pyrovae.data.images` says if left out.
+        splits: Numbers of the rows of each split; drawn as `pyrovae.data.images` says if left out.
         validation: Share or number of the training rows kept for validation; only without ``splits``.
 
     Returns:
@@ -60,8 +61,12 @@ def from_values(
         ((1, 1, 2), True)
     """
     x = shaped(name, values, kind)
+    if kind != "vectors" and len(columns):
+        raise ValueError(
+            f"columns of {name} are the names of the numbers of vectors, and these are {kind}: leave them out"
+        )
     if kind == "vectors":
-        columns = tuple(columns) or tuple(map(str, range(x.shape[-1])))
+        columns = tuple(columns) or column_names(values) or tuple(map(str, range(x.shape[-1])))
         if len(columns) != x.shape[-1] or len(set(columns)) != len(columns):
             raise ValueError(
                 f"columns of {name} must be {x.shape[-1]} different names, one for each column, got "
@@ -69,15 +74,11 @@ def from_values(
             )
     check_finite(name, x, columns)
     coded, class_names = encode_labels(name, labels, len(x))
-    index = draw_splits(len(x), validation=validation) if splits is None else dict(splits)
+    index = draw_splits(len(x), validation=validation) if splits is None else sorted_splits(name, splits, len(x))
     _check_seen(name, x[index["train"]], columns)
     scale = Scaling.of(x[index["train"]], scaling, tuple(columns))
     images = scale.apply(x)
-    if not bool(scale.scale.isfinite().all()) or bool(images.isinf().any()):
-        raise ValueError(
-            f"values of {name} must fit into float32 when they are scaled ({scaling}), got one of "
-            f"{float(x.nan_to_num(0.0).abs().max()):.1e}: divide the column, or choose another --data_scaling"
-        )
+    check_fits(name, x, images, scale, scaling)
     return ImageSet(name, images, coded, class_names, index, scaling=scale)
 
 
@@ -93,69 +94,6 @@ def row_kind(axes: int, whole_bytes: bool, kind: Kind | None) -> tuple[Kind, boo
     return kind or ("vectors" if axes == 1 else "images"), grey
 
 
-def encode_labels(name: str, labels: Any, count: int) -> tuple[Tensor, tuple[str, ...]]:
-    """Numbers classes from 0 in the order of their whole numbers or words.
-
-    Args:
-        name: What the set is called, for messages.
-        labels: Whole numbers, words or truth values, (N,), NaN or None where one is not known; None for a set without
-            labels.
-        count: Number of rows, N.
-
-    Returns:
-        Labels, int64 (N,), ``HIDDEN`` where one is not known, and the names of the classes.
-
-    Raises:
-        ValueError: If there are not so many labels, they are neither, none is known, or a class has one row only.
-    """
-    if labels is None:
-        return torch.zeros(count, dtype=torch.int64), UNLABELLED
-    given = labels.numpy(force=True) if isinstance(labels, Tensor) else np.asarray(labels)
-    if given.shape != (count,):
-        raise ValueError(f"labels of {name} must be of shape ({count},), one for each row, got {given.shape}")
-    known = _known(given)
-    if not known.any():
-        raise ValueError(f"labels of {name} are missing in every row: leave them out, or choose another column")
-    classes, numbers, rows = np.unique(_names(name, given, known), return_inverse=True, return_counts=True)
-    if rows.min() < 2:
-        raise ValueError(
-            f"each label of {name} must have at least two rows, and {classes[rows.argmin()]!s} has one: "
-            f"leave that row out, give it another label, or choose another column for labels"
-        )
-    coded = np.full(count, HIDDEN, dtype=np.int64)
-    coded[known] = numbers
-    return torch.from_numpy(coded), tuple(str(label) for label in classes)
-
-
-def _known(labels: np.ndarray) -> np.ndarray:
-    """Which labels are neither NaN nor None, bool (N,)."""
-    if labels.dtype.kind == "f":
-        return ~np.isnan(labels)
-    if labels.dtype.kind != "O":
-        return np.ones(len(labels), dtype=bool)
-    return np.array([label is not None and label == label for label in labels.tolist()], dtype=bool)
-
-
-def _names(name: str, labels: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The labels that are known, as whole numbers or words.
-
-    Raises:
-        ValueError: If one is a number that is not whole.
-    """
-    given = labels[known]
-    if given.dtype.kind == "O" and all(isinstance(label, int | np.integer) for label in given):
-        given = np.array(given.tolist())
-    if given.dtype.kind == "f":
-        wrong = np.flatnonzero(given != np.round(given))
-        if len(wrong):
-            raise ValueError(
-                f"labels of {name} must be whole numbers or words, got {given[wrong[0]]:g} in row "
-                f"{np.flatnonzero(known)[wrong[0]] + 1}; leave such rows out, or choose another column"
-            )
-        return given.astype(np.int64)
-    return given if given.dtype.kind in "biu" else np.array([str(label) for label in given])
-
-
 def shaped(name: str, values: Any, kind: Kind) -> Tensor:
     """Values as float64 (N, C, H, W).
 
@@ -165,11 +103,9 @@ def shaped(name: str, values: Any, kind: Kind) -> Tensor:
     if kind not in _SHAPES:
         raise ValueError(f"kind must be one of {', '.join(_SHAPES)}, got {kind!r}")
     try:
-        x = torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values.cpu())
+        x = to_tensor(values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"values of {name} must be an array of numbers: {' '.join(str(error).split())}") from error
-    if x.is_complex():
-        raise ValueError(f"values of {name} must be real numbers, got {x.dtype}")
     x = x.double()
     found = tuple(x.shape)
     if kind == "vectors" and x.ndim == 2:
@@ -180,7 +116,39 @@ def shaped(name: str, values: Any, kind: Kind) -> Tensor:
         x = x.unsqueeze(1)
     if x.ndim != 4 or 0 in x.shape:
         raise ValueError(f"{kind} of {name} must have the shape {_SHAPES[kind]} and hold something, got {found}")
+    if kind == "images" and x.shape[1] == x.shape[2] > 4 and x.shape[3] in (1, 3, 4):
+        raise ValueError(
+            f"images of {name} must have the channels before the pixels, (N, C, H, W), got {found}; "
+            f"images.transpose(0, 3, 1, 2) of an array puts them there"
+        )
     return x.contiguous()
+
+
+def check_fits(name: str, x: Tensor, images: Tensor, scale: Scaling, policy: str) -> None:
+    """Refuse values that overflow, or vanish, when they are scaled to float32.
+
+    Args:
+        name: What the set is called, for messages.
+        x: Values, float64.
+        images: The same, scaled.
+        scale: How they were scaled.
+        policy: By which policy.
+
+    Raises:
+        ValueError: If one does.
+    """
+    what, cure = f"one of {float(x.nan_to_num(0.0).abs().max()):.1e}", "divide"
+    fits = bool(scale.scale.isfinite().all()) and not bool(images.isinf().any())
+    lost = x[(images == 0) & (x != 0)] if policy == "none" else x[:0]
+    if not bool((scale.scale > 0).all()):
+        fits, what, cure = False, "a column that varies with a standard deviation of 0", "multiply"
+    elif len(lost):
+        fits, what, cure = False, f"one of {float(lost[0]):.1e}", "multiply"
+    if not fits:
+        raise ValueError(
+            f"values of {name} must fit into float32 when they are scaled ({policy}), got {what}: {cure} the column, "
+            f"or choose another scaling (--data_scaling)"
+        )
 
 
 def _where(flat: int, shape: tuple[int, ...], columns: Sequence[str], first: int) -> str:

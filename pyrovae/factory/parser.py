@@ -126,7 +126,7 @@ def training_parser(description: str | None = None) -> Parser:
         default=None,
         help="How many training images keep their label, drawn by the seed, as many of each class; by default all.",
     )
-    parser.add_argument("--data_skip", type=list[str], default=[], help="Columns that are left out.")
+    parser.add_argument("--data_skip", type=list[str | int | float], default=[], help="Columns that are left out.")
     add_model_arguments(parser)
     parser.add_class_arguments(Trainer)
     parser.set_defaults({"objective": {"class_path": "pyrovae.TraceELBO"}})

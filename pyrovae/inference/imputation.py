@@ -21,6 +21,7 @@ from torch import Tensor
 from pyrovae.checks import Count, Probability, Seed, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split, batches
+from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.target import other_codes
 from pyrovae.models import LatentVariableModel
@@ -96,7 +97,8 @@ def impute(
 
     Args:
         model: A model that was built for missing values, with a density of them.
-        split: Rows, float32 (N, C, H, W) with NaN where a value is missing, and labels, (N,).
+        split: Rows, float32 (N, C, H, W) with NaN where a value is missing, and labels, (N,); a model that infers
+            labels predicts those that are hidden, here and of rows that are held out.
         samples: Codes drawn for each row, k.
         draws: Completed rows that are kept, at most as many.
         mass: Probability in the intervals, between 0 and 1.
@@ -114,6 +116,7 @@ def impute(
         raise ValueError(f"draws must be at most samples, the codes of each row, got draws={draws}, samples={samples}")
     check_has_likelihood(model)
     _check(model, split)
+    split = _labelled(model, split)
     nominal = mass if held_out is None else _calibrated(model, held_out, samples, mass, seed)
     ends = torch.tensor([(1 - nominal) / 2, (1 + nominal) / 2])
     size = max(1, VALUES_AT_A_TIME // (samples * split.images[0].numel()))
@@ -133,6 +136,13 @@ def impute(
         nominal=nominal,
         effective=torch.cat(effective).numpy(),
     )
+
+
+def _labelled(model: LatentVariableModel, rows: Split) -> Split:
+    """Rows with a label for each: the predicted one where it is hidden, or any where the model does not look at it."""
+    if not model.shapes.num_classes:
+        return replace(rows, labels=torch.zeros_like(rows.labels))
+    return with_predicted_labels(model, rows) if model.infers_labels else rows
 
 
 def _check(model: LatentVariableModel, split: Split) -> None:
@@ -165,7 +175,8 @@ def _calibrated(model: LatentVariableModel, rows: Split, samples: int, mass: flo
     with frozen(model, seed) as device:
         for part in range(FOLDS):
             hidden = seen & (fold == part)
-            fewer = replace(rows, images=rows.images.masked_fill(hidden, torch.nan))
+            # Labels are predicted from what is left: those of whole rows would tell of the values that are hidden.
+            fewer = _labelled(model, replace(rows, images=rows.images.masked_fill(hidden, torch.nan)))
             for (x, y), truth, asked in zip(
                 batches(fewer, size, device), rows.images.split(size), hidden.split(size), strict=True
             ):

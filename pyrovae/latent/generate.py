@@ -78,7 +78,7 @@ def check_labels(model: LatentVariableModel, y: Tensor | None) -> None:
     if not classes:
         return
     if y is None:
-        raise ValueError(f"this model is conditional on a label: choose one from 0 to {classes - 1}")
+        raise ValueError(f"this model is conditional on a label: choose one from 0 to {classes - 1} (--label 0)")
     wrong = y[(y < 0) | (y >= classes)]
     if len(wrong):
         raise ValueError(f"labels of this model are 0 to {classes - 1}, got {int(wrong[0])}")

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.style import available, library
+from matplotlib.text import Text
 
 from pyrovae.files import replace_file
 
@@ -173,6 +174,9 @@ def save_figure(figure: Figure, path: Path, *, size: tuple[float, float] | None 
         settings |= {"bbox_inches": "tight", "pad_inches": 0.08}
     else:
         figure.set_size_inches(*size)
+    for text in figure.findobj(Text):  # a dollar in the name of a column or a class begins no formula
+        if "$" in text.get_text() and "\\mathdefault" not in text.get_text():  # of matplotlib's own ticks
+            text.set_parse_math(False)
     with rc_context({"pdf.fonttype": 42}):
         replace_file(path, lambda beside: figure.savefig(beside, **settings))
 

@@ -78,6 +78,7 @@ def plot_columns(rows: np.ndarray, draws: np.ndarray, names: Sequence[str], axes
         ax.set_title(name, fontsize=8)
         ax.set_yticks([])
         ax.tick_params(labelsize=7)
+        ax.xaxis.get_offset_text().set_fontsize(7)
         spare_axes(ax)
     if len(names):
         handles = [Patch(color=_BAR, alpha=0.5, label="rows"), Patch(fill=False, edgecolor="#332288", label="draws")]

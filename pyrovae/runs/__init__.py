@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pyrovae.runs.job import Job
     from pyrovae.runs.jobs import UnfinishedError, train_runs
     from pyrovae.runs.loading import Run, analysis_device, load, load_data, open_run, open_runs
+    from pyrovae.runs.rows import load_rows
     from pyrovae.runs.search import SearchResult, search_runs
     from pyrovae.runs.stored import read_config
     from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
@@ -28,6 +29,7 @@ __all__ = [
     "finish_run",
     "load",
     "load_data",
+    "load_rows",
     "load_training_data",
     "local_processes",
     "open_run",
@@ -58,6 +60,7 @@ __getattr__, __dir__ = exported(
             "UnfinishedError",
             "train_runs",
         ),
+        "pyrovae.runs.rows": ("load_rows",),
         "pyrovae.runs.search": (
             "SearchResult",
             "search_runs",

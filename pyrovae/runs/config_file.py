@@ -83,7 +83,7 @@ def new_run(config: Namespace, data: ImageSet) -> Iterator[RunFolder]:
         "class_names": list(data.class_names),
     }
     with ExitStack() as stack:
-        yield _made(config, automatic, saved, run, scaling_text(data.scaling), stack)
+        yield _made(config, automatic, saved, run, scaling_text(data), stack)
 
 
 def _made(
@@ -147,7 +147,7 @@ def run_info(path: str | Path) -> RunInfo:
         image_size=raw["image_size"],
         label=raw.get("data_label"),
         scaling=raw.get("data_scaling", "standard"),
-        skip=tuple(raw.get("data_skip") or ()),
+        skip=tuple(map(str, raw.get("data_skip") or ())),
         labels=raw.get("data_labels"),
         seed=raw["seed"],
     )

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from pyrovae.checks import checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet, PixelPolicy, Split, fixed_split, keep_labels, load_images
+from pyrovae.digests import digest
 from pyrovae.factory.build import build_model
 from pyrovae.factory.mistakes import clear
 from pyrovae.factory.names import OURS
@@ -72,6 +73,15 @@ class Run:
     data: ImageSet
     pixels: PixelPolicy
 
+    @property
+    def rows(self) -> str:
+        """What its images are, in words: the name of the set and, of values, how they were scaled."""
+        scaling = self.data.scaling
+        if scaling is None:
+            return self.data.name
+        numbers = [f"{value:.6g}" for value in (*scaling.shift.flatten(), *scaling.scale.flatten())]
+        return f"{self.data.name} scaled by {scaling.policy} ({digest([*scaling.columns, *numbers])[-6:]})"
+
     def split(self, name: str) -> Split:
         """Images of a split, binarised once as the run was trained; hidden labels as the model predicts them."""
         return with_predicted_labels(self.model, fixed_split(self.data.split(name), self.pixels))
@@ -126,7 +136,29 @@ def open_runs(paths: Sequence[str | Path], data_dir: str | None = None, device: 
                 f"runs are looked at together on the same images: {paths[0]} is of {infos[0].data} "
                 f"{infos[0].image_shape} and {path} of {info.data} {info.image_shape}"
             )
-    return [open_run(path, data_dir, device) for path in paths]
+    runs = [open_run(path, data_dir, device) for path in paths]
+    for run, info in zip(runs, infos, strict=True):
+        _check_alike(runs[0], run, infos[0].label, info.label)
+    return runs
+
+
+def _check_alike(first: Run, other: Run, label: str | None, other_label: str | None) -> None:
+    """Refuse runs whose values are in other units, or whose labels mean something else to a model that reads them.
+
+    Raises:
+        ValueError: If they are.
+    """
+    if first.rows != other.rows:
+        raise ValueError(
+            f"runs are looked at together on the same values: {first.path} is of {first.rows} and {other.path} of "
+            f"{other.rows}; train both with the same columns, scaling and validation rows"
+        )
+    read = first.model.shapes.num_classes or other.model.shapes.num_classes
+    if read and (label, first.data.class_names) != (other_label, other.data.class_names):
+        raise ValueError(
+            f"runs are looked at together with the same labels: those of {first.path} are {label or 'none'} and those "
+            f"of {other.path} {other_label or 'none'}; train both with the same --data_label"
+        )
 
 
 @checked

@@ -101,7 +101,7 @@ def load_training_data(arguments: Namespace) -> ImageSet:
         image_size=arguments.image_size,
         label=arguments.data_label,
         scaling=arguments.data_scaling,
-        skip=arguments.data_skip,
+        skip=tuple(map(str, arguments.data_skip)),  # columns may be named by numbers
     )
     if arguments.data_labels is not None:
         data = keep_labels(data, arguments.data_labels, arguments.seed)

@@ -15,7 +15,9 @@ from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
 
 FEW = 256
-"""Images whose pixels are held against the likelihood's support."""
+"""Images whose pixels are held against the likelihood's support, where images are alike or stored on a disk."""
+ROWS = 1 << 14
+"""Rows of values that are held against it at a time."""
 TRIED_EPOCHS = 5000
 """Epochs, at most, for which a schedule is moved before a training."""
 
@@ -59,17 +61,15 @@ def _check_labels(model: LatentVariableModel, data: ImageSet) -> None:
         ValueError: If labels are lacking.
     """
     labels = data.labels[data.splits["train"]]
-    hidden = int((labels == HIDDEN).sum())
-    if not hidden:
-        return
-    if not model.infers_labels:
+    hidden = int((data.labels == HIDDEN).sum())
+    if hidden and not model.infers_labels:
         raise ValueError(
-            f"the labels of {hidden:,} training images of {data.name} are missing or hidden, and "
-            f"{type(model).__name__} sums over no classes: choose --model SemiSupervisedVAE, or leave those rows (or "
-            f"--data_labels) out"
+            f"the labels of {hidden:,} images of {data.name} ({int((labels == HIDDEN).sum()):,} of them training "
+            f"images) are missing or hidden, and {type(model).__name__} sums over no classes: choose --model "
+            f"SemiSupervisedVAE, or leave those rows (or --data_labels) out"
         )
     known = labels[labels != HIDDEN].bincount(minlength=data.num_classes)
-    if not bool(known.all()):
+    if model.shapes.num_classes and not bool(known.all()):
         empty = data.class_names[int(known.argmin())]
         raise ValueError(
             f"each class of {data.name} must have a labelled training image, and {empty!r} has none: label one, or "
@@ -92,17 +92,20 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
     index = data.splits["train"][:FEW]
     few = fixed_split(Split(data.images[index], data.labels[index]), pixels)
     with frozen(model) as device:
-        z = torch.zeros(len(index), model.shapes.latent_dim, device=device)
-        support = model.likelihood(z, few.labels.clamp(min=0).to(device)).support
-        inside = support.check(to_unit(few.images).to(device))
+        z = torch.zeros(1, model.shapes.latent_dim, device=device)
+        support = model.likelihood(z, few.labels[:1].clamp(min=0).to(device)).support
+        # Grey images are alike; a single row of a table may hold what no other does.
+        every = few.images if data.scaling is None or data.stored is not None else data.images
+        inside = torch.cat([support.check(to_unit(some).to(device)).cpu() for some in every.split(ROWS)])
     if bool(inside.all()):
         if data.scaling is not None and data.scaling.policy == "none" and not support.is_discrete:
             _check_no_counts(model, data)
         return
     scored = f"the likelihood {name_of(model.likelihood)} scores {model.likelihood.pixels or f'values in {support}'}"
     if data.scaling is not None:
-        policy, cure = f"scaling={data.scaling.policy}", _cure_for_values(data)
-        raise ValueError(f"{scored}, which those of {data.name} with {policy} are not: {cure}")
+        wrong = (~inside.reshape(len(every), -1).all(1)).nonzero().flatten() if every is data.images else index[:0]
+        cure = _cure_for_rows(data, wrong)
+        raise ValueError(f"{scored}, which those of {data.name} with scaling={data.scaling.policy} are not{cure}")
     if chosen:
         raise ValueError(f"{scored}, which those of {data.name} with pixels={pixels} are not: {model.likelihood.cure}")
     raise ValueError(
@@ -140,14 +143,35 @@ _CURES = {
 
 
 def _kind_of_values(data: ImageSet) -> str:
-    """What the first training rows hold in the units of the data: binary, counts, unit (between 0 and 1) or real."""
-    x = data.images[data.splits["train"][:FEW]]
-    values = x.double() if data.scaling is None else data.scaling.undo(x)
-    values = values[~values.isnan()]
-    whole = (values - values.round()).abs() <= 1e-5 * values.abs().clamp(min=1)  # scaled values were rounded
-    if bool((whole & (values.round() >= 0)).all()):
-        return "binary" if bool((values.round() <= 1).all()) else "counts"
-    return "unit" if bool(((values > -1e-6) & (values < 1 + 1e-6)).all()) else "real"
+    """What the training rows hold in the units of the data: binary, counts, unit (between 0 and 1) or real.
+
+    Of stored values the first rows are asked.
+    """
+    index = data.splits["train"][: FEW if data.stored is not None else None]
+    kinds = {"binary", "counts", "unit"}
+    for rows in index.split(ROWS):
+        x = data.images[rows]
+        values = x.double() if data.scaling is None else data.scaling.undo(x)
+        values = values[~values.isnan()]
+        whole = (values - values.round()).abs() <= 1e-5 * values.abs().clamp(min=1)  # scaled values were rounded
+        counts = bool((whole & (values.round() >= 0)).all())
+        kinds -= set() if counts else {"binary", "counts"}
+        kinds -= set() if bool((values.round() <= 1).all()) else {"binary"}
+        kinds -= set() if bool(((values > -1e-6) & (values < 1 + 1e-6)).all()) else {"unit"}
+    return next((kind for kind in ("binary", "counts", "unit") if kind in kinds), "real")
+
+
+def _cure_for_rows(data: ImageSet, wrong: torch.Tensor) -> str:
+    """What helps against values outside of a likelihood's support, by the numbers of the rows that hold them."""
+    if not len(wrong):
+        return f": {_cure_for_values(data)}"
+    if bool(torch.isin(wrong, data.splits["train"]).any()):
+        return f" (row {int(wrong[0]) + 1}): {_cure_for_values(data)}"
+    outside = ", outside of the range of the training rows" if data.scaling and data.scaling.policy == "unit" else ""
+    return (
+        f" in {len(wrong):,} rows, none of them a training row (row {int(wrong[0]) + 1}{outside}): correct them, leave "
+        f"them out, or {_CURES['real'].removeprefix('for values ')}"
+    )
 
 
 def _cure_for_values(data: ImageSet) -> str:

@@ -408,6 +408,8 @@ COMMANDS: dict[str, Command] = {
             "draws": whole(1, 3),
             "mass": number(0.5, 0.95, bad=("0", "1", "-1", "2")),
             "calibrate": truth(),
+            "table": Values(("null",), ("x", "", "{file}", "{nowhere}.csv", "{folder}", *ODD)),
+            "skip": Values(("[]",), ("[x]", "[1]", "x", "{}", "null")),  # of another table alone
             "seed": SEED,
             "data_dir": DATA_DIR,
             "device": DEVICE,

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import pyrovae
+from pyrovae.cli.main import main
 from pyrovae.data import ImageSet, from_values, load_images, pack_writer
 from pyrovae.data.manifest import MANIFEST, partial_of
 from pyrovae.shapes import WrongTypeError
@@ -348,3 +349,31 @@ def test_two_do_not_write_one_pack(tmp_path: Path) -> None:
         other.communicate("")
     assert len(pyrovae.pack(Items(), target)) == len(Items())
     assert not (target / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("broken.f", "got dataset:broken.f (invalid syntax"),
+        ("mine.Needs", "missing 1 required positional argument"),
+        ("mine.raises", "got dataset:mine.raises (no way)"),
+        ("mine.none", "has no attribute 'none'"),
+        ("nowhere.X", "No module named 'nowhere'"),
+        ("X", "got dataset:X ("),
+    ],
+)
+def test_a_module_that_names_no_dataset_is_one_line(name, words, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    text = "class Needs:\n    def __init__(self, a): pass\ndef raises():\n    raise RuntimeError('no\\nway')\n"
+    (tmp_path / "mine.py").write_text(text)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.setattr(sys, "argv", ["pyrovae", "pack", f"dataset:{name}", "out"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

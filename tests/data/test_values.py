@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pyrovae.data import SCALING_POLICIES, ImageSet, Scaling, from_dataset, from_values
-from pyrovae.data.values import encode_labels
+from pyrovae.data.labels import encode_labels
 
 
 def table(rows: int = 60, columns: int = 4, missing: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -167,7 +167,7 @@ def test_a_dataset_of_pictures() -> None:
     [
         (lambda i: 1 / (17 - i) * torch.ones(3), "item 17 of mine cannot be read: ZeroDivisionError: division by zero"),
         (lambda i: torch.ones(3 + (i == 9)), r"shape \(3,\) in item 0 and torch.float32 of shape \(4,\) in item 9"),
-        (lambda i: "words", "item 0 of mine cannot be read: TypeError"),
+        (lambda i: "words", "item 0 of mine cannot be used: they must be numbers, got <U5"),
     ],
 )
 def test_a_dataset_that_raises_in_the_middle(make, message) -> None:

@@ -12,12 +12,14 @@ import torch
 from made_runs import make_run
 
 import pyrovae
+from pyrovae.cli.export import describe
 from pyrovae.cli.main import main
-from pyrovae.data import ImageSet, fixed_split
+from pyrovae.data import ImageSet, fixed_split, from_values
 from pyrovae.export import onnx_files
-from pyrovae.export.onnx_files import export_networks, run_onnx
+from pyrovae.export.onnx_files import Exported, export_networks, run_onnx
 from pyrovae.networks import ConvDecoder, ConvEncoder
 from pyrovae.posteriors import Flow
+from pyrovae.runs.loading import Run
 
 pytest.importorskip("onnxscript")
 
@@ -124,3 +126,13 @@ def test_what_cannot_be_exported(command: str, digits: ImageSet, tmp_path: Path,
     assert "ONNX needs the package onnxruntime, which cannot be imported: pip install 'pyrovae[export]'" in refused(
         str(run.path)
     )
+
+
+def test_who_has_the_files_alone_can_scale_values_and_undo_it(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal([5, 2000], [0.1, 300], (40, 2))
+    data = from_values(values, columns=["length", "weight"])
+    run = Run(tmp_path, pyrovae.VAE(data.image_shape, likelihood=pyrovae.likelihoods.Normal), data, "none")
+    scaling = json.loads(json.dumps(describe(run, Exported({}, {}))))["scaling"]
+    assert scaling["columns"] == ["length", "weight"]
+    x = (values - scaling["shift"]) / scaling["scale"]
+    np.testing.assert_allclose(x, data.images[:, 0, 0], rtol=1e-5, atol=1e-5)

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from pyrovae.plots import new_figure, use_style
+from pyrovae.plots import new_figure, save_figure, use_style
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +49,15 @@ def test_a_style_that_is_none_is_refused(style: str) -> None:
 def test_a_style_with_bright_text_is_refused() -> None:
     with pytest.raises(ValueError, match="the style dark_background has bright text, and pictures are drawn on white"):
         use_style("dark_background")
+
+
+def test_a_dollar_in_a_name_begins_no_formula(tmp_path: Path) -> None:
+    figure, (ax, other) = new_figure(4, 2, columns=2)
+    names = ["$\\frac$ in $", "$\\q{"]
+    ax.set_title(names[0])
+    ax.set_yticks([0, 1], names)
+    other.set_yscale("log")
+    save_figure(figure, tmp_path / "a.svg")
+    assert not ax.title.get_parse_math()
+    assert [label.get_text() for label in ax.get_yticklabels()] == names
+    assert all(label.get_parse_math() for label in other.get_yticklabels())

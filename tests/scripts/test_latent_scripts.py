@@ -137,7 +137,12 @@ def test_codes_of_several_runs_side_by_side(runs: dict[str, str], tmp_path, monk
     ("script", "run", "argv", "message"),
     [
         ("generate.py", "vae", ["--classes", "[3]"], "cannot draw a chosen class: use a CVAE"),
-        ("generate.py", "cvae", ["--classes", "[-1]"], "each of classes must be a whole number of at least 0, got -1"),
+        (
+            "generate.py",
+            "cvae",
+            ["--classes", "[-1]"],
+            "there is no class -1; did you mean 1?; the classes are 0",
+        ),
         ("generate.py", "cvae", ["--classes", "[3,10]"], "labels of this model are 0 to 9, got 10"),
         ("generate.py", "cvae", ["--classes", "[]"], "classes must be a list of at least one value, got []"),
         ("generate.py", "vae", ["--rows", "0"], "rows must be a whole number of at least 1, got 0"),
@@ -147,7 +152,7 @@ def test_codes_of_several_runs_side_by_side(runs: dict[str, str], tmp_path, monk
         ("side_by_side.py", "[x]", ["--limit", "-1"], "limit must be a number above 0, got -1"),
         ("traverse.py", "cvae", ["--label", "10"], "labels of this model are 0 to 9, got 10"),
         ("reconstruct.py", "vae", ["--images", "[1000]"], "this split has images 0 to 299, got 1000"),
-        ("traverse.py", "vae", ["--around", "class:x"], "around must be origin, class:LABEL or image:NUMBER"),
+        ("traverse.py", "vae", ["--around", "class:x"], "there is no class x; the classes are 0, 1, 2"),
         ("traverse.py", "vae", ["--around", "class:12"], "class 12 has no images here; there are classes 0, 1"),
         ("traverse.py", "cvae", [], "conditional on a label: choose one from 0 to 9"),
         ("traverse.py", "vae", ["--every_class", "true"], "so a code has one image: use a CVAE"),

@@ -75,7 +75,7 @@ def test_a_dataset_of_a_module_is_packed(tmp_path: Path, monkeypatch, capsys) ->
         (["nowhere", "out"], "data must be one of"),
         (["folder:nowhere", "out"], "there is no such folder; check the path"),
         (["photos", "out", "--labels", "y.npy"], "labels go with an array or a .npy file"),
-        (["dataset:no.Such", "out"], "must name a Dataset in a module of the working folder, got dataset:no.Such"),
+        (["dataset:no.Such", "out"], "in a module of the working folder, got dataset:no.Such"),
         (["digits", "out", "--scaling", "log"], "scaling must be one of standard, unit, none, got 'log'"),
         (["nowhere", "--check", "true"], f"nowhere does not exist; make it (python {SCRIPTS}/pack.py SOURCE nowhere)"),
         (["photos", "--check", "true"], "photos has no manifest.json: it is no pack"),

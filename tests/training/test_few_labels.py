@@ -272,7 +272,7 @@ def test_a_test_split_without_a_label_has_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model", "CVAE"], "training images of table.*are missing or hidden, and CVAE sums .*or leave those rows"),
+        (["--model", "CVAE"], "images of table.*are missing or hidden, and CVAE sums .*or leave those rows"),
         (["--model", "VAE"], "are missing or hidden, and VAE sums over no classes: choose --model SemiSupervisedVAE"),
         (["--data_labels", "30"], "has rows without a label already, .*: leave --data_labels"),
     ],

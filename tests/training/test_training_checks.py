@@ -137,3 +137,64 @@ def test_counts_may_be_treated_as_real_numbers_by_scaling_them() -> None:
     counts = np.random.default_rng(0).poisson(4.0, (90, 3))
     model = pyrovae.VAE((1, 1, 3), likelihood=likelihoods.Normal)
     pyrovae.Trainer(device="cpu").check(model, from_values(counts))
+
+
+def row_of(data: pyrovae.ImageSet, split: str) -> int:
+    """A row of a split behind its first 256."""
+    return int(data.splits[split][300 if split == "train" else 3])
+
+
+@pytest.mark.parametrize("wrong", [-5.0, 2.5])
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_single_row_outside_of_the_support_is_found(split: str, wrong: float) -> None:
+    counts = np.random.default_rng(0).poisson(3, (500, 4)).astype(float)
+    row = row_of(from_values(counts), split)
+    model = pyrovae.VAE((1, 1, 4), likelihood=lambda shapes, decoder: likelihoods.Poisson(shapes, decoder, levels=1))
+    trainer = pyrovae.Trainer(device="cpu")
+    trainer.check(model, from_values(counts, scaling="none"))
+    counts[row, 2] = wrong
+    words = "" if split == "train" else " in 1 rows, none of them a training row"
+    with pytest.raises(ValueError, match=rf"scaling=none are not{words} \(row {row + 1}\): .*Normal"):
+        trainer.check(model, from_values(counts, scaling="none"))
+
+
+def test_rows_outside_of_the_training_range_are_named_under_unit_scaling() -> None:
+    x = np.random.default_rng(0).random((500, 4))
+    row = row_of(from_values(x), "test")
+    x[row, 1] = 7
+    model = pyrovae.VAE((1, 1, 4), likelihood=likelihoods.ContinuousBernoulli)
+    with pytest.raises(
+        ValueError, match=r"none of them a training row \(row \d+, outside of the range of the training"
+    ):
+        pyrovae.Trainer(device="cpu").check(model, from_values(x, scaling="unit"))
+
+
+def test_values_of_which_a_late_row_is_no_count_are_real() -> None:
+    x = np.random.default_rng(0).poisson(3, (500, 4)).astype(float)
+    x[row_of(from_values(x), "train"), 0] = 0.5
+    pyrovae.Trainer(device="cpu").check(
+        pyrovae.VAE((1, 1, 4), likelihood=likelihoods.Normal), from_values(x, scaling="none")
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize("make", [pyrovae.VAE, pyrovae.CVAE])
+def test_a_label_that_is_missing_anywhere_is_refused_before_the_training(make, split: str) -> None:
+    x, labels = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2.0
+    labels[from_values(x).splits[split][0]] = np.nan
+    settings = {"num_classes": 2} if make is pyrovae.CVAE else {}
+    model, trainer = make((1, 1, 3), likelihood=likelihoods.Normal, **settings), pyrovae.Trainer(device="cpu")
+    with pytest.raises(ValueError, match=rf"labels of 1 images of values \({int(split == 'train')} of them train"):
+        trainer.check(model, from_values(x, labels))
+
+
+def test_a_class_without_a_training_row_is_refused_by_a_model_of_classes() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    labels = np.array(["a", "b"] * 30, dtype=object)
+    labels[from_values(x).splits["test"][:2]] = "rare"
+    data, trainer = from_values(x, labels), pyrovae.Trainer(device="cpu")
+    trainer.check(pyrovae.VAE((1, 1, 3), likelihood=likelihoods.Normal), data)
+    with pytest.raises(
+        ValueError, match="each class of values must have a labelled training image, and 'rare' has none"
+    ):
+        trainer.check(pyrovae.CVAE((1, 1, 3), num_classes=3, likelihood=likelihoods.Normal), data)
