@@ -88,7 +88,9 @@ def main() -> None:
                     "error": likelihood.mean_error,
                     "images": len(few),
                     "published": PUBLISHED.get(latent_dim),
-                    "neighbours_accuracy": accuracy.neighbours,
+                    "neighbours_accuracy": {
+                        n: (share.value, share.sampling) for n, share in accuracy.neighbours.items()
+                    },
                     "neighbours": accuracy.k,
                     "pixels": "train dynamic, test drawn once (seed 0)",
                     **surroundings(),
