@@ -439,9 +439,11 @@ def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed
     accuracy = code_accuracy(
         encode(model, _evenly_spaced(train, 10_000), seed=seed), encode(model, some, seed=seed), seed=seed
     )
+    # Labels that the training did not know come here as the model predicts them.
+    kind = "predicted labels" if model.infers_labels else "labels"
     for name, found in ((f"{accuracy.k} nearest codes", accuracy.neighbours), ("linear in codes", accuracy.linear)):
         for labels, share in found.items():
-            yield Row(name, share, len(some), f"share classified correctly, {labels:,} labels, 5 draws")
+            yield Row(name, share, len(some), f"share classified correctly, {labels:,} {kind}, 5 draws")
 
 
 def _disentanglement(

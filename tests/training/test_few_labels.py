@@ -252,6 +252,9 @@ def test_missing_labels_of_a_table_are_hidden_ones(tmp_path: Path, seed: int, mo
     report = json.loads((folder.path / "evaluation-test.json").read_text())
     row = next(row for row in report["rows"] if row["name"] == "error of q(y | x)")
     assert row["images"] == known
+    accuracies = [row["how"] for row in report["rows"] if "classified correctly" in row["how"]]
+    assert accuracies
+    assert all("predicted labels" in how for how in accuracies)
 
 
 def test_a_test_split_without_a_label_has_no_error(tmp_path: Path) -> None:
