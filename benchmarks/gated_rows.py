@@ -56,7 +56,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     )
     folder.path.mkdir(parents=True, exist_ok=True)
     history = pyrovae.Trainer(
-        objective=pyrovae.TraceELBO(warmup=WARM_UP / options.epochs),
+        objective=pyrovae.TraceELBO(warmup=min(1.0, WARM_UP / options.epochs)),
         optimizer=partial(torch.optim.Adam, lr=5e-4),
         epochs=options.epochs,
         batch_size=100,
