@@ -17,13 +17,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from burda import measure as bounds
 from surroundings import surroundings
 
 import pyrovae
 from pyrovae.data import ImageSet, fixed_split
 from pyrovae.files import replace_text
-from pyrovae.inference.elbo import estimate_elbo
-from pyrovae.inference.importance import importance_weighted
 from pyrovae.networks import GatedMLPDecoder, GatedMLPEncoder
 from pyrovae.priors import StandardNormal, VampPrior
 from pyrovae.runtime import seeded
@@ -68,9 +67,6 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     ).fit(model, data, folder, resume=folder.can_resume, progress=False)
     load_weights(folder.best_weights, model)
     test = fixed_split(data.split("test"), "dynamic")
-    few = test.take(range(0, len(test), max(1, len(test) // options.images)))
-    bound = estimate_elbo(model, test, seed=options.seed)
-    likelihood = importance_weighted(model, few, 5000, engine="compiled", seed=options.seed)
     return {
         "data": options.data,
         "prior": options.prior,
@@ -79,13 +75,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "epochs": len(history.rows),
         "stopped_by_itself": len(history.rows) < options.epochs,
         "seconds": round(history.rows[-1]["seconds"], 1),
-        "negative_elbo": bound.negative_elbo.value,
-        "active_units": bound.active_units,
-        "nll": -likelihood.mean,
-        "nll_error": likelihood.mean_error,
-        "nll_spread": likelihood.estimate.sampling,
-        "nll_images": len(few),
-        "nll_k": 5000,
+        **bounds(model, test, options),
         "published_nll": PUBLISHED[options.data, options.prior],
         "pixels": "train dynamic, test drawn once (seed 0)",
         **surroundings(),

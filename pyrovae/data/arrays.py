@@ -73,12 +73,17 @@ def to_tensor(values: Any) -> Tensor:
             raise WrongTypeError("a tensor on the device meta holds none")
         if values.is_complex():
             raise WrongTypeError(f"they must be real numbers, got {values.dtype}")
-        dense = values.detach() if values.layout == torch.strided else values.detach().to_dense()
-        return (dense.float() if dense.dtype == torch.bfloat16 else dense).cpu()  # a type that NumPy has not
+        return plain_tensor(values).cpu()
     array = to_array(values)
     # Torch takes no array with a negative stride, and warns of one that must not be written to.
     usable = array.flags.writeable and min(array.strides, default=0) >= 0
     return torch.from_numpy(array if usable else array.copy())
+
+
+def plain_tensor(values: Tensor) -> Tensor:
+    """A tensor dense, without a gradient, and of a type that NumPy has."""
+    dense = values.detach() if values.layout == torch.strided else values.detach().to_dense()
+    return dense.float() if dense.dtype == torch.bfloat16 else dense
 
 
 def _of_objects(array: np.ndarray) -> np.ndarray:

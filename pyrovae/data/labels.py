@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data.arrays import is_missing
+from pyrovae.data.arrays import is_missing, plain_tensor
 from pyrovae.data.images import HIDDEN, UNLABELLED
 
 
@@ -28,10 +28,7 @@ def encode_labels(name: str, labels: Any, count: int) -> tuple[Tensor, tuple[str
     """
     if labels is None:
         return torch.zeros(count, dtype=torch.int64), UNLABELLED
-    given = _as_array(labels)
-    if given.shape != (count,):
-        raise ValueError(f"labels of {name} must be of shape ({count},), one for each row, got {given.shape}")
-    known = ~_missing(given)
+    given, known = _given(name, labels, count)
     if not known.any():
         raise ValueError(f"labels of {name} are missing in every row: leave them out, or choose another column")
     classes, numbers, rows = np.unique(_names(name, given, known), return_inverse=True, return_counts=True)
@@ -62,10 +59,7 @@ def code_labels(name: str, labels: Any, class_names: tuple[str, ...], count: int
     """
     if labels is None:
         return torch.full((count,), 0 if class_names == UNLABELLED else HIDDEN, dtype=torch.int64)
-    given = _as_array(labels)
-    if given.shape != (count,):
-        raise ValueError(f"labels of {name} must be of shape ({count},), one for each row, got {given.shape}")
-    known = ~_missing(given)
+    given, known = _given(name, labels, count)
     words = list(map(str, _names(name, given, known)))
     if unknown := sorted(set(words) - set(class_names)):
         raise ValueError(
@@ -96,11 +90,22 @@ def plain_label(label: Any) -> Any:
     return label if isinstance(label, Integral | Real) else str(label)
 
 
+def _given(name: str, labels: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as an array, and which of them are known, bool; both (N,).
+
+    Raises:
+        ValueError: If there are not so many.
+    """
+    given = _as_array(labels)
+    if given.shape != (count,):
+        raise ValueError(f"labels of {name} must be of shape ({count},), one for each row, got {given.shape}")
+    return given, ~_missing(given)
+
+
 def _as_array(labels: Any) -> np.ndarray:
     """Labels as an array, whose entries of the type object are those of `plain_label`."""
     if isinstance(labels, Tensor):
-        dense = labels.detach() if labels.layout == torch.strided else labels.detach().to_dense()
-        labels = (dense.float() if dense.dtype == torch.bfloat16 else dense).numpy(force=True)
+        labels = plain_tensor(labels).numpy(force=True)
     if np.ma.isMaskedArray(labels):
         masked, labels = np.ma.getmaskarray(labels), labels.data.astype(object)
         labels[masked] = None

@@ -89,7 +89,7 @@ def read_table(
             )
         names = [str(i) for i in range(values.shape[1])]
         kept = _kept(file, names, skip, wanted)
-        return Table(values[:, [names.index(column) for column in kept]], kept, labels)
+        return Table(values[:, list(map(int, kept))], kept, labels)  # columns are named by their places
     frame = read_frame(file)
     names = list(frame.columns)
     if label is not None and (label in names or not wanted):
@@ -108,15 +108,17 @@ def _kept(file: Path, names: list[str], skip: Sequence[str], wanted: Sequence[st
     Raises:
         ValueError: If there is none, or they are not those that are wanted.
     """
-    kept = tuple(name for name in names if name not in (skip if wanted else _known(file, skip, names)))
+    left_out = set(skip if wanted else _known(file, skip, names))
+    kept = tuple(name for name in names if name not in left_out)
     if not kept:
         raise ValueError(f"{file} has no column left that holds values: it has {_listed(names)}")
     if not wanted:
         return kept
     must = f"{file} must have the columns {_listed(wanted)}"
-    if lacks := [name for name in wanted if name not in kept]:
+    has, must_have = set(kept), set(wanted)
+    if lacks := [name for name in wanted if name not in has]:
         raise ValueError(f"{must}, and lacks {_listed(lacks)}: add or name them")
-    if others := [name for name in kept if name not in wanted]:
+    if others := [name for name in kept if name not in must_have]:
         words = quoted(f"[{','.join(others)}]")
         raise ValueError(f"{must}, and has {_listed(others)} too: leave them out (--skip {words})")
     return tuple(wanted)
