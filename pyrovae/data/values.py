@@ -137,18 +137,19 @@ def check_fits(name: str, x: Tensor, images: Tensor, scale: Scaling, policy: str
     Raises:
         ValueError: If one does.
     """
-    what, cure = f"one of {float(x.nan_to_num(0.0).abs().max()):.1e}", "divide"
-    fits = bool(scale.scale.isfinite().all()) and not bool(images.isinf().any())
     lost = x[(images == 0) & (x != 0)] if policy == "none" else x[:0]
     if not bool((scale.scale > 0).all()):
-        fits, what, cure = False, "a column that varies with a standard deviation of 0", "multiply"
+        what, cure = "a column that varies with a standard deviation of 0", "multiply"
     elif len(lost):
-        fits, what, cure = False, f"one of {float(lost[0]):.1e}", "multiply"
-    if not fits:
-        raise ValueError(
-            f"values of {name} must fit into float32 when they are scaled ({policy}), got {what}: {cure} the column, "
-            f"or choose another scaling (--data_scaling)"
-        )
+        what, cure = f"one of {float(lost[0]):.1e}", "multiply"
+    elif not bool(scale.scale.isfinite().all()) or bool(images.isinf().any()):
+        what, cure = f"one of {float(x.nan_to_num(0.0).abs().max()):.1e}", "divide"
+    else:
+        return
+    raise ValueError(
+        f"values of {name} must fit into float32 when they are scaled ({policy}), got {what}: {cure} the column, "
+        f"or choose another scaling (--data_scaling)"
+    )
 
 
 def _where(flat: int, shape: tuple[int, ...], columns: Sequence[str], first: int) -> str:
