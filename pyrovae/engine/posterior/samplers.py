@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Any
 
@@ -127,11 +127,22 @@ def _adaptation(low_rank: bool) -> dict[str, Any]:
     return {"low_rank_modified_mass_matrix": low_rank}
 
 
+def calls_c(call: Call) -> bool:
+    """Whether nutpie calls a density as a C function: its chains may then run in threads of one process."""
+    if not isinstance(call, NativeCall):
+        return False
+    try:
+        _native_model(call, np.zeros(call.native.size))
+    except (ImportError, TypeError):  # a nutpie whose model of PyMC's takes other arguments
+        return False
+    return True
+
+
 def _nutpie_model(call: Call, start: np.ndarray) -> tuple[Any, Callable[[], int]]:
     """Nutpie's model of a density, and how many transitions it has made."""
     if isinstance(call, NativeCall):
-        own = NativeCall(call.native)  # a workspace of its own
-        with contextlib.suppress(ImportError, TypeError):  # a nutpie whose model of PyMC's is another calls Python
+        call = own = NativeCall(call.native)  # a workspace of its own
+        if calls_c(own):
             return _native_model(own, start), lambda: int(own.counts[1])
     return _python_model(Evaluation(call, len(start)), start)
 
@@ -165,7 +176,9 @@ def _native_model(call: NativeCall, start: np.ndarray) -> Any:
     from nutpie.compile_pymc import CompiledPyMCModel  # type: ignore[import-not-found,unused-ignore]
 
     size = len(start)
+    known = {field.name for field in fields(CompiledPyMCModel)}
     return CompiledPyMCModel(
+        **{"shared_var_keys": {}} if "shared_var_keys" in known else {},  # since version 0.16.9
         dims={"u": ("element",)},
         compiled_logp_func=_Address(call, "density"),
         compiled_expand_func=_Address(call, "keep"),

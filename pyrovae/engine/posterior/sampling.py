@@ -33,6 +33,7 @@ from pyrovae.engine.posterior.results import Coords, Dims, Labels, assembled, st
 from pyrovae.engine.posterior.samplers import (
     HOW_TO_INSTALL,
     Settings,
+    calls_c,
     has_nutpie,
     nutpie_chain,
     pyro_chain,
@@ -94,9 +95,9 @@ def nuts(
         tune: Transitions before them that adapt step size and mass matrix.
         chains: Number of chains.
         seed: Seed of starts, chains and predictive draws.
-        cores: Chains that run at a time, as many as there are cores by default: in threads where the density is one C
-            function, otherwise in processes. Where the system does not fork soundly (not Linux), and with sampler or
-            engine "pyro", chains without C follow each other.
+        cores: Chains that run at a time, as many as there are cores by default: in threads where nutpie calls the
+            density as one C function, otherwise in processes. Where the system does not fork soundly (not Linux), and
+            with sampler or engine "pyro", chains without C follow each other.
         target_accept: Acceptance that the step size is adapted to; higher is slower, with fewer divergences.
         max_depth: Doublings of a trajectory at most.
         mass_matrix: "diagonal"; "low_rank" (nutpie) or "dense" (Pyro) for posteriors with strong correlations.
@@ -148,7 +149,7 @@ def nuts(
         # Autograd refuses to work in a process that was forked from one that has used it; graphs do without it.
         alone = chosen == "pyro" or isinstance(call, ProgramCall)
         beside = 1 if alone else cores or available_cores()
-        found, interrupted = run_chains(sample, chains, beside, bar.update, threads=isinstance(call, NativeCall))
+        found, interrupted = run_chains(sample, chains, beside, bar.update, threads=not alone and calls_c(call))
     kept = _longest(found)
     if not kept:
         raise KeyboardInterrupt("stopped before any chain had kept a draw")

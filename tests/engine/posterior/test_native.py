@@ -9,7 +9,8 @@ import pytest
 import torch
 from posterior_models import EFFECTS, ERRORS, Conjugate, centred_schools, needs_nutpie, schools
 
-from pyrovae.engine.posterior import nuts
+from pyrovae.engine.posterior import nuts, samplers
+from pyrovae.engine.posterior.chains import can_fork
 from pyrovae.engine.posterior.density import density_of
 from pyrovae.engine.posterior.graphs import trace_vector
 from pyrovae.engine.posterior.native import NativeCall, UnsupportedError, check_native, library, native_call
@@ -202,6 +203,26 @@ def test_the_same_seed_gives_the_same_bits_in_one_thread_or_several():
     assert not alone["posterior"].equals(short(seed=1)["posterior"])
     chains = alone["posterior"]["mu"].values
     assert not np.array_equal(chains[0], chains[1])
+
+
+@needs_nutpie
+def test_nutpie_calls_the_function_in_c():
+    call = compiled_density(density_of(schools, (EFFECTS, ERRORS), {}), "compiled", 1000)
+    assert samplers.calls_c(call)
+
+
+@needs_nutpie
+@pytest.mark.skipif(not can_fork(), reason="chains run one after the other here")
+def test_chains_of_a_nutpie_that_calls_python_share_no_workspace(monkeypatch):
+    """Python's calls of a C function let other threads run, which would write into the same numbers."""
+    expected = short(cores=1)["posterior"]
+
+    def other(call, start):
+        raise TypeError("CompiledPyMCModel.__init__() missing 1 required positional argument")
+
+    monkeypatch.setattr(samplers, "_native_model", other)
+    for cores in (1, 2, 3):
+        assert np.allclose(short(cores=cores)["posterior"]["mu"], expected["mu"], rtol=1e-9), cores
 
 
 @needs_nutpie
