@@ -84,7 +84,7 @@ def trace_vector(function: Callable[[Tensor], Any], u: Tensor) -> VectorGraph:
     structure: list[Any] = []
 
     def flat(u: Tensor) -> list[Tensor]:
-        with double_precision(), TracedValues(), _Factors() as factors:
+        with double_precision(), _Factors() as factors, TracedValues():
             found, tree = tree_flatten(function(u))
         structure[:] = [tree]
         return [factors.or_no_number(torch.as_tensor(value)) for value in found]
