@@ -202,11 +202,12 @@ def _smoothed(weights: np.ndarray) -> tuple[float, float]:
     """Log of the mean weight, Pareto-smoothed, and k-hat."""
     from scipy.special import logsumexp
 
-    if not np.isfinite(weights).any():
+    positive = weights[np.isfinite(weights)]
+    if not positive.size:
         return -np.inf, np.inf
+    if np.ptp(positive) < 1e-9 * max(1.0, np.abs(positive).max()):  # the guide is the posterior, or that and more
+        return float(positive.mean() + np.log(len(positive) / len(weights))), -np.inf
     weights = np.maximum(weights, weights.max() - NOTHING)
-    if np.ptp(weights) < 1e-9 * max(1.0, np.abs(weights).max()):  # the guide is the posterior
-        return float(weights.mean()), -np.inf
     smooth, k = _psis(weights)
     return float(logsumexp(smooth) - np.log(len(weights))), k
 
@@ -226,7 +227,10 @@ def _psis(weights: np.ndarray) -> tuple[np.ndarray, float]:
         psislw = array_stats.psislw
     body = np.argsort(weights)[: len(weights) // 2]
     for sign in (1, -1):
-        smooth, k = psislw(sign * weights)
+        try:
+            smooth, k = psislw(sign * weights)
+        except ValueError:  # the tail of the wrong sign is all the same
+            continue
         shift = (weights - smooth)[body]
         if np.ptp(shift) < 1e-6 * max(1.0, np.ptp(weights)):
             return np.asarray(smooth) + shift.mean(), float(k)

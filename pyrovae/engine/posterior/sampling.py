@@ -209,7 +209,7 @@ def _check_slopes(density: Density, flat: Mapping[str, int]) -> None:
         line = (
             f"the density does not depend on {count} of {size} elements of site {name!r}: their posterior is improper"
         )
-        warnings.warn(f"{line} ({cure})", SamplingWarning, stacklevel=3)
+        warnings.warn(f"{line} ({cure})", SamplingWarning, stacklevel=4)
 
 
 def _check_values(density: Density, start: np.ndarray) -> None:
@@ -446,4 +446,4 @@ def _warn(density: Density, stats: Mapping[str, np.ndarray], u: np.ndarray) -> N
         )
     else:
         cure = "raise target_accept towards 0.99, or reparametrise the model"
-    warnings.warn(f"{line}; {cure}", SamplingWarning, stacklevel=4)
+    warnings.warn(f"{line}; {cure}", SamplingWarning, stacklevel=5)

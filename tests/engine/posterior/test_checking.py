@@ -129,6 +129,12 @@ def test_a_guide_that_leaves_the_support_is_found(distribution):
     assert abs(found.log_evidence) < 0.3
 
 
+def test_a_guide_that_is_the_posterior_and_more_has_equal_weights():
+    found = check(lambda: pyro.sample("a", dist.Uniform(0.0, 1.0)), lambda: pyro.sample("a", dist.Uniform(-1.0, 1.0)))
+    assert abs(found.log_evidence) < 0.2
+    assert not found.right
+
+
 def test_what_has_no_right_answer_is_refused():
     def with_factor():
         model()

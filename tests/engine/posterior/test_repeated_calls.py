@@ -15,6 +15,8 @@ from pyrovae.engine.posterior import ModelError, nuts, predictive
 from pyrovae.engine.posterior.density import density_of
 from pyrovae.engine.posterior.replay import values_at
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*transitions diverged")  # in runs of a few transitions
+
 
 def few(model, args=(), **settings):
     settings = {"draws": 8, "tune": 8, "chains": 1, "engine": "graph", "progress": False} | settings
@@ -148,6 +150,16 @@ def test_draws_are_told_by_the_names_of_their_dimensions():
     ):
         with pytest.raises(ValueError, match=message):
             predictive(difference, wrong)
+
+
+@needs_nutpie
+def test_warnings_name_the_line_of_the_call():
+    def flat():
+        pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).mask(torch.tensor([True, False])))
+
+    with pytest.warns(UserWarning, match="1 of 2 elements of site 'x'") as caught:
+        nuts(flat, draws=4, tune=4, chains=1, engine="graph", progress=False)
+    assert caught[0].filename == __file__
 
 
 @needs_nutpie
