@@ -11,13 +11,19 @@ import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
+from pyrovae.engine.compat import is_subsample
 from pyrovae.engine.posterior.density import Density, Program, density_of
+from pyrovae.engine.posterior.errors import ModelError
 from pyrovae.engine.posterior.guides import latents_of_guide
 from pyrovae.engine.posterior.replay import at_draws, prior_values
 from pyrovae.engine.posterior.results import arviz_and_xarray, group
 from pyrovae.engine.posterior.sampling import nuts
+from pyrovae.engine.posterior.supports import inside
+from pyrovae.engine.posterior.turns import in_turn
 
 FEW_LOSSES = 100
+NOTHING = 1000.0
+"""So far below the largest, on the scale of logarithms, a weight is as good as zero."""
 BANDS = 0.001
 """Probability with which a calibrated fit is called uncalibrated, for all latents together."""
 
@@ -59,6 +65,11 @@ class Check:
     def complaints(self) -> list[str]:
         """What is wrong and what to try, a line each."""
         found = []
+        if self.elbo == -np.inf:
+            found.append(
+                "the ELBO is -inf: the guide draws values outside of the model's support; give its sites the supports "
+                "of the model's"
+            )
         if not self.pareto_k < self.limit:
             found.append(
                 f"Pareto k-hat is {self.pareto_k:.2f}, above {self.limit:.2f}: the guide misses part of the posterior; "
@@ -128,16 +139,16 @@ def check(
         raise ValueError(f"draws must be at least 100 for a tail to be fitted, got {draws}")
     if simulations < 0:
         raise ValueError(f"simulations must be at least 0, got {simulations}")
-    density = density_of(model, tuple(model_args), dict(model_kwargs or {}), sampled=False)
-    latents, log_q = latents_of_guide(density, guide, draws, seed)
-    log_p = at_draws(density, latents, _log_joint, anew=False)["log p"].reshape(-1)
-    weights = log_p - log_q
+    density = in_turn(density_of)(model, tuple(model_args), dict(model_kwargs or {}), sampled=False)
+    if simulations:
+        _check_is_generative(density)
+    weights = _log_weights(density, guide, draws, seed)
     smooth, k = _smoothed(weights)
     ranks = _ranks(density, simulations, fit or _by_nuts, seed) if simulations else None
     return Check(
         pareto_k=k,
         elbo=float(weights.mean()),
-        elbo_error=float(weights.std(ddof=1) / np.sqrt(draws)),
+        elbo_error=float(weights.std(ddof=1) / np.sqrt(draws)) if np.isfinite(weights).all() else np.inf,
         log_evidence=smooth,
         draws=draws,
         trend=None if losses is None else loss_trend(losses),
@@ -146,16 +157,57 @@ def check(
     )
 
 
+@in_turn
+def _log_weights(density: Density, guide: Program, draws: int, seed: int) -> np.ndarray:
+    """Log p / q at draws of the guide, (draws,).
+
+    Raises:
+        ModelError: If some are no numbers.
+    """
+    latents, log_q = latents_of_guide(density, guide, draws, seed)
+    weights = at_draws(density, latents, _log_joint, anew=False)["log p"].reshape(-1) - log_q
+    if wrong := int((np.isnan(weights) | (weights == np.inf)).sum()):
+        raise ModelError(
+            f"log p - log q is not finite at {wrong} of {draws:,} draws of the guide: look for parameters of the guide "
+            f"that are not finite, and for distributions of the model that are none at these draws"
+        )
+    return weights
+
+
 def _log_joint(trace: Any) -> dict[str, Tensor]:
-    return {"log p": torch.as_tensor(trace.log_prob_sum())}
+    """Log p of a trace, -inf outside of the model's support, where some distributions have a number without checks."""
+    found = torch.as_tensor(trace.log_prob_sum())
+    for site in trace.nodes.values():
+        if site["type"] == "sample" and not is_subsample(site["fn"]) and site["fn"].event_dim < 2:  # no matrices
+            hidden = False if site["mask"] is None else ~torch.as_tensor(site["mask"], dtype=torch.bool)
+            found = torch.where((inside(site["fn"], site["value"]) | hidden).all(), found, -torch.inf)
+    return {"log p": found}
+
+
+def _check_is_generative(density: Density) -> None:
+    """Refuse simulations from a model that has more to its density than draws show.
+
+    Raises:
+        ModelError: If it has a factor.
+    """
+    for name, site in density.observed.items():
+        if 0 in site.shape:
+            raise ModelError(
+                f"simulations draw latents and data from the model, of which the factor {name!r} is no part: write it "
+                f"as a distribution, or choose simulations=0"
+            )
 
 
 def _smoothed(weights: np.ndarray) -> tuple[float, float]:
     """Log of the mean weight, Pareto-smoothed, and k-hat."""
     from scipy.special import logsumexp
 
-    if np.ptp(weights) < 1e-9 * max(1.0, np.abs(weights).max()):  # the guide is the posterior
-        return float(weights.mean()), -np.inf
+    positive = weights[np.isfinite(weights)]
+    if not positive.size:
+        return -np.inf, np.inf
+    if np.ptp(positive) < 1e-9 * max(1.0, np.abs(positive).max()):  # the guide is the posterior, or that and more
+        return float(positive.mean() + np.log(len(positive) / len(weights))), -np.inf
+    weights = np.maximum(weights, weights.max() - NOTHING)
     smooth, k = _psis(weights)
     return float(logsumexp(smooth) - np.log(len(weights))), k
 
@@ -175,7 +227,10 @@ def _psis(weights: np.ndarray) -> tuple[np.ndarray, float]:
         psislw = array_stats.psislw
     body = np.argsort(weights)[: len(weights) // 2]
     for sign in (1, -1):
-        smooth, k = psislw(sign * weights)
+        try:
+            smooth, k = psislw(sign * weights)
+        except ValueError:  # the tail of the wrong sign is all the same
+            continue
         shift = (weights - smooth)[body]
         if np.ptp(shift) < 1e-6 * max(1.0, np.ptp(weights)):
             return np.asarray(smooth) + shift.mean(), float(k)
@@ -215,7 +270,7 @@ def _by_nuts(model: Program, args: tuple, seed: int, **kwargs: Any) -> Any:
 
 
 def _ranks(density: Density, simulations: int, fit: Callable[..., Any], seed: int) -> dict[str, np.ndarray]:
-    truths, data = prior_values(density, simulations, seed)
+    truths, data = in_turn(prior_values)(density, simulations, seed)
     found: dict[str, list[np.ndarray]] = {name: [] for name in density.drawn}
     for number in range(simulations):
         simulated = {

@@ -14,15 +14,15 @@ from typing import Any
 import pyro
 import pyro.poutine as poutine
 import torch
-from pyro.infer import config_enumerate
+from pyro.infer import config_enumerate, infer_discrete
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from torch import Tensor
-from torch.distributions import biject_to, constraints
 
 from pyrovae.engine.capture import untouched
 from pyrovae.engine.compat import Message, Messenger, handlers_around, is_subsample
 from pyrovae.engine.posterior.double import double_precision
 from pyrovae.engine.posterior.errors import ModelError
+from pyrovae.engine.posterior.supports import bijection_of, kind_of, moves, within_support
 from pyrovae.engine.values import ValueReadError
 
 Program = Callable[..., Any]
@@ -99,10 +99,14 @@ class Density:
     def log_density(self, u: Tensor) -> Tensor:
         """Log p(latents, data) + log |d latents / du| of an unconstrained vector (size,): (), float64."""
         place, trace = self._run(self._enumerated_model(), u)
+        with _quiet():
+            return self._log_joint(trace) + place.log_volume
+
+    def _log_joint(self, trace: Any) -> Tensor:
         if self._evaluator is None:
             self._evaluator = TraceEinsumEvaluator(trace, bool(self.enumerated), self.plate_nesting)
         with _quiet():
-            return self._evaluator.log_prob(trace) + place.log_volume
+            return self._evaluator.log_prob(trace)
 
     def with_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The same with its gradient: (), (size,)."""
@@ -115,9 +119,33 @@ class Density:
         return value.detach(), gradient
 
     def values(self, u: Tensor) -> dict[str, Tensor]:
-        """Latents and deterministic sites at an unconstrained vector."""
-        trace = self.trace(u)
+        """Latents and deterministic sites at an unconstrained vector; discrete latents are drawn from their prior."""
+        return self._values(self.trace(u))
+
+    def values_given_data(self, u: Tensor) -> dict[str, Tensor]:
+        """The same with discrete latents from their posterior, given the continuous ones and the data."""
+        program = _Place(u, self.latents)(config_enumerate(self.model))
+        program = infer_discrete(program, first_available_dim=-1 - self.plate_nesting, temperature=1)
+        with _quiet(), poutine.trace() as capture:
+            program(*self.args, **self.kwargs)
+        return self._values(capture.trace)
+
+    def _values(self, trace: Any) -> dict[str, Tensor]:
         return {name: trace.nodes[name]["value"] for name in (*self.latents, *self.deterministics)}
+
+    def slopes_without_volume(self, u: Tensor) -> Tensor:
+        """The gradient of log p(latents, data) alone, (size,)."""
+        with torch.enable_grad(), double_precision():
+            u = u.detach().requires_grad_()
+            value = self._log_joint(self._run(self._enumerated_model(), u)[1])
+            if not value.requires_grad:
+                return torch.zeros_like(u)
+            return torch.autograd.grad(value, u, materialize_grads=True)[0]
+
+    def log_volume(self, u: Tensor) -> Tensor:
+        """Log |d latents / du| alone, ()."""
+        with torch.no_grad():
+            return torch.as_tensor(self._run(self.model, u)[0].log_volume)
 
     def trace(self, u: Tensor) -> Any:
         """The model's trace at an unconstrained vector; discrete latents are drawn."""
@@ -131,7 +159,28 @@ class Density:
         except ValueReadError as error:
             error.place = f", after site {place.last!r}" if place.last else ", before its first site"
             raise
+        self._check_sites(capture.trace)
+        for site in capture.trace.nodes.values():
+            if site["type"] == "sample" and site["is_observed"]:
+                site["fn"] = within_support(site["fn"])
         return place, capture.trace
+
+    def _check_sites(self, trace: Any) -> None:
+        """Refuse a model whose later calls have other sites than its first: arguments that were used up, branches.
+
+        Raises:
+            ModelError: If so; names one of them.
+        """
+        nodes = trace.nodes.items()
+        sites = {name for name, site in nodes if site["type"] == "sample" and not is_subsample(site["fn"])}
+        other = sites ^ {*self.drawn, *self.deterministics, *self.observed}
+        if other:
+            name = min(other)
+            raise ModelError(
+                f"site {name!r} is {'new at' if name in sites else 'missing from'} a later call of the model: give "
+                f"data in tensors or lists, not in an iterator, which one call uses up, and decide about sites by "
+                f"nothing that is drawn or changes"
+            )
 
     def free(self, values: Mapping[str, Tensor]) -> Tensor:
         """The unconstrained vector of given latents, (size,), float64."""
@@ -202,25 +251,6 @@ class _Invert(Messenger):
             msg["value"], msg["done"] = value, True
 
 
-def bijection_of(distribution: Any) -> Any:
-    """From real numbers to the support of a distribution.
-
-    Raises:
-        NotImplementedError: If the support is none or has no transform.
-    """
-    return biject_to(_common(distribution.support))
-
-
-def _common(support: Any) -> Any:
-    """The support of a mixture whose components all have the same one, for which torch has no transform."""
-    if isinstance(support, constraints.MixtureSameFamilyConstraint):
-        base = support.base_constraint
-        return base if not any(isinstance(value, Tensor) and value.ndim for value in vars(base).values()) else support
-    if isinstance(support, constraints.independent):
-        return constraints.independent(_common(support.base_constraint), support.reinterpreted_batch_ndims)
-    return support
-
-
 # ---- what a model consists of
 
 
@@ -241,13 +271,14 @@ def density_of(model: Program, args: tuple, kwargs: dict[str, Any], *, sampled: 
     trace = prototype(model, args, kwargs)
     sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
     for name in [name for name, site in sites.items() if is_subsample(site["fn"])]:
-        _check_plate(name, sites.pop(name), sampled)
+        _check_plate(name, sites.pop(name))
     found = Density(model, args, kwargs, {}, {}, {}, {}, {}, [], _nesting(sites))
     for name, site in sites.items():
         if _is_deterministic(site):
             found.deterministics[name] = _site(name, site)
         elif site["is_observed"]:
-            found.observed[name], found.data[name] = _site(name, site), site["value"].detach()
+            seen = found.observed[name] = _site(name, site)
+            found.data[name] = site["value"].detach().expand(seen.shape)
         else:
             found.drawn[name] = _site(name, site)
             if sampled and _is_discrete(name, site):
@@ -258,7 +289,26 @@ def density_of(model: Program, args: tuple, kwargs: dict[str, Any], *, sampled: 
         raise ModelError(
             "the model has no continuous latent site: there is nothing for Hamiltonian Monte Carlo to draw"
         )
+    if found.enumerated:
+        _check_dimensions(found)
     return found
+
+
+def _check_dimensions(density: Density) -> None:
+    """Refuse dimensions that Pyro would take for those of the discrete latents that are summed out.
+
+    Raises:
+        ModelError: If a site has one outside of plates and events.
+    """
+    for site in (*density.drawn.values(), *density.observed.values()):
+        batch = site.shape[: len(site.shape) - site.event_dim]
+        for axis, size in enumerate(batch):
+            if size > 1 and axis not in site.plates:
+                raise ModelError(
+                    f"site {site.name!r} has a dimension of {size} in no plate, beside the discrete latent "
+                    f"{density.enumerated[0]!r}, which is summed out: put it into a plate, or make it part of the "
+                    f"event by to_event"
+                )
 
 
 def _nesting(sites: Mapping[str, Any]) -> int:
@@ -272,9 +322,10 @@ def prototype(model: Program, args: tuple, kwargs: dict[str, Any]) -> Any:
         ModelError: If it fails, with the site before which or at which it did.
     """
     last = _LastSite()
-    with torch.no_grad(), untouched(), own_parameters(), double_precision(), pyro.validation_enabled(True), last:
+    with torch.no_grad(), untouched(), own_parameters(), double_precision(), pyro.validation_enabled(True):
         try:
-            trace = poutine.trace(model).get_trace(*args, **kwargs)
+            with last:
+                trace = poutine.trace(model).get_trace(*args, **kwargs)
         except Exception as error:
             raise ModelError(f"the model fails {last.place}{_line_of(error)}: {_one_line(error)}") from error
         for name, site in trace.nodes.items():
@@ -282,8 +333,30 @@ def prototype(model: Program, args: tuple, kwargs: dict[str, Any]) -> Any:
                 try:
                     site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
                 except Exception as error:
-                    raise ModelError(f"site {name!r} cannot be scored: {_one_line(error)}") from error
+                    if not (site["is_observed"] and _support_moves(model, args, kwargs, name)):
+                        raise ModelError(f"site {name!r} cannot be scored: {_one_line(error)}") from error
     return trace
+
+
+def _support_moves(model: Program, args: tuple, kwargs: dict[str, Any], name: str) -> bool:
+    """Whether the support of a site depends on latents, so that other values of these may have its data in it."""
+    try:
+        with torch.enable_grad(), _Sloping():
+            return moves(poutine.trace(model).get_trace(*args, **kwargs).nodes[name]["fn"])
+    except Exception:  # such as of a model that reads values
+        return False
+
+
+class _Sloping(Messenger):
+    """Latents have gradients, which show what depends on them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def _pyro_post_sample(self, msg: Message) -> None:
+        value = msg["value"]
+        if not msg["is_observed"] and isinstance(value, Tensor) and value.is_floating_point():
+            msg["value"] = value.detach().requires_grad_() + 0
 
 
 class _LastSite(Messenger):
@@ -296,7 +369,7 @@ class _LastSite(Messenger):
     def _pyro_sample(self, msg: Message) -> None:
         self.place = f"at site {str(msg['name'])!r}"
         distribution = msg["fn"]
-        if not msg["is_observed"] and _kind(distribution) == "ImproperUniform":
+        if not msg["is_observed"] and kind_of(distribution) == "ImproperUniform":
             bijection = bijection_of(distribution)
             free = torch.rand(bijection.inverse_shape(distribution.shape()))
             msg["value"], msg["done"] = bijection(free), True
@@ -307,15 +380,15 @@ class _LastSite(Messenger):
 
 def _is_deterministic(site: Any) -> bool:
     """Whether a site only gives a name to a value: `pyro.deterministic`, and what a reparametrisation leaves."""
-    return site["infer"].get("_deterministic", False) or (site["is_observed"] and _kind(site["fn"]) == "Delta")
+    return site["infer"].get("_deterministic", False) or (site["is_observed"] and kind_of(site["fn"]) == "Delta")
 
 
-def _check_plate(name: str, site: Any, sampled: bool) -> None:
+def _check_plate(name: str, site: Any) -> None:
     size, drawn = site["fn"].size, site["fn"].subsample_size
-    if sampled and drawn is not None and drawn < size:
+    if drawn is not None and drawn < size:
         raise ModelError(
-            f"the plate {name!r} takes {drawn} of {size} observations at random, and so the density would be another "
-            f"at each call: drop subsample_size and give all the data, or fit the model by SVI"
+            f"the plate {name!r} takes {drawn} of {size} observations at random, and so density and draws would be of "
+            f"others at each call: drop subsample_size and give all the data, or fit the model by SVI"
         )
 
 
@@ -330,13 +403,13 @@ def _is_discrete(name: str, site: Any) -> bool:
         discrete = distribution.support.is_discrete
     except NotImplementedError as error:
         raise ModelError(
-            f"site {name!r} has a distribution without a support, {_kind(distribution)}: give its class one"
+            f"site {name!r} has a distribution without a support, {kind_of(distribution)}: give its class one"
         ) from error
     if not discrete:
         return False
     if not distribution.has_enumerate_support:
         raise ModelError(
-            f"site {name!r} is discrete and cannot be enumerated, {_kind(distribution)}: sum it out of the model, or "
+            f"site {name!r} is discrete and cannot be enumerated, {kind_of(distribution)}: sum it out of the model, or "
             f"replace it by a distribution with finitely many values"
         )
     if site["infer"].get("enumerate", "parallel") != "parallel":
@@ -348,7 +421,7 @@ def _is_discrete(name: str, site: Any) -> bool:
 
 def _latent(name: str, site: Any, start: int) -> Latent:
     distribution, value = site["fn"], site["value"]
-    if _kind(distribution) == "Delta":
+    if kind_of(distribution) == "Delta":
         raise ModelError(
             f"site {name!r} is a latent Delta, which has no density to sample: use pyro.deterministic({name!r}, ...)"
         )
@@ -357,7 +430,7 @@ def _latent(name: str, site: Any, start: int) -> Latent:
     except NotImplementedError as error:
         raise ModelError(
             f"site {name!r} has the support {distribution.support}, for which there is no transform to real numbers "
-            f"({_kind(distribution)}): reparametrise it, or register one with torch.distributions.biject_to"
+            f"({kind_of(distribution)}): reparametrise it, or register one with torch.distributions.biject_to"
         ) from error
     plain = _site(name, site)
     return Latent(**vars(plain), start=start, free_shape=tuple(free_shape))
@@ -367,20 +440,15 @@ def _site(name: str, site: Any) -> Site:
     shape = tuple(site["value"].shape)
     event_dim = 0 if _is_deterministic(site) else site["fn"].event_dim
     batch = len(shape) - event_dim
+    if site["is_observed"] and not _is_deterministic(site):  # a plate of data that are all the same may be given one
+        shape = (*torch.broadcast_shapes(shape[:batch], site["fn"].batch_shape), *shape[batch:])
+        batch = len(shape) - event_dim
     plates = {batch + f.dim: f.name for f in _frames(site) if -f.dim <= batch and shape[batch + f.dim] == f.size}
     return Site(name, shape, event_dim, plates, site["value"].dtype)
 
 
 def _frames(site: Any) -> list[Any]:
     return [frame for frame in site.get("cond_indep_stack", ()) if frame.vectorized]
-
-
-def _kind(distribution: Any) -> str:
-    while hasattr(distribution, "base_dist") and type(distribution).__name__ in (
-        "Independent", "ExpandedDistribution", "MaskedDistribution",
-    ):  # fmt: skip
-        distribution = distribution.base_dist
-    return type(distribution).__name__
 
 
 _LIBRARIES = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (torch, pyro))
@@ -404,8 +472,8 @@ def _one_line(error: Exception) -> str:
 
 def first_not_finite(density: Density, u: Tensor) -> str | None:
     """The first site, in the order of the model, whose log-probability is not finite at a point, with its numbers."""
-    with torch.no_grad(), untouched(), own_parameters():
-        trace = density.trace(u)
+    with torch.enable_grad(), untouched(), own_parameters():
+        trace = density.trace(u.detach().requires_grad_())
         for name, site in trace.nodes.items():
             if site["type"] != "sample" or is_subsample(site["fn"]) or _is_deterministic(site):
                 continue

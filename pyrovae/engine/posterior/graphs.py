@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from pyrovae.engine.capture import Capture, capture
-from pyrovae.engine.compat import inductor_compile, mutates, takes, tree_flatten, tree_unflatten
+from pyrovae.engine.compat import TorchDispatchMode, inductor_compile, mutates, takes, tree_flatten, tree_unflatten
 from pyrovae.engine.compilation import CompilerError, missing_compiler, without_compiler_warnings
 from pyrovae.engine.posterior.density import own_parameters
 from pyrovae.engine.posterior.double import default_double, double_precision
@@ -60,6 +60,16 @@ class VectorGraph:
                 flat = tuple(map(torch.stack, zip(*rows, strict=True)))
         return tree_unflatten(list(flat), self.structure)
 
+    def without_random(self, results: dict[str, Tensor]) -> list[str]:
+        """Names of the results that no random number enters, of a function that returns them by name."""
+        random: set[fx.Node] = set()
+        for node in self.graph.graph.nodes:
+            if _is_random(node) or not random.isdisjoint(node.all_input_nodes):
+                random.add(node)
+        (returned,) = self.graph.graph.find_nodes(op="output")[0].args
+        numbers = tree_unflatten(list(range(len(returned))), self.structure)
+        return [name for name in results if returned[numbers[name]] not in random]
+
 
 def trace_vector(function: Callable[[Tensor], Any], u: Tensor) -> VectorGraph:
     """Trace a function of a vector; everything that does not depend on the vector is computed now, once.
@@ -74,10 +84,10 @@ def trace_vector(function: Callable[[Tensor], Any], u: Tensor) -> VectorGraph:
     structure: list[Any] = []
 
     def flat(u: Tensor) -> list[Tensor]:
-        with double_precision(), TracedValues():
+        with double_precision(), _Factors() as factors, TracedValues():
             found, tree = tree_flatten(function(u))
         structure[:] = [tree]
-        return [torch.as_tensor(value) for value in found]
+        return [factors.or_no_number(torch.as_tensor(value)) for value in found]
 
     try:
         with own_parameters():
@@ -93,6 +103,26 @@ def trace_vector(function: Callable[[Tensor], Any], u: Tensor) -> VectorGraph:
         graph, constants = _folded(captured)
     random = any(map(_is_random, graph.graph.nodes))
     return VectorGraph(graph, constants, structure[0], random)
+
+
+class _Factors(TorchDispatchMode):
+    """Remembers where torch checks that a matrix could be factorised: a graph goes on, and must not give a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failed: list[Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.ops.aten._linalg_check_errors.default:
+            self._failed.append(args[0])
+        return func(*args, **(kwargs or {}))
+
+    def or_no_number(self, value: Tensor) -> Tensor:
+        """The value, or NaN if a matrix had no factors."""
+        if value.is_floating_point():
+            for failed in self._failed:
+                value = torch.where((failed != 0).any(), torch.nan, value)
+        return value
 
 
 def _folded(captured: Capture) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:

@@ -14,13 +14,15 @@ from torch import Tensor
 from pyrovae.engine.posterior.density import Density, Program, density_of, own_parameters
 from pyrovae.engine.posterior.double import double_precision
 from pyrovae.engine.posterior.errors import ModelError
-from pyrovae.engine.posterior.replay import at_draws, likelihood_values, many_runs, predictive_values, values_of
+from pyrovae.engine.posterior.replay import at_draws, likelihood_values, many_runs, predictive_values, seeded, values_of
 from pyrovae.engine.posterior.results import Coords, Dims, Labels, assembled
+from pyrovae.engine.posterior.turns import in_turn
 
 BATCH = 500
 """Draws that are made together."""
 
 
+@in_turn
 def guide_draws(
     model: Program,
     guide: Program,
@@ -103,8 +105,7 @@ def latents_of_guide(
             found = {name: trace.nodes[name]["value"] for name in density.drawn}
             return {**found, LOG_DENSITY: torch.as_tensor(trace.log_prob_sum())}
 
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.no_grad(), seeded(seed):
         many: Callable[[Tensor], dict[str, Tensor]] = many_runs(one, torch.zeros(0, dtype=torch.float64), "graph")
         parts = [many(torch.zeros(len(rows), 0)) for rows in torch.arange(draws).split(BATCH)]
     joined = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyro
 import pyro.poutine as poutine
 import torch
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from pyrovae.engine.compat import Message, Messenger
 from pyrovae.engine.posterior.density import Density, Program, density_of, own_parameters
 from pyrovae.engine.posterior.double import double_precision
 from pyrovae.engine.posterior.errors import ModelError
-from pyrovae.engine.posterior.graphs import trace_vector
-from pyrovae.engine.posterior.results import Coords, Dims, Labels, assembled, group, has_group
+from pyrovae.engine.posterior.graphs import VectorGraph, trace_vector
+from pyrovae.engine.posterior.results import START, Coords, Dims, Labels, assembled, group, has_group
+from pyrovae.engine.posterior.turns import in_turn
 
 BATCH_BYTES = 64 * 2**20
 """Largest tensor that a batch of draws may make for a site; a batch holds as many draws as fit."""
 
 
+@in_turn
 def predictive(
     model: Program,
     draws: Any,
@@ -64,32 +68,54 @@ def predictive(
     if engine not in ("graph", "pyro"):
         raise ValueError(f"engine must be graph or pyro, got {engine!r}")
     density = density_of(model, tuple(model_args), dict(model_kwargs or {}), sampled=False)
-    values = _given(draws, density)
+    arrays, numbers = _arrays(draws)
+    values = _given(arrays, density)
     wanted = _wanted(density, values, sites)
     found = at_draws(density, values, values_of(wanted), anew=True, seed=seed, engine=engine)
     labels = Labels(density, dims, coords)
-    return assembled({"posterior_predictive": labels.dataset(found)})
+    return assembled({"posterior_predictive": labels.dataset(found).assign_coords(numbers)})
 
 
-def _given(draws: Any, density: Density) -> dict[str, np.ndarray]:
+def _arrays(draws: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Draws by name, and the numbers of their chains and draws, which thinning leaves with gaps.
+
+    Raises:
+        ValueError: If an array of xarray's has not both dimensions.
+    """
+    if isinstance(draws, dict):
+        return {name: np.asarray(value) for name, value in draws.items()}, {}
+    found = group(draws, "posterior") if has_group(draws, "posterior") else draws
+    arrays = {}
+    for name, variable in found.data_vars.items():
+        if not {*START} <= {*variable.dims}:
+            raise ValueError(
+                f"draws of {name!r} must have the dimensions chain and draw, got {', '.join(map(str, variable.dims))}: "
+                f"give the group posterior itself, not what arviz.extract makes of it"
+            )
+        arrays[str(name)] = variable.transpose(*START, ...).values
+    return arrays, {dim: found[dim].values for dim in START if dim in found.coords}
+
+
+def _given(arrays: Mapping[str, np.ndarray], density: Density) -> dict[str, np.ndarray]:
     """The draws of sites that the model has, (chains, draws, ...).
 
     Raises:
         ValueError: If there are none, or their shapes are others.
     """
-    if isinstance(draws, dict):
-        arrays = {name: np.asarray(value) for name, value in draws.items()}
-    else:
-        found = group(draws, "posterior") if has_group(draws, "posterior") else draws
-        arrays = {str(name): found[name].values for name in found.data_vars}
     known = {name: arrays[name] for name in density.drawn if name in arrays}
     if not known:
         raise ValueError(
             f"draws must be of latent sites of the model ({', '.join(density.drawn)}), got {', '.join(arrays)}"
         )
+    outer = next(iter(known.values())).shape[:2]
     for name, value in known.items():
         shape = density.drawn[name].shape
-        if value.shape[2:] != shape:
+        if value.shape[:2] != outer:
+            raise ValueError(
+                f"draws of site {name!r} must be as many chains and draws as of the others, {outer}, got "
+                f"{value.shape[:2]}"
+            )
+        if value.ndim < 2 or value.shape[2:] != shape:
             raise ValueError(
                 f"draws of site {name!r} must be (chains, draws, {', '.join(map(str, shape))}), got {value.shape}; "
                 f"leave the site out if it is of new groups"
@@ -130,13 +156,16 @@ def values_of(names: Sequence[str]) -> Pick:
 
 
 def pointwise(names: Sequence[str]) -> Pick:
-    """Takes the log-probability of each observation from a trace; scales of plates are left out."""
+    """Takes the log-probability of each observation from a trace, 0 where a mask hides it; scales are left out."""
 
     def pick(trace: Any) -> dict[str, Tensor]:
-        sites = [trace.nodes[name] for name in names]
-        return {s["name"]: s["fn"].log_prob(s["value"], *s["args"], **s["kwargs"]) for s in sites}
+        return {name: _masked_log_prob(trace.nodes[name]) for name in names}
 
     return pick
+
+
+def _masked_log_prob(site: Any) -> Tensor:
+    return scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), mask=site["mask"])
 
 
 def at_draws(
@@ -166,8 +195,7 @@ def at_draws(
             return pick(capture.trace)
 
     parts: list[dict[str, np.ndarray]] = []
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.no_grad(), seeded(seed):
         many = many_runs(one, vectors[0], engine)
         for batch in vectors.split(_rows(density)):
             parts.append({name: value.cpu().numpy() for name, value in many(batch).items()})
@@ -206,19 +234,58 @@ def many_runs(
         graph = trace_vector(one, example)
     except ModelError:  # control flow by values: legitimate where nothing is differentiated
         return each
+    if not _is_settled(one, example, graph):
+        return each
     return lambda batch: graph.of_many(batch, "different")
+
+
+def _is_settled(one: Callable[[Tensor], dict[str, Tensor]], example: Tensor, graph: VectorGraph) -> bool:
+    """Whether what a graph computes without random numbers is the same at each run of the program.
+
+    It is not where a distribution draws by NumPy, or a model counts its calls.
+    """
+    with torch.random.fork_rng(devices=[]):
+        runs = [one(example) for _ in range(2)]
+        found = graph(example)
+    return all(
+        torch.equal(first[name], second[name]) or bool((first[name] != first[name]).any())
+        for first, second in (runs, (runs[0], found))
+        for name in graph.without_random(found)
+    )
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, torch's generator of the CPU begins at a seed of any size; afterwards it is as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**64)
+        yield
 
 
 # ---- for the answer of a sampler
 
 
-def values_at(density: Density, u: np.ndarray) -> dict[str, np.ndarray]:
-    """Latents and deterministic sites at unconstrained vectors (chains, draws, size): (chains, draws, ...)."""
+def values_at(density: Density, u: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """Latents and deterministic sites at unconstrained vectors (chains, draws, size): (chains, draws, ...).
+
+    Discrete latents that deterministic sites rest on are drawn from their posterior, by the seed.
+    """
     vectors = torch.from_numpy(u.reshape(-1, u.shape[-1]))
-    many = many_runs(density.values, vectors[0], "graph")
-    with torch.no_grad(), own_parameters():
+    with torch.no_grad(), own_parameters(), seeded(seed):
+        run = density.values_given_data if _rest_on_discrete_latents(density, vectors[0]) else density.values
+        many = many_runs(run, vectors[0], "graph")
         parts = [{n: v.cpu().numpy() for n, v in many(batch).items()} for batch in vectors.split(_rows(density))]
     return {n: np.concatenate([p[n] for p in parts]).reshape(*u.shape[:2], *parts[0][n].shape[1:]) for n in parts[0]}
+
+
+def _rest_on_discrete_latents(density: Density, u: Tensor) -> bool:
+    """Whether deterministic sites depend on discrete latents that were summed out."""
+    if not (density.enumerated and density.deterministics):
+        return False
+    try:
+        return trace_vector(density.values, u).random
+    except ModelError:  # no graph says so
+        return True
 
 
 def predictive_values(density: Density, latents: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:

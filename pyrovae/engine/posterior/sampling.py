@@ -39,6 +39,7 @@ from pyrovae.engine.posterior.samplers import (
     pyro_chain,
 )
 from pyrovae.engine.posterior.starts import check_start, elements_without_slope, starts
+from pyrovae.engine.posterior.turns import in_turn
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class SamplingWarning(UserWarning):
     """A sampler has run, and its draws are to be looked at with care."""
 
 
+@in_turn
 def nuts(
     model: Callable[..., Any],
     model_args: Sequence[Any] = (),
@@ -143,7 +145,8 @@ def nuts(
     call = compiled_density(density, engine, chains * (draws + tune))
     with one_thread():
         begin = starts(density, call, start, chains, seed)
-        _check_slopes(density, elements_without_slope(density, call, begin))
+        _check_slopes(density, elements_without_slope(density, begin))
+        _check_values(density, begin[0])
     sample = _nutpie(call, begin, settings) if chosen == "nutpie" else _pyro(call, begin, settings)
     with _bar(progress, chains * (draws + tune)) as bar:
         # Autograd refuses to work in a process that was forked from one that has used it; graphs do without it.
@@ -206,7 +209,24 @@ def _check_slopes(density: Density, flat: Mapping[str, int]) -> None:
         line = (
             f"the density does not depend on {count} of {size} elements of site {name!r}: their posterior is improper"
         )
-        warnings.warn(f"{line} ({cure})", SamplingWarning, stacklevel=3)
+        warnings.warn(f"{line} ({cure})", SamplingWarning, stacklevel=4)
+
+
+def _check_values(density: Density, start: np.ndarray) -> None:
+    """Refuse deterministic sites that cannot be computed, before there are draws to lose.
+
+    Raises:
+        ModelError: If there are some.
+    """
+    if not (density.enumerated and density.deterministics):
+        return
+    try:
+        values_at(density, start[None, None])
+    except Exception as error:
+        raise ModelError(
+            f"the deterministic sites ({', '.join(density.deterministics)}) cannot be computed beside discrete latents "
+            f"that are summed out ({type(error).__name__}: {error}): leave them out"
+        ) from error
 
 
 def available_cores() -> int:
@@ -241,14 +261,14 @@ def compiled_density(density: Density, engine: str, transitions: int) -> Callabl
     by_pyro = ProgramCall(density)
     example = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, density.size))
     if engine == "pyro":
-        return by_pyro
+        return _repeated(by_pyro, density.size)
     try:
         graph = trace_vector(density.with_gradient, example)
     except ModelError as error:
         if engine != "auto" or getattr(error.__cause__, "by", None) is None:
             raise
         logger.warning("%s; each gradient runs the program, which is slow", error)
-        return by_pyro
+        return _repeated(by_pyro, density.size)
     if graph.random:
         raise ModelError(
             "the density is random: the model draws numbers outside of its sample sites (torch.rand, dropout); make "
@@ -262,7 +282,7 @@ def compiled_density(density: Density, engine: str, transitions: int) -> Callabl
             if engine == "compiled":
                 raise
             logger.warning("%s; the graph runs without, which is slower", error)
-    _compare(by_pyro, call, density.size)
+    _compare(by_pyro, call, density.size, "by a graph of an earlier call", ", or choose engine='pyro'")
     return call
 
 
@@ -305,8 +325,20 @@ def _plain(graph: VectorGraph) -> Callable[[Tensor], Any]:
     return call
 
 
-def _compare(by_pyro: Callable[[Tensor], Any], call: Callable[[Tensor], Any], size: int) -> None:
-    """Hold a graph against the program at other points than that where it was traced."""
+def _repeated(by_pyro: ProgramCall, size: int) -> ProgramCall:
+    """The program itself, if it says the same twice."""
+    _compare(by_pyro, by_pyro, size, "by another call")
+    return by_pyro
+
+
+def _compare(
+    by_pyro: Callable[[Tensor], Any], call: Callable[[Tensor], Any], size: int, whose: str, cure: str = ""
+) -> None:
+    """Hold a density against the program's, for a graph at other points than that where it was traced.
+
+    Raises:
+        ModelError: If they differ.
+    """
     numbers = np.random.default_rng(1)
     for radius in (0.5, 1.5):
         u = torch.from_numpy(numbers.uniform(-radius, radius, size))
@@ -322,8 +354,8 @@ def _compare(by_pyro: Callable[[Tensor], Any], call: Callable[[Tensor], Any], si
         if not (close(value, expected) and close(gradient / scale, slope / scale)):
             raise ModelError(
                 f"the model does not do the same at each call (its log-density at one point is {float(expected):.9g} "
-                f"by Pyro and {float(value):.9g} by a graph of an earlier call): let it depend on nothing that "
-                f"changes, or choose engine='pyro'"
+                f"by Pyro and {float(value):.9g} {whose}): let it depend on nothing that changes, and draw random "
+                f"numbers in sample sites alone{cure}"
             )
 
 
@@ -374,7 +406,7 @@ def _result(density: Density, chains: list[Chain], labels: Labels, request: _Req
     draws = min(chain.draws for chain in chains)
     u = np.stack([chain.u[chain.warmup :][:draws] for chain in chains])
     stats = {n: np.stack([c.stats[n][c.warmup :][:draws] for c in chains]) for n in chains[0].stats}
-    values = values_at(density, u)
+    values = values_at(density, u, request.seed)
     latents = {name: values[name] for name in density.latents}
     groups = {
         "posterior": labels.dataset(values, independent_draws=0, **attrs),
@@ -390,7 +422,7 @@ def _result(density: Density, chains: list[Chain], labels: Labels, request: _Req
     if request.keep_tuning and min(chain.warmup for chain in chains):
         warmup = min(chain.warmup for chain in chains)
         early = np.stack([chain.u[:warmup] for chain in chains])
-        groups["warmup_posterior"] = labels.dataset(values_at(density, early))
+        groups["warmup_posterior"] = labels.dataset(values_at(density, early, request.seed))
         groups["warmup_sample_stats"] = stats_dataset(
             {n: np.stack([c.stats[n][:warmup] for c in chains]) for n in chains[0].stats}
         )
@@ -414,4 +446,4 @@ def _warn(density: Density, stats: Mapping[str, np.ndarray], u: np.ndarray) -> N
         )
     else:
         cure = "raise target_accept towards 0.99, or reparametrise the model"
-    warnings.warn(f"{line}; {cure}", SamplingWarning, stacklevel=4)
+    warnings.warn(f"{line}; {cure}", SamplingWarning, stacklevel=5)

@@ -17,6 +17,8 @@ from pyrovae.engine.posterior.density import Density, first_not_finite, own_para
 from pyrovae.engine.posterior.errors import ModelError
 
 TRIES = 100
+FAR = 30.0
+"""How far out, in unconstrained space, a support shows its bounds."""
 RADIUS = 2.0
 """Chains begin uniformly between -2 and 2 in every unconstrained dimension, as Stan's and Pyro's do."""
 
@@ -52,15 +54,32 @@ def starts(density: Density, call: Call, start: Any, chains: int, seed: int) -> 
     return found
 
 
-def elements_without_slope(density: Density, call: Call, begin: list[np.ndarray]) -> dict[str, int]:
-    """How many elements of each latent nothing depends on, as far as can be seen near the starts: they are improper."""
-    points = [u + shift for u in begin[:2] for shift in (0.0, 0.37)]
+def elements_without_slope(density: Density, begin: list[np.ndarray]) -> dict[str, int]:
+    """How many elements of each latent nothing depends on, as far as can be seen near the starts: they are improper.
+
+    Those are proper all the same whose support has bounds on all sides: there they are uniform.
+    """
     flat = torch.ones(density.size, dtype=torch.bool)
-    for u in points:
-        with contextlib.suppress(torch.linalg.LinAlgError):
-            flat &= call(torch.from_numpy(u))[1] == 0
-    counts = {name: int(flat[latent.start : latent.stop].sum()) for name, latent in density.latents.items()}
-    return {name: count for name, count in counts.items() if count}
+    with untouched(), own_parameters():
+        for u in (torch.from_numpy(u + shift) for u in begin[:2] for shift in (0.0, 0.37)):
+            with contextlib.suppress(torch.linalg.LinAlgError):
+                flat &= density.slopes_without_volume(u) == 0
+            if not flat.any():
+                return {}
+        flat_of = {n: flat & _elements(density, n) for n in density.latents}
+        start = torch.from_numpy(begin[0])
+        return {n: int(f.sum()) for n, f in flat_of.items() if f.any() and not _has_bounds(density, start, f)}
+
+
+def _elements(density: Density, name: str) -> Tensor:
+    places = torch.arange(density.size)
+    return (places >= density.latents[name].start) & (places < density.latents[name].stop)
+
+
+def _has_bounds(density: Density, u: Tensor, elements: Tensor) -> bool:
+    """Whether the volume of a transform shrinks far out both ways, as it does where the support is bounded."""
+    here = density.log_volume(u)
+    return all(bool(density.log_volume(u + way * elements) < here - 1) for way in (-FAR, FAR))
 
 
 def _propose(density: Density, start: Any, seed: list[int]) -> Tensor:

@@ -4,12 +4,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
 from pyro.distributions import constraints, transforms
 from pyro.nn import PyroModule, PyroSample
+from scipy import special, stats
 
 Tensor = torch.Tensor
 
@@ -240,6 +242,76 @@ def _handled(handler: str, sizes: tuple) -> object:
     if handler == "mask of a tensor":
         return poutine.mask(mask=torch.arange(sizes[-1]) != 1 if sizes else torch.tensor(True))
     return poutine.scale(scale=1.0)
+
+
+# ---- supports that move with a latent
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A model whose data bound a latent.
+
+    Attributes:
+        model: The program, with one continuous latent "s".
+        log_joint: Its log-density at a value of "s", by SciPy.
+        words: What was chosen.
+    """
+
+    model: Callable
+    log_joint: Callable[[float], float]
+    words: str
+
+
+def shifted(base: dist.Distribution, by: Tensor) -> dist.Distribution:
+    return dist.TransformedDistribution(base.expand(by.shape), [transforms.AffineTransform(by, 1.0)])
+
+
+PRIORS = {
+    "Normal": (lambda: dist.Normal(1.0, 2.0), stats.norm(1.0, 2.0)),
+    "Uniform": (lambda: dist.Uniform(-1.0, 6.0), stats.uniform(-1.0, 7.0)),
+    "Gamma": (lambda: dist.Gamma(2.0, 1.0), stats.gamma(2.0)),
+    "shifted Exponential": (lambda: shifted(dist.Exponential(1.0), torch.tensor(0.5)), stats.expon(0.5)),
+    "shifted twice": (
+        lambda: dist.TransformedDistribution(
+            dist.Gamma(2.0, 1.0), [transforms.AffineTransform(1.0, 2.0), transforms.AffineTransform(0.5, 1.0)]
+        ),
+        stats.gamma(2.0, 1.5, 2.0),
+    ),
+}
+DATA = {
+    "Pareto": (lambda s: dist.Pareto(s.abs() + 0.1, torch.tensor(2.0)), lambda s: stats.pareto(2.0, 0, abs(s) + 0.1)),
+    "shifted Exponential": (lambda s: shifted(dist.Exponential(1.0), s), lambda s: stats.expon(s)),
+    "shifted Gamma": (lambda s: shifted(dist.Gamma(2.0, 1.0), s), lambda s: stats.gamma(2.0, s)),
+    "Uniform": (lambda s: dist.Uniform(s - 3, s + 4), lambda s: stats.uniform(s - 3, 7.0)),
+    "AffineBeta": (lambda s: dist.AffineBeta(2.0, 2.0, s - 2, 6.0), lambda s: stats.beta(2.0, 2.0, s - 2, 6.0)),
+    "Gumbel": (lambda s: dist.Gumbel(s, 1.0), lambda s: stats.gumbel_r(s)),
+}
+
+
+def moving(seed: int) -> Moving:
+    """A model of data whose support depends on its latent, put together by chance."""
+    chance = random.Random(f"moving {seed}")
+    prior, data, place = (chance.choice(sorted(words)) for words in (PRIORS, DATA, ("plate", "event", "mask", "kinds")))
+    y = torch.tensor([chance.uniform(2.5, 5.0) for _ in range(3)], dtype=torch.float64)
+    seen = [True, False, True] if place == "mask" else [True] * 3
+
+    def model() -> None:
+        s = pyro.sample("s", PRIORS[prior][0]())
+        if place == "event":
+            pyro.sample("y", DATA[data][0](s.expand(3)).to_event(1), obs=y)
+            return
+        with pyro.plate("rows", 3), poutine.mask(mask=torch.tensor(seen) if place == "mask" else True):
+            if place == "kinds":
+                s = s - pyro.sample("kind", dist.Bernoulli(torch.tensor(0.3)))
+            pyro.sample("y", DATA[data][0](s.expand(3) if s.ndim < 1 else s), obs=y)
+
+    def log_joint(s: float) -> float:
+        kinds = {0.0: 0.7, 1.0: 0.3} if place == "kinds" else {0.0: 1.0}
+        terms = [np.log(share) + DATA[data][1](s - away).logpdf(y.numpy()) for away, share in kinds.items()]
+        each = special.logsumexp(terms, axis=0)
+        return float(PRIORS[prior][1].logpdf(s) + each[seen].sum())
+
+    return Moving(model, log_joint, f"{prior}, {data}, {place}")
 
 
 class Regression(PyroModule):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from posterior_models import needs_nutpie
 
-from pyrovae.engine.posterior import check
+from pyrovae.engine.posterior import ModelError, check
 from pyrovae.engine.posterior.checking import _psis, loss_trend
 from pyrovae.engine.posterior.results import assembled
 
@@ -109,6 +109,51 @@ def test_other_data_replace_those_of_the_observed_sites():
     trace = pyro.poutine.trace(pyro.poutine.condition(model, data={"y": torch.zeros(4)})).get_trace()
     assert trace.nodes["y"]["is_observed"]
     assert torch.equal(trace.nodes["y"]["value"], torch.zeros(4))
+
+
+@pytest.mark.parametrize(
+    "distribution", [dist.Exponential(1.0), dist.Gamma(2.0, 1.0), dist.Uniform(-1.0, 1.0), dist.Beta(2.0, 2.0)]
+)
+def test_a_guide_that_leaves_the_support_is_found(distribution):
+    """Without checks of arguments some distributions have a density there, others none, others no number."""
+
+    def bounded():
+        pyro.sample("a", distribution)
+
+    def wide():
+        pyro.sample("a", dist.Normal(0.4, 0.5))
+
+    found = check(bounded, wide)
+    assert found.elbo == -np.inf
+    assert "outside of the model's support" in found.complaints()[0]
+    assert abs(found.log_evidence) < 0.3
+
+
+def test_a_guide_that_is_the_posterior_and_more_has_equal_weights():
+    found = check(lambda: pyro.sample("a", dist.Uniform(0.0, 1.0)), lambda: pyro.sample("a", dist.Uniform(-1.0, 1.0)))
+    assert abs(found.log_evidence) < 0.2
+    assert not found.right
+
+
+def test_what_has_no_right_answer_is_refused():
+    def with_factor():
+        model()
+        pyro.factor("extra", torch.tensor(1.0))
+
+    def in_parts():
+        mean = pyro.sample("mean", dist.Normal(0.0, 2.0))
+        with pyro.plate("rows", 20, subsample_size=5) as rows:
+            pyro.sample("y", dist.Normal(mean, 1.0), obs=torch.ones(20)[rows])
+
+    def broken():
+        pyro.sample("mean", dist.Normal(torch.tensor(float("nan")), 1.0, validate_args=False))
+
+    with pytest.raises(ModelError, match="the factor 'extra' is no part"):
+        check(with_factor, guide(), simulations=2)
+    with pytest.raises(ModelError, match="plate 'rows' takes 5 of 20"):
+        check(in_parts, guide())
+    with pytest.raises(ModelError, match="not finite at 200 of 200 draws"):
+        check(model, broken, draws=200)
 
 
 def test_wrong_numbers_are_refused():

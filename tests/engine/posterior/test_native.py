@@ -312,6 +312,28 @@ def test_the_text_of_one_number_is_not_taken_for_another():
         assert torch.allclose(call(u)[0], density.log_density(u), rtol=1e-10)
 
 
+def test_a_matrix_without_a_factor_is_no_density():
+    """Where torch raises, a graph would go on with numbers, and C with others."""
+
+    def program(u):
+        size = torch.eye(3, dtype=torch.float64)
+        return torch.linalg.cholesky(size + u[0] * (1 - size)) @ u[1:4]
+
+    graph = trace_vector(with_gradient(program), torch.zeros(SIZE, dtype=torch.float64))
+    call = native_call(graph, SIZE)
+    inside, outside = (torch.full((SIZE,), value, dtype=torch.float64) for value in (0.5, 1.5))
+    assert torch.allclose(call(inside)[0], graph(inside)[0])
+    for found in (*call(outside), *graph(outside)):
+        assert torch.isnan(found).all()
+
+
+def test_truths_add_up_to_a_truth_far_from_where_the_function_is_tried():
+    def program(u):
+        return u * ((u > 5) + (u > 4)).double() + u * ((u > 5).long() + (u > 4))
+
+    check(program, low=-8.0, high=8.0)
+
+
 def test_a_place_outside_is_no_density():
     """Where torch raises, C reads no memory of others."""
 

@@ -9,8 +9,7 @@ import torch
 from posterior_models import EFFECTS, ERRORS, Conjugate, schools
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
-from pyrovae.engine.posterior import ModelError, guide_draws, predictive
-from pyrovae.engine.posterior import predictive as function
+from pyrovae.engine.posterior import ModelError, guide_draws, predictive, replay
 from pyrovae.engine.posterior.density import density_of
 from pyrovae.engine.posterior.replay import prior_values
 
@@ -64,13 +63,13 @@ def test_new_groups_are_drawn_where_the_draws_lack_them():
 def test_batches_change_no_shape_and_keep_memory_small(monkeypatch):
     monkeypatch.setattr("pyrovae.engine.posterior.replay.BATCH_BYTES", 8 * 8 * 7)  # seven draws at a time
     sizes = []
-    many = function.__globals__["many_runs"]
+    many = replay.many_runs
 
     def spy(one, example, engine):
         run = many(one, example, engine)
         return lambda batch: (sizes.append(len(batch)), run(batch))[1]
 
-    monkeypatch.setitem(function.__globals__, "many_runs", spy)
+    monkeypatch.setattr(replay, "many_runs", spy)
     found = predictive(schools, draws(20), (EFFECTS, ERRORS))["posterior_predictive"]
     assert found["effect"].shape == (1, 20, 8)
     assert sizes == [7, 7, 6]

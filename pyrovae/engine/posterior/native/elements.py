@@ -46,7 +46,10 @@ static int cholesky(int64_t n, double *restrict l) {
       const double f = l[j * n + k];
       l[j * n + j] -= f * f;
     }
-    if (!(l[j * n + j] > 0)) return (int)(j + 1);
+    if (!(l[j * n + j] > 0)) {
+      for (int64_t k = 0; k < n * n; ++k) l[k] = NAN; /* where torch raises */
+      return (int)(j + 1);
+    }
     const double d = l[j * n + j] = sqrt(l[j * n + j]);
     for (int64_t i = j + 1; i < n; ++i) {
       double sum = 0.0;

@@ -68,6 +68,8 @@ class Kernels:
         arguments: list[Any] = list(node.args)
         if name in OF_TRUTH and all(_is_bool(a) for a in arguments):
             name = OF_TRUTH[name]
+        if name == "add" and node.meta["val"].dtype == torch.bool:  # true plus true is true
+            name = "logical_or"
         template = ELEMENTS.get(name)
         extras: dict[str, Any] = {k: v for k, v in node.kwargs.items() if v is not None}
         if name == "clamp":
