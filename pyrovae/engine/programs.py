@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +41,7 @@ from pyrovae.engine.compat import (
     untraced,
 )
 from pyrovae.engine.parallel import DataParallel
+from pyrovae.engine.turns import TURN
 from pyrovae.engine.values import UNSEEN_STATE, TracedValues, ValueReadError
 
 Program = Callable[..., Any]
@@ -63,7 +63,6 @@ _PLAIN = {
     JitTraceMeanField_ELBO: TraceMeanField_ELBO,
 }
 _BY_PYRO_ALONE = (ReweightedWakeSleep, TraceTailAdaptive_ELBO, TraceTMC_ELBO, Trace_MMD)
-_LOCK = threading.RLock()  # Pyro's handlers are one stack for the whole process
 
 
 class UntraceableError(ValueError):
@@ -229,14 +228,14 @@ class Objective:
             What the loss returned; log-probabilities by site; the parameters of its parameter sites; the leaves that
             the backward pass filled.
         """
-        with _LOCK, _Backward() as backward, poutine.trace(param_only=True) as capture:
+        with TURN, _Backward() as backward, poutine.trace(param_only=True) as capture:
             loss = self._run(self._loss_and_grads(), args, kwargs, contextlib.nullcontext)
         self.met_names = sorted(name for name in capture.trace.nodes if name != PARAMETER_MARK)
         return loss, self._log_probs, _met(capture.trace), list(backward.leaves)
 
     def value(self, args: tuple, kwargs: dict) -> tuple[Any, dict[str, Tensor]]:
         """Pyro's own loss, without gradients."""
-        with _LOCK, torch.no_grad():
+        with TURN, torch.no_grad():
             loss = self._run(self._plain_loss(), args, kwargs, contextlib.nullcontext)
         return loss, self._log_probs
 
@@ -245,7 +244,7 @@ class Objective:
     def traced(self, args: tuple, kwargs: dict, values: TracedValues) -> Terms:
         """One pass in which nothing reads a value: every result is a tensor, and no gradient is taken yet."""
         mode = _LossCode()
-        with _LOCK, mode, poutine.trace(param_only=True) as capture:
+        with TURN, mode, poutine.trace(param_only=True) as capture:
             loss = self._run(self._loss_and_grads(), args, kwargs, mode.user_program)
         surrogate: Any = sum(mode.surrogates) if mode.surrogates else None
         loss = torch.as_tensor(loss).detach()
@@ -256,7 +255,7 @@ class Objective:
     def traced_value(self, args: tuple, kwargs: dict, values: TracedValues) -> Terms:
         """Pyro's own loss as a tensor, without gradients."""
         mode = _LossCode()
-        with _LOCK, torch.no_grad(), mode:
+        with TURN, torch.no_grad(), mode:
             loss = self._run(self._plain_loss(), args, kwargs, mode.user_program)
         return Terms(torch.as_tensor(loss).detach(), None, self._log_probs, {}, values.all_valid())
 
@@ -278,7 +277,7 @@ class Objective:
             inspect("guide", guide_trace)
             inspect("model", model_trace)
 
-        with _LOCK, torch.no_grad(), pyro.validation_enabled(False), untouched():
+        with TURN, torch.no_grad(), pyro.validation_enabled(False), untouched():
             self._run(self._plain_loss(), args, kwargs, contextlib.nullcontext, look)
         return found[0] if found else None
 

@@ -19,7 +19,7 @@ from pyrovae.engine.posterior.replay import at_draws, prior_values
 from pyrovae.engine.posterior.results import arviz_and_xarray, group
 from pyrovae.engine.posterior.sampling import nuts
 from pyrovae.engine.posterior.supports import inside
-from pyrovae.engine.posterior.turns import in_turn
+from pyrovae.engine.turns import in_turn
 
 FEW_LOSSES = 100
 NOTHING = 1000.0

@@ -16,7 +16,7 @@ from pyrovae.engine.posterior.double import double_precision
 from pyrovae.engine.posterior.errors import ModelError
 from pyrovae.engine.posterior.replay import at_draws, likelihood_values, many_runs, predictive_values, seeded, values_of
 from pyrovae.engine.posterior.results import Coords, Dims, Labels, assembled
-from pyrovae.engine.posterior.turns import in_turn
+from pyrovae.engine.turns import in_turn
 
 BATCH = 500
 """Draws that are made together."""

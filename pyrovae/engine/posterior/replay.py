@@ -20,7 +20,7 @@ from pyrovae.engine.posterior.double import double_precision
 from pyrovae.engine.posterior.errors import ModelError
 from pyrovae.engine.posterior.graphs import VectorGraph, trace_vector
 from pyrovae.engine.posterior.results import START, Coords, Dims, Labels, assembled, group, has_group
-from pyrovae.engine.posterior.turns import in_turn
+from pyrovae.engine.turns import in_turn
 
 BATCH_BYTES = 64 * 2**20
 """Largest tensor that a batch of draws may make for a site; a batch holds as many draws as fit."""

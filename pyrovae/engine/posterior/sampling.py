@@ -39,7 +39,7 @@ from pyrovae.engine.posterior.samplers import (
     pyro_chain,
 )
 from pyrovae.engine.posterior.starts import check_start, elements_without_slope, starts
-from pyrovae.engine.posterior.turns import in_turn
+from pyrovae.engine.turns import in_turn
 
 logger = logging.getLogger(__name__)
 

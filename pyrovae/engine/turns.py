@@ -10,7 +10,8 @@ from typing import ParamSpec, TypeVar
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
-_TURN = threading.RLock()
+TURN = threading.RLock()
+"""Held by whoever runs a Pyro program for an engine."""
 
 
 def in_turn(function: Callable[Given, Result]) -> Callable[Given, Result]:
@@ -18,7 +19,7 @@ def in_turn(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
     @functools.wraps(function)
     def waiting(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        with _TURN:
+        with TURN:
             return function(*args, **kwargs)
 
     return waiting
