@@ -45,6 +45,18 @@ class Estimate:
         """A share of `count` independent trials, with its binomial error."""
         return cls(float(share), math.sqrt(share * (1 - share) / count))
 
+    def __eq__(self, other: object) -> bool:
+        """Whether numbers and unit are the same, for which one unknown error is like another."""
+        return self._comparable == other._comparable if isinstance(other, Estimate) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._comparable)
+
+    @property
+    def _comparable(self) -> tuple[float | str | None, ...]:
+        numbers = (self.value, self.sampling, self.monte_carlo)
+        return (*(None if math.isnan(number) else number for number in numbers), self.unit)
+
     @property
     def error(self) -> float:
         """The larger known error, or 0."""

@@ -1,6 +1,7 @@
 """One number, two errors: combined by kind, and printed so that one sees which."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,3 +63,18 @@ def test_an_unknown_error_is_left_out() -> None:
     assert (f"{known:.1f}", known.errors) == ("2.0 ± 0.5", " ± 0.25 (Monte Carlo) ± 0.50 (sampling)")
     said = crossing(Estimate(2.0), Estimate(1.5, monte_carlo=0.001))
     assert said == "cross by 0.5; the error of one of them is not known"
+
+
+def test_unknown_errors_are_the_same() -> None:
+    """Dataclasses take NaN for another number than itself, on Python 3.13 even where it is the same object."""
+    one, same = (Estimate(1.0, sampling=float("nan"), monte_carlo=0.5, unit="nats") for _ in range(2))
+    assert one == same
+    assert len({one, same}) == 1
+    for other in (
+        replace(one, value=2.0),
+        replace(one, sampling=0.5),
+        replace(one, monte_carlo=0.4),
+        replace(one, unit=""),
+    ):
+        assert one != other
+    assert one != 1.0

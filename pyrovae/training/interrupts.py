@@ -1,5 +1,6 @@
 """Stopping a run cleanly: Ctrl-C, termination and a closed terminal wait for the step in hand."""
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -28,6 +29,7 @@ class InterruptFlag:
             for number in STOPPING:
                 if number != hangs_up or signal.getsignal(number) != signal.SIG_IGN:
                     self._handlers[number] = signal.signal(number, self._note)
+            _set.append(self)
         return self
 
     def __exit__(
@@ -35,8 +37,30 @@ class InterruptFlag:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if self in _set:
+            _set.remove(self)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
+
+    def forget(self) -> None:
+        """Let a process that was forked inside end when it is told to; Ctrl-C stays the parent's business."""
+        for number, handler in self._handlers.items():
+            if number != signal.SIGINT:
+                signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+_set: list[InterruptFlag] = []
+"""Flags whose handlers are set, the innermost last."""
+
+
+def _after_fork() -> None:
+    """A pool that breaks tells its other processes to end, and waits for them."""
+    while _set:
+        _set.pop().forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
