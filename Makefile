@@ -34,7 +34,7 @@ newest: $(UV)  ## The short tests with the newest versions, among them ArviZ 1.x
 	rm -rf .venv-newest
 	$(UV) venv --quiet --no-python-downloads --python $(NEWEST_PYTHON) .venv-newest
 	$(UV) pip install --quiet --python .venv-newest --upgrade --editable ".[test]"
-	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --dist loadfile $(or $(TESTS),$(SHORT))
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --dist loadfile $(or $(TESTS),$(SHORT) tests/engine/posterior)
 
 gpu: $(READY)  ## What must be right and fast on an NVIDIA GPU, in half an hour at most
 	$(VENV)/bin/python benchmarks/gpu_acceptance.py

@@ -1,5 +1,7 @@
 """What a sampler rests on must be the same at each call: arguments, branches, random numbers, threads, labels."""
 
+import multiprocessing
+import os
 import threading
 
 import numpy as np
@@ -10,10 +12,13 @@ import pytest
 import torch
 import xarray
 from posterior_models import EFFECTS, ERRORS, needs_nutpie, schools
+from pyro.infer.autoguide import AutoNormal
 
+from pyrovae import SVI
 from pyrovae.engine.posterior import ModelError, nuts, predictive
 from pyrovae.engine.posterior.density import density_of
 from pyrovae.engine.posterior.replay import values_at
+from pyrovae.engine.turns import TURN, in_turn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*transitions diverged")  # in runs of a few transitions
 
@@ -74,6 +79,49 @@ def test_calls_in_threads_are_those_of_one_thread():
     assert all(found[seed].equals(alone[seed]) for seed in range(4))
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_num_threads() == threads
+
+
+@needs_nutpie
+def test_steps_of_svi_wait_for_draws():
+    alone, losses = few(schools, (EFFECTS, ERRORS), chains=2)["posterior"], []
+    guide = AutoNormal(schools)
+    svi = SVI(schools, guide, pyro.optim.Adam({"lr": 0.01}), engine="pyro")
+    svi.step(EFFECTS, ERRORS)
+    begun, over = threading.Event(), threading.Event()
+
+    def train():
+        while not over.is_set():
+            losses.append(svi.step(EFFECTS, ERRORS))
+            begun.set()
+
+    beside = threading.Thread(target=train)
+    beside.start()
+    assert begun.wait(60)
+    found = [few(schools, (EFFECTS, ERRORS), chains=2)["posterior"] for _ in range(3)]
+    over.set()
+    beside.join()
+    assert np.isfinite(losses).all()
+    assert all(other.equals(alone) for other in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_fork_does_not_wait_for_a_thread_of_its_parent():
+    taken, over = threading.Event(), threading.Event()
+
+    def take():
+        with TURN:
+            taken.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    assert taken.wait(60)
+    process = multiprocessing.get_context("fork").Process(target=in_turn(int), daemon=True)
+    process.start()
+    process.join(30)
+    over.set()
+    thread.join()
+    assert process.exitcode == 0
 
 
 # ---- discrete latents that are summed out
