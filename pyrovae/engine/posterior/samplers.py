@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyrovae.engine.posterior.chains import PATIENCE, Chain, Stop
 from pyrovae.engine.posterior.native import NativeCall
+from pyrovae.engine.posterior.results import arviz_and_xarray
 
 Call = Callable[[Tensor], Sequence[Tensor]]
 HOW_TO_INSTALL = "pip install 'pyrovae[nuts]'"
@@ -82,6 +83,13 @@ class Evaluation:
 # ---- nutpie
 
 
+def _nutpie() -> Any:
+    arviz_and_xarray()  # nutpie imports ArviZ too, which warns
+    import nutpie  # type: ignore[import-not-found,unused-ignore]
+
+    return nutpie
+
+
 def nutpie_chain(
     call: Call, start: np.ndarray, settings: Settings, chain: int, stop: Stop, progress: Callable[[int], None]
 ) -> Chain:
@@ -91,8 +99,7 @@ def nutpie_chain(
         A. Seyboldt, E. L. Carlson and B. Carpenter, Preconditioning Hamiltonian Monte Carlo by minimizing Fisher
         divergence (2026), for its mass matrix.
     """
-    import nutpie  # type: ignore[import-not-found,unused-ignore]
-
+    nutpie = _nutpie()
     size = len(start)
     model, done = _nutpie_model(call, start)
     sampler = nutpie.sample(
@@ -120,9 +127,7 @@ def nutpie_chain(
 
 def _adaptation(low_rank: bool) -> dict[str, Any]:
     """How nutpie is told of its mass matrix, which changed with version 0.16.9 or so."""
-    import nutpie
-
-    if "adaptation" in inspect.signature(nutpie.sample).parameters:
+    if "adaptation" in inspect.signature(_nutpie().sample).parameters:
         return {"adaptation": "low_rank"} if low_rank else {}
     return {"low_rank_modified_mass_matrix": low_rank}
 
@@ -133,7 +138,7 @@ def calls_c(call: Call) -> bool:
         return False
     try:
         _native_model(call, np.zeros(call.native.size))
-    except (ImportError, TypeError):  # a nutpie whose model of PyMC's takes other arguments
+    except (AttributeError, ImportError, TypeError):  # a nutpie whose model of PyMC's takes other arguments
         return False
     return True
 
@@ -149,15 +154,13 @@ def _nutpie_model(call: Call, start: np.ndarray) -> tuple[Any, Callable[[], int]
 
 def _python_model(evaluate: Evaluation, start: np.ndarray) -> tuple[Any, Callable[[], int]]:
     """Nutpie's model of a density in Python, and how many transitions it has made."""
-    import nutpie
-
     size, done = len(start), [0]
 
     def expand(x: np.ndarray) -> dict[str, np.ndarray]:  # called once for each transition
         done[0] += 1
         return {"u": np.asarray(x, dtype=np.float64)}
 
-    model = nutpie.compiled_pyfunc.from_pyfunc(
+    model = _nutpie().compiled_pyfunc.from_pyfunc(
         size,
         lambda: evaluate,
         lambda *seeds: expand,
@@ -173,8 +176,7 @@ def _python_model(evaluate: Evaluation, start: np.ndarray) -> tuple[Any, Callabl
 
 def _native_model(call: NativeCall, start: np.ndarray) -> Any:
     """Nutpie's model of a density in C: as PyMC's, whose functions have addresses too."""
-    from nutpie.compile_pymc import CompiledPyMCModel  # type: ignore[import-not-found,unused-ignore]
-
+    CompiledPyMCModel = _nutpie().compile_pymc.CompiledPyMCModel  # noqa: N806
     size = len(start)
     known = {field.name for field in fields(CompiledPyMCModel)}
     return CompiledPyMCModel(

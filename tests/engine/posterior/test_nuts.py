@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -362,3 +364,18 @@ def test_calibration_over_seeds_on_a_conjugate_model():
 
     assert kstest(ranks, "uniform").pvalue > 0.001
     assert np.sum(np.square(distances)) < 45.3  # 99.9 % of chi-squared with 20 degrees
+
+
+@needs_nutpie
+def test_what_arviz_says_once_a_day_is_not_said_by_us(tmp_path):
+    program = """
+import pyro, pyrovae
+def model():
+    pyro.sample("x", pyro.distributions.Normal(0.0, 1.0))
+pyrovae.nuts(model, draws=5, tune=5, chains=1, progress=False)
+"""
+    command = [sys.executable, "-W", "error::FutureWarning:arviz", "-c", program]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ArviZ" not in done.stderr
