@@ -99,8 +99,7 @@ class Density:
     def log_density(self, u: Tensor) -> Tensor:
         """Log p(latents, data) + log |d latents / du| of an unconstrained vector (size,): (), float64."""
         place, trace = self._run(self._enumerated_model(), u)
-        with _quiet():
-            return self._log_joint(trace) + place.log_volume
+        return self._log_joint(trace) + place.log_volume
 
     def _log_joint(self, trace: Any) -> Tensor:
         if self._evaluator is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
@@ -83,6 +84,7 @@ class Evaluation:
 # ---- nutpie
 
 
+@functools.cache  # filters of warnings, which the import sets for a moment, are not for several threads to set
 def _nutpie() -> Any:
     arviz_and_xarray()  # nutpie imports ArviZ too, which warns
     import nutpie  # type: ignore[import-not-found,unused-ignore]
