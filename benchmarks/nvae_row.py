@@ -4,14 +4,21 @@
 after 50 epochs without a better validation bound, log p(x) with k = 500. Results go to
 benchmarks/results/nvae_row.json; a run that was stopped goes on from its folder.
 
+With --as_theirs weights start uniform by Glorot and Bengio, biases at 0, and the guide's scale is a softplus, as in
+the authors' code.
+
 python benchmarks/nvae_row.py --dims 2,5,10,20 --seeds 0,1,2
+python benchmarks/nvae_row.py --dims 5 --as_theirs
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import pyro.distributions as dist
 from surroundings import surroundings
+from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 import pyrovae
 from pyrovae.data import fixed_split
@@ -21,6 +28,7 @@ from pyrovae.inference.importance import importance_weighted
 from pyrovae.latent import encode
 from pyrovae.metrics.codes import code_accuracy
 from pyrovae.networks import MLPDecoder, MLPEncoder
+from pyrovae.posteriors import DiagonalNormal
 from pyrovae.runtime import seeded
 from pyrovae.training.weights import load_weights
 
@@ -29,15 +37,35 @@ PUBLISHED = {2: (-137.08, -135.73), 5: (-112.98, -110.21), 10: (-98.36, -93.84),
 """Their ELBO and log p(x), nats."""
 
 
-def build(image_shape: tuple[int, int, int], latent_dim: int, seed: int) -> pyrovae.VAE:
+class SoftplusNormal(DiagonalNormal):
+    """A Normal with independent dimensions and a softplus for a scale."""
+
+    def of(self, outputs: Tensor) -> dist.TorchDistribution:
+        """Independent Normal variables."""
+        loc, scale = outputs.chunk(2, -1)
+        return dist.Normal(loc, softplus(scale)).to_event(1)
+
+    def draws(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """Location plus scale times noise."""
+        loc, scale = outputs.chunk(2, -1)
+        return loc + softplus(scale) * noise
+
+
+def build(image_shape: tuple[int, int, int], latent_dim: int, seed: int, as_theirs: bool) -> pyrovae.VAE:
     """The network."""
     with seeded(seed):
-        return pyrovae.VAE(
+        model = pyrovae.VAE(
             image_shape,
             latent_dim,
             encoder=lambda shapes: MLPEncoder(shapes, (256, 128)),
             decoder=lambda shapes, channels: MLPDecoder(shapes, channels, (128, 256)),
+            posterior=SoftplusNormal if as_theirs else DiagonalNormal,
         )
+        for layer in model.modules():
+            if as_theirs and isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+    return model
 
 
 def main() -> None:
@@ -46,6 +74,7 @@ def main() -> None:
     parser.add_argument("--dims", default="2,5,10,20", help="latent dimensions, separated by commas")
     parser.add_argument("--seeds", default="0", help="seeds, separated by commas")
     parser.add_argument("--epochs", type=int, default=500, help="epochs at most; the warm-up is always of 100")
+    parser.add_argument("--as_theirs", action="store_true", help="weights and scale of the guide as in their code")
     parser.add_argument("--images", type=int, default=10_000, help="test images for log p(x)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--engine", default="compiled", help="auto, compiled, graph or pyro")
@@ -55,13 +84,15 @@ def main() -> None:
     test, train = fixed_split(data.split("test"), "dynamic"), fixed_split(data.split("train"), "dynamic")
     few = test.take(range(0, len(test), max(1, len(test) // options.images)))
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    done = {(row["latent_dim"], row["seed"], row["epochs_at_most"]) for row in results}
+    setting = {"epochs_at_most": options.epochs, "as_theirs": options.as_theirs}
+    done = {(row["latent_dim"], row["seed"]) for row in results if {**row, **setting} == row}
     for seed in map(int, options.seeds.split(",")):
         for latent_dim in map(int, options.dims.split(",")):
-            if (latent_dim, seed, options.epochs) in done:
+            if (latent_dim, seed) in done:
                 continue
-            model = build(data.image_shape, latent_dim, seed)
-            folder = pyrovae.RunFolder(Path(options.runs_dir) / f"nvae-{latent_dim}d-seed{seed}")
+            model = build(data.image_shape, latent_dim, seed, options.as_theirs)
+            name = f"nvae-{latent_dim}d-seed{seed}{'-as-theirs' if options.as_theirs else ''}"
+            folder = pyrovae.RunFolder(Path(options.runs_dir) / name)
             folder.path.mkdir(parents=True, exist_ok=True)
             history = pyrovae.Trainer(
                 objective=pyrovae.TraceELBO(warmup=100 / options.epochs),
@@ -80,7 +111,7 @@ def main() -> None:
                 {
                     "latent_dim": latent_dim,
                     "seed": seed,
-                    "epochs_at_most": options.epochs,
+                    **setting,
                     "epochs": len(history.rows),
                     "seconds": round(history.rows[-1]["seconds"], 1),
                     "elbo": -bound.negative_elbo.value,
