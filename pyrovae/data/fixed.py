@@ -44,6 +44,11 @@ def evaluated_together(data: ImageSet) -> int:
     return max(1, min(EVALUATED, EVALUATED_BYTES // (4 * data.images[0].numel())))
 
 
+def evenly_spaced(total: int, count: int) -> list[int]:
+    """Numbers of at most `count` images of so many, evenly spaced, since image sets are often ordered by source."""
+    return list(range(total)) if count >= total else [i * total // count for i in range(count)]
+
+
 def batches(split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Pixels in [0, 1] or values x, (B, C, H, W), and labels y, (B,), of a split on a device, `size` at a time.
 

@@ -13,8 +13,8 @@ import torch
 from pyrovae.checks import Count, Seed, checked
 from pyrovae.data import Split, to_unit
 from pyrovae.diagnostics.predictive import expected_images, images_at
+from pyrovae.engine.arviz import MissingArvizError, arviz_and_xarray
 from pyrovae.files import replace_file
-from pyrovae.inference.arviz import MissingArvizError, arviz_and_xarray
 from pyrovae.inference.classes import ClassPosterior
 from pyrovae.inference.draws import PosteriorDraws, thinned
 from pyrovae.inference.likelihood import LikelihoodEstimate

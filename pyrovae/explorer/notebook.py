@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pyrovae.checks import Count, Place, Within, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import ImageSet, policy_of
+from pyrovae.data.fixed import evenly_spaced
 from pyrovae.data.pixels import PixelChoice
 from pyrovae.explorer import content
-from pyrovae.explorer.page import MOST_BYTES, assembled, evenly_spaced, fitting_images, pack
+from pyrovae.explorer.page import MOST_BYTES, assembled, fitting_images, pack
 from pyrovae.export import MissingLibrary
 from pyrovae.models import LatentVariableModel
 from pyrovae.runs.loading import Run

@@ -13,6 +13,7 @@ from typing import Any
 
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
+from pyrovae.data.fixed import evenly_spaced
 from pyrovae.explorer import content
 from pyrovae.explorer.runtime import runtime_files
 from pyrovae.export import export_networks
@@ -83,11 +84,6 @@ def page(
     found, values = content.truths(run, whole.take(chosen[:count]), posteriors, progress)
     facts |= {"thumbnails": thumbnails, "truths": found, "priorByClass": by_class}
     return assembled(run.path.resolve().name, facts, packed | more | {"truths": pack(values)}, runtime.licence)
-
-
-def evenly_spaced(total: int, count: int) -> list[int]:
-    """Places of at most `count` images, evenly spaced, since image sets are often ordered."""
-    return list(range(total)) if count >= total else [i * total // count for i in range(count)]
 
 
 def fitting_images(

@@ -15,6 +15,7 @@ import numpy as np
 from pyrovae.checks import Count, Seed, Within, check_fields, checked
 from pyrovae.contracts import NotApplicable
 from pyrovae.data import Split
+from pyrovae.data.fixed import evenly_spaced
 from pyrovae.diagnostics.information import split_kl
 from pyrovae.estimates import Estimate, crossing
 from pyrovae.inference.annealing import PILOTS, Annealing, annealed, bidirectional
@@ -259,7 +260,7 @@ def evaluate(
     Raises:
         ValueError: If the images do not fit the model, or there are none.
     """
-    few, some = _evenly_spaced(split, budget.images), _evenly_spaced(split, budget.others)
+    few, some = _some(split, budget.images), _some(split, budget.others)
     whole, true = split, split if labelled is None else labelled
     if model.infers_labels:  # the bounds are those of log p(x), the label summed over
         few, whole = few.without_labels(), split.without_labels()
@@ -269,7 +270,7 @@ def evaluate(
         "annealed log p(x)": lambda: _annealed(model, few, budget, seed, executor, progress),
         "parts of the KL": lambda: _parts_of_kl(model, some, seed),
         "quality of samples": lambda: _samples(model, some, predict, seed),
-        "accuracy of codes": lambda: _accuracy(model, train, _evenly_spaced(true, budget.others), seed),
+        "accuracy of codes": lambda: _accuracy(model, train, _some(true, budget.others), seed),
     }
     if factors is not None and train is not None:
         known = train, factors  # for the type checker, which does not follow them into the function
@@ -436,9 +437,7 @@ def _samples(
 def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed: int) -> Iterable[Row]:
     if train is None or len(some.labels.unique()) < 2:
         raise NotApplicable("it needs training images, and labelled ones of several classes to be scored")
-    accuracy = code_accuracy(
-        encode(model, _evenly_spaced(train, 10_000), seed=seed), encode(model, some, seed=seed), seed=seed
-    )
+    accuracy = code_accuracy(encode(model, _some(train, 10_000), seed=seed), encode(model, some, seed=seed), seed=seed)
     # Labels that the training did not know come here as the model predicts them.
     kind = "predicted labels" if model.infers_labels else "labels"
     for name, found in ((f"{accuracy.k} nearest codes", accuracy.neighbours), ("linear in codes", accuracy.linear)):
@@ -449,7 +448,7 @@ def _accuracy(model: LatentVariableModel, train: Split | None, some: Split, seed
 def _disentanglement(
     model: LatentVariableModel, train: Split, factors: tuple[Factors, Factors], split: Split, seed: int
 ) -> Iterable[Row]:
-    chosen, n = _spaced(len(train), 10_000), len(split)
+    chosen, n = evenly_spaced(len(train), 10_000), len(split)
     both = encode(model, train.take(chosen), seed=seed), encode(model, split, seed=seed)
     factors = factors[0].take(chosen), factors[1]
     gap = information_gap(both[1], factors[1])
@@ -470,15 +469,9 @@ def _labels(model: LatentVariableModel, split: Split) -> Iterable[Row]:
     yield Row("its calibration error", calibration, len(split), "distance of accuracy and confidence, 10 bins")
 
 
-def _evenly_spaced(split: Split, count: int) -> Split:
-    """At most `count` images, evenly spaced over a split, since image sets are often ordered by source."""
-    return split if count >= len(split) else split.take(_spaced(len(split), count))
-
-
-def _spaced(length: int, count: int) -> list[int]:
-    """The numbers of at most `count` of so many images, evenly spaced."""
-    count = min(count, length)
-    return [i * length // count for i in range(count)]
+def _some(split: Split, count: int) -> Split:
+    """At most `count` images, evenly spaced."""
+    return split if count >= len(split) else split.take(evenly_spaced(len(split), count))
 
 
 def _number(row: Row) -> tuple[str, str]:

@@ -11,12 +11,13 @@ import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
+from pyrovae.engine.arviz import arviz_and_xarray
 from pyrovae.engine.compat import is_subsample
 from pyrovae.engine.posterior.density import Density, Program, density_of
 from pyrovae.engine.posterior.errors import ModelError
 from pyrovae.engine.posterior.guides import latents_of_guide
 from pyrovae.engine.posterior.replay import at_draws, prior_values
-from pyrovae.engine.posterior.results import arviz_and_xarray, group
+from pyrovae.engine.posterior.results import group
 from pyrovae.engine.posterior.sampling import nuts
 from pyrovae.engine.posterior.supports import inside
 from pyrovae.engine.turns import in_turn

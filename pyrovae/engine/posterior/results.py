@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from pyrovae.engine.arviz import arviz_and_xarray
 from pyrovae.engine.posterior.density import Density, Site
 from pyrovae.engine.posterior.errors import ModelError
 
 Dims = Mapping[str, Sequence[str]]
 Coords = Mapping[str, Sequence[Any] | np.ndarray]
 START = ("chain", "draw")
-
-
-def arviz_and_xarray() -> tuple[Any, Any]:
-    """The two packages, imported when they are asked for: it takes seconds."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of ArviZ 0.x, about 1.x, to whoever imports it
-        import arviz
-    import xarray
-
-    return arviz, xarray
 
 
 class Labels:

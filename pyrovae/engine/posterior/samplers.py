@@ -16,9 +16,10 @@ import torch
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
+from pyrovae.engine.arviz import arviz_and_xarray
 from pyrovae.engine.posterior.chains import PATIENCE, Chain, Stop
 from pyrovae.engine.posterior.native import NativeCall
-from pyrovae.engine.posterior.results import arviz_and_xarray
+from pyrovae.engine.posterior.starts import entropy
 
 Call = Callable[[Tensor], Sequence[Tensor]]
 HOW_TO_INSTALL = "pip install 'pyrovae[nuts]'"
@@ -48,7 +49,7 @@ class Settings:
 
     def seed_of(self, chain: int) -> int:
         """The seed of one chain, the same however many run beside it."""
-        return int(np.random.SeedSequence([self.seed, chain]).generate_state(1)[0])
+        return int(np.random.SeedSequence(entropy(self.seed, chain)).generate_state(1)[0])
 
 
 def has_nutpie() -> bool:

@@ -145,7 +145,7 @@ def nuts(
     call = compiled_density(density, engine, chains * (draws + tune))
     with one_thread():
         begin = starts(density, call, start, chains, seed)
-        _check_slopes(density, elements_without_slope(density, begin))
+        _check_slopes(density, elements_without_slope(density, begin), chosen)
         _check_values(density, begin[0])
     sample = _nutpie(call, begin, settings) if chosen == "nutpie" else _pyro(call, begin, settings)
     with _bar(progress, chains * (draws + tune)) as bar:
@@ -195,11 +195,11 @@ def _check(settings: Settings, chains: int, cores: int | None, start: Any, sampl
     return chosen
 
 
-def _check_slopes(density: Density, flat: Mapping[str, int]) -> None:
+def _check_slopes(density: Density, flat: Mapping[str, int], sampler: str) -> None:
     """Refuse a latent that nothing depends on, and tell of elements.
 
     Raises:
-        ModelError: If a whole site is flat.
+        ModelError: If a whole site is flat, or an element and the sampler is nutpie, which needs a slope to begin.
     """
     for name, count in flat.items():
         size = density.latents[name].stop - density.latents[name].start
@@ -209,6 +209,8 @@ def _check_slopes(density: Density, flat: Mapping[str, int]) -> None:
         line = (
             f"the density does not depend on {count} of {size} elements of site {name!r}: their posterior is improper"
         )
+        if sampler == "nutpie":
+            raise ModelError(f"{line} ({cure}; or choose sampler='pyro', whose draws of them mean nothing)")
         warnings.warn(f"{line} ({cure})", SamplingWarning, stacklevel=4)
 
 

@@ -41,7 +41,7 @@ def starts(density: Density, call: Call, start: Any, chains: int, seed: int) -> 
     found = []
     for chain in range(chains):
         for attempt in range(TRIES):
-            u = _propose(density, start, [seed, chain, attempt])
+            u = _propose(density, start, entropy(seed, chain, attempt))
             try:
                 value, gradient = call(u)
             except torch.linalg.LinAlgError:
@@ -52,6 +52,11 @@ def starts(density: Density, call: Call, start: Any, chains: int, seed: int) -> 
         else:
             raise ModelError(_blame(density, u, gradient))
     return found
+
+
+def entropy(seed: int, *numbers: int) -> list[int]:
+    """What NumPy seeds a generator with, other words for other seeds of any size: it strings 32-bit words together."""
+    return [seed % 2**32, *numbers, seed // 2**32]
 
 
 def elements_without_slope(density: Density, begin: list[np.ndarray]) -> dict[str, int]:

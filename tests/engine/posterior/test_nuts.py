@@ -22,6 +22,7 @@ from pyrovae.engine.posterior import samplers as roads
 from pyrovae.engine.posterior.chains import Chain, can_fork
 from pyrovae.engine.posterior.results import group
 from pyrovae.engine.posterior.sampling import _longest
+from pyrovae.engine.posterior.starts import entropy
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*transitions diverged"),  # in runs of a few transitions
@@ -232,6 +233,16 @@ def test_divergences_name_the_funnel_and_decentring_cures_it():
 
 
 @needs_nutpie
+def test_seeds_of_any_size_give_chains_of_their_own():
+    seeds = (0, 1, 5, 2**32, 2**32 + 1, 5 * 2**32 + 1, 2**64, 2**64 + 2**32)
+    settings = [roads.Settings(1, 1, seed, 0.8, 10, "diagonal") for seed in seeds]
+    found = [each.seed_of(chain) for each in settings for chain in range(6)]
+    assert len(set(found)) == len(found)
+    begin = [np.random.default_rng(entropy(seed, c, a)).random() for seed in seeds for c in range(6) for a in range(3)]
+    assert len(set(begin)) == len(begin)
+    assert entropy(7, 1)[:2] == [7, 1]  # small seeds give what they gave before
+
+
 @pytest.mark.parametrize(
     ("cores", "engine", "most"), [(1, "graph", 100_000), (2, "graph", 100_000), (2, "compiled", 400_000)]
 )
