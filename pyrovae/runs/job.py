@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 
 from jsonargparse import Namespace
@@ -12,6 +13,7 @@ from pyrovae.files import replace_text
 from pyrovae.runs.stored import read_config
 from pyrovae.runs.training import build_training, finish_run, load_training_data, open_training, parse_training
 from pyrovae.training import RunFolder
+from pyrovae.training.early_stopping import watched
 from pyrovae.training.order import order_of
 
 DATA_OPTIONS = (
@@ -29,8 +31,8 @@ class Standing:
         epoch: Epochs that are trained.
         step: Steps that are trained.
         seconds: Time that they took, breaks not counted.
-        bounds: -ELBO of the validation images after each epoch, of the training images if there are none of these, in
-            nats per image.
+        bounds: -ELBO of the validation images after each epoch, or of `ImportanceWeighted` the bound that it trains; of
+            the training images -ELBO if there are none of these; in nats per image.
     """
 
     epoch: int = 0
@@ -130,8 +132,8 @@ class Job:
         try:
             rows = self.folder.rows() if self.folder.can_resume else []
             last = rows[-1] if rows else {}
-            watched = "validation_negative_elbo" if "validation_negative_elbo" in last else "train_negative_elbo"
-            bounds = tuple(row.get(watched, float("nan")) for row in rows)
+            validated = "validation_negative_elbo" in last
+            bounds = tuple(watched(row) if validated else row.get("train_negative_elbo", math.nan) for row in rows)
             return Standing(len(rows), int(last.get("step", 0)), last.get("seconds", 0.0), bounds)
         except (ValueError, OSError):
             return Standing()

@@ -45,7 +45,7 @@ class TrialRow:
     Attributes:
         number: Its number.
         state: complete, pruned, fail or running.
-        bound: The best -ELBO of the validation images, in nats per image; None if it has none.
+        bound: The best of its `Standing.bounds`, in nats per image; None if it has none.
         epochs: Epochs that were trained.
         values: Its options.
     """

@@ -45,6 +45,16 @@ def test_how_far_a_job_is_by_its_folder(rows: list[Row]) -> None:
     assert rows[0].left is None
 
 
+def test_the_bound_is_the_one_that_is_trained(rows: list[Row]) -> None:
+    lines = f"{HEADER},validation_negative_bound\n1,10,99,40.0,2,39.0\n2,20,99,45.0,4,35.0\n"
+    rows[0].job.folder.metrics.write_text(lines)
+    rows[0].look()
+    assert rows[0].standing.bounds == (39.0, 35.0)
+    rows[0].job.folder.metrics.write_text("epoch,step,train_negative_elbo,seconds\n1,10,99,2\n")
+    rows[0].look()
+    assert rows[0].standing.bounds == (99.0,)
+
+
 def test_metrics_are_read_again_when_they_were_written(rows: list[Row]) -> None:
     write(rows[1].job, 50.0, 45.0)
     rows[1].look()
