@@ -63,7 +63,8 @@ def main(description: str | None = None) -> None:
             progress=bar.update,
         )
     output = figure_path(options, f"imputed-{Path(options.table).stem}" if options.table is not None else "imputed")
-    written = _write(found, run, rows.labels.tolist(), output)
+    labelled = with_predicted_labels(run.model, rows) if run.model.infers_labels else rows
+    written = _write(found, run, labelled.labels.tolist(), output)
     figure, (ax,) = new_figure(0.75 * (SHOWN_DRAWS + 2) + 0.6, 0.75 * SHOWN_ROWS + 0.5)
     chosen = np.flatnonzero(found.missing.any((1, 2, 3)))[:SHOWN_ROWS]
     seen = np.where(found.missing, np.nan, found.mean)
@@ -76,7 +77,7 @@ def main(description: str | None = None) -> None:
 
 
 def _rows(run: Run, options: Namespace) -> Split:
-    """The rows whose missing values are imputed, with predicted labels if the model has them.
+    """The rows whose missing values are imputed; a model that infers labels takes hidden ones.
 
     Raises:
         ValueError: If none is missing, or a label that the model needs.
@@ -88,10 +89,8 @@ def _rows(run: Run, options: Namespace) -> Split:
     rows = load_rows(run.path, options.table, list(map(str, options.skip))) if options.table is not None else own
     if not (run.data.has_missing if rows is own else bool(rows.images.isnan().any())):
         raise ValueError(f"{name} has no value that is missing: there is nothing to impute")
-    if run.model.infers_labels:
-        return with_predicted_labels(run.model, rows)
     hidden = int((rows.labels == HIDDEN).sum())
-    if hidden and run.model.shapes.num_classes:
+    if hidden and run.model.shapes.num_classes and not run.model.infers_labels:
         raise ValueError(
             f"{name} has {hidden:,} rows without a label, which this model needs: label them "
             f"({run_info(run.path).label or 'label'}), or leave them out"

@@ -2,7 +2,8 @@
 
     p(x_missing | x_seen) = E over p(z | x_seen) of p(x_missing | z)
 
-Codes are drawn from the guide and weighted by p(x_seen, z) / q(z | x_seen): self-normalised importance sampling.
+Codes are drawn from the guide and weighted by p(x_seen, z) / q(z | x_seen): self-normalised importance sampling. Of a
+model that infers labels so is a label that is hidden, by p(x_seen, z, y) / q(z, y | x_seen).
 
 A model that was trained too short or too long gives intervals that are too wide or too narrow. Rows that it was not
 trained on tell by how much, as values that are seen there can be hidden from it, and all intervals are corrected.
@@ -11,21 +12,22 @@ trained on tell by how much, as values that are seen there can be hidden from it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from pyrovae.checks import Count, Probability, Seed, checked
 from pyrovae.contracts import NotApplicable
-from pyrovae.data import Split, batches
-from pyrovae.inference.classes import with_predicted_labels
+from pyrovae.data import HIDDEN, Split, batches
 from pyrovae.inference.likelihood import check_has_likelihood
 from pyrovae.inference.target import other_codes
 from pyrovae.models import LatentVariableModel
 from pyrovae.runtime import frozen
+from pyrovae.semi_supervised import SemiSupervisedVAE
 
 VALUES_AT_A_TIME = 4_000_000
 """Values decoded together; it bounds the memory whatever the number of rows."""
@@ -97,8 +99,8 @@ def impute(
 
     Args:
         model: A model that was built for missing values, with a density of them.
-        split: Rows, float32 (N, C, H, W) with NaN where a value is missing, and labels, (N,); a model that infers
-            labels predicts those that are hidden, here and of rows that are held out.
+        split: Rows, float32 (N, C, H, W) with NaN where a value is missing, and labels, (N,); of a model that infers
+            labels they may be hidden, here and of rows that are held out.
         samples: Codes drawn for each row, k.
         draws: Completed rows that are kept, at most as many.
         mass: Probability in the intervals, between 0 and 1.
@@ -116,13 +118,12 @@ def impute(
         raise ValueError(f"draws must be at most samples, the codes of each row, got draws={draws}, samples={samples}")
     check_has_likelihood(model)
     _check(model, split)
-    split = _labelled(model, split)
     nominal = mass if held_out is None else _calibrated(model, held_out, samples, mass, seed)
     ends = torch.tensor([(1 - nominal) / 2, (1 + nominal) / 2])
     size = max(1, VALUES_AT_A_TIME // (samples * split.images[0].numel()))
     parts = []
     with frozen(model, seed) as device:
-        for x, y in batches(split, size, device):
+        for x, y in _batches(model, split, size, device):
             parts.append([each.cpu() for each in _impute(model, x, y, samples, draws, ends.to(device))])
             progress(len(x))
     mean, low, high, drawn, effective = ([part[i] for part in parts] for i in range(5))
@@ -138,11 +139,15 @@ def impute(
     )
 
 
-def _labelled(model: LatentVariableModel, rows: Split) -> Split:
-    """Rows with a label for each: the predicted one where it is hidden, or any where the model does not look at it."""
+def _batches(
+    model: LatentVariableModel, rows: Split, size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Values, (B, C, H, W), and labels, (B,): any for a model that looks at none, hidden for one that infers them."""
     if not model.shapes.num_classes:
-        return replace(rows, labels=torch.zeros_like(rows.labels))
-    return with_predicted_labels(model, rows) if model.infers_labels else rows
+        rows = replace(rows, labels=torch.zeros_like(rows.labels))
+    labels = torch.zeros_like(rows.labels) if model.infers_labels else rows.labels
+    for (x, y), own in zip(batches(replace(rows, labels=labels), size, device), rows.labels.split(size), strict=True):
+        yield x, own.to(device) if model.infers_labels else y
 
 
 def _check(model: LatentVariableModel, split: Split) -> None:
@@ -175,10 +180,9 @@ def _calibrated(model: LatentVariableModel, rows: Split, samples: int, mass: flo
     with frozen(model, seed) as device:
         for part in range(FOLDS):
             hidden = seen & (fold == part)
-            # Labels are predicted from what is left: those of whole rows would tell of the values that are hidden.
-            fewer = _labelled(model, replace(rows, images=rows.images.masked_fill(hidden, torch.nan)))
+            fewer = replace(rows, images=rows.images.masked_fill(hidden, torch.nan))
             for (x, y), truth, asked in zip(
-                batches(fewer, size, device), rows.images.split(size), hidden.split(size), strict=True
+                _batches(model, fewer, size, device), rows.images.split(size), hidden.split(size), strict=True
             ):
                 values = _draw(model, x, y, samples)[0]
                 t = truth.to(device)
@@ -190,15 +194,27 @@ def _calibrated(model: LatentVariableModel, rows: Split, samples: int, mass: flo
 
 def _draw(model: LatentVariableModel, x: Tensor, y: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
     """Values given what is seen, (samples, B, C, H, W), their mean, (B, C, H, W), and effective codes, (B,)."""
+    y, logs = _draw_labels(model, x, y, samples)
     q = model.posterior(x, y)
-    z = q.sample(torch.Size([samples]))
+    z = q.sample(torch.Size([samples]) if y.ndim == 1 else torch.Size())
     p = model.likelihood(z, y)
-    logs = p.log_prob(x) + model.prior(y).log_prob(z) - q.log_prob(z)
+    logs = logs + p.log_prob(x) + model.prior(y).log_prob(z) - q.log_prob(z)
     weights = logs.double().softmax(0)
     expected = torch.einsum("sb,sb...->b...", weights.to(p.mean.dtype), p.mean)
     rows = torch.multinomial(weights.T, samples, replacement=True).T
     chosen = rows.reshape(*rows.shape, *[1] * (x.ndim - 1)).expand(-1, -1, *x.shape[1:])
     return p.sample().gather(0, chosen), expected, 1 / weights.square().sum(0)
+
+
+def _draw_labels(model: LatentVariableModel, x: Tensor, y: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """Labels with draws from q(y | x) where they are hidden, (samples, B), and their log p(y) / q(y | x); else (B,)."""
+    hidden = y == HIDDEN
+    if not (isinstance(model, SemiSupervisedVAE) and bool(hidden.any())):
+        return y, torch.zeros((), device=y.device)
+    q = model.classifier(x)
+    drawn = q.sample(torch.Size([samples]))
+    logs = dist.Categorical(model.class_probabilities).log_prob(drawn) - q.log_prob(drawn)
+    return torch.where(hidden, drawn, y), torch.where(hidden, logs, 0.0)
 
 
 def _impute(
