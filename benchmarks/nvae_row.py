@@ -107,28 +107,25 @@ def main() -> None:
             bound = estimate_elbo(model, test, seed=seed)
             likelihood = importance_weighted(model, few, 500, engine="compiled", seed=seed)
             accuracy = code_accuracy(encode(model, train, seed=seed), encode(model, test, seed=seed), seed=seed)
-            results.append(
-                {
-                    "latent_dim": latent_dim,
-                    "seed": seed,
-                    **setting,
-                    "epochs": len(history.rows),
-                    "seconds": round(history.rows[-1]["seconds"], 1),
-                    "elbo": -bound.negative_elbo.value,
-                    "log_likelihood_k_500": likelihood.mean,
-                    "error": likelihood.mean_error,
-                    "images": len(few),
-                    "published": PUBLISHED.get(latent_dim),
-                    "neighbours_accuracy": {
-                        n: (share.value, share.sampling) for n, share in accuracy.neighbours.items()
-                    },
-                    "neighbours": accuracy.k,
-                    "pixels": "train dynamic, test drawn once (seed 0)",
-                    **surroundings(),
-                }
-            )
-            replace_text(RESULTS, json.dumps(results, indent=1) + "\n")
-            print(json.dumps(results[-1]), flush=True)
+            row = {
+                "latent_dim": latent_dim,
+                "seed": seed,
+                **setting,
+                "epochs": len(history.rows),
+                "seconds": round(history.rows[-1]["seconds"], 1),
+                "elbo": -bound.negative_elbo.value,
+                "log_likelihood_k_500": likelihood.mean,
+                "error": likelihood.mean_error,
+                "images": len(few),
+                "published": PUBLISHED.get(latent_dim),
+                "neighbours_accuracy": {n: (share.value, share.sampling) for n, share in accuracy.neighbours.items()},
+                "neighbours": accuracy.k,
+                "pixels": "train dynamic, test drawn once (seed 0)",
+                **surroundings(),
+            }
+            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []  # another process may have added rows
+            replace_text(RESULTS, json.dumps([*results, row], indent=1) + "\n")
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
