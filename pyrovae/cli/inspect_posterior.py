@@ -88,7 +88,9 @@ def _check_predictions(
     print(*checks, sep="\n")
     figure, (ax,) = new_figure(0.9 * len(split) + 1.8, 4.7)
     plot_predictive(checks, ax)
-    save_picture(figure, output.with_name(f"{output.stem}-predictive{output.suffix}"), options)
+    picture = output.with_name(f"{output.stem}-predictive{output.suffix}")
+    save_picture(figure, picture, options)
+    print(picture)
     return [check.to_dict() for check in checks]
 
 
