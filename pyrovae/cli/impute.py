@@ -25,6 +25,7 @@ from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.inference.imputation import LEAST_HELD_OUT, Imputation, impute
 from pyrovae.plots import new_figure, plot_image_grid
 from pyrovae.runs.config_file import run_info
+from pyrovae.runs.figures import with_columns
 from pyrovae.runs.loading import Run, open_run
 from pyrovae.runs.rows import load_rows
 
@@ -70,6 +71,7 @@ def main(description: str | None = None) -> None:
     grid = np.concatenate([seen[None], found.draws[:SHOWN_DRAWS], found.mean[None]])[:, chosen].swapaxes(0, 1)
     columns = ["seen", *[""] * (grid.shape[1] - 2), "mean"]
     plot_image_grid(grid, ax, row_labels=[str(row + 1) for row in chosen], column_labels=columns)
+    ax.set_title(with_columns("what is seen of some rows, draws of the rest, and their mean", run.data), fontsize=10)
     save_picture(figure, output, options)
     print(f"{found.diagnosis()}{why_not}")
     print("\n".join(map(str, [output, *written])))
