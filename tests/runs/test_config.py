@@ -247,9 +247,13 @@ def test_help_explains_each_setting(capsys: pytest.CaptureFixture) -> None:
         text = capsys.readouterr().out
         assert text.startswith("VampPrior(components=")
         assert "Tomczak" in text
+        assert text.endswith("\n\nOptions: --model.prior.components\n")
     with pytest.raises(SystemExit):
         parse_training(["--model.help", "CVAE"])
-    assert "Number of dimensions of the latent code" in " ".join(capsys.readouterr().out.split())
+    text = capsys.readouterr().out
+    assert "Number of dimensions of the latent code" in " ".join(text.split())
+    assert text.startswith("CVAE(latent_dim=2, encoder=MLPEncoder, ")
+    assert "Options: --model.latent_dim, --model.encoder, " in text
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
