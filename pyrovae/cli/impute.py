@@ -38,9 +38,11 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--samples", type=Count, default=1000, help="Codes drawn for each row, k.")
     parser.add_option("--draws", type=Count, default=20, help="Completed copies of the data that are kept.")
     parser.add_option("--mass", type=Probability, default=0.9, help="Probability in the intervals.")
-    parser.add_option("--calibrate", type=bool, default=True, help="Whether the validation rows set their width.")
+    parser.add_option(
+        "--calibrate", type=bool, default=True, help="Whether the validation rows set the width of the intervals."
+    )
     parser.add_option("--table", type=str | None, default=None, help="Another table, instead of the run's data.")
-    parser.add_option("--skip", type=list[str | int | float], default=[], help="Columns of it that are left out.")
+    parser.add_option("--skip", type=list[str | int | float], default=[], help="Columns of --table that are left out.")
     add_shared(parser, "seed", "data_dir", "device")
     add_figure(parser, "Picture; the tables are written beside it.")
     return parser.parse_args()
