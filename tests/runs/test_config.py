@@ -256,6 +256,13 @@ def test_help_explains_each_setting(capsys: pytest.CaptureFixture) -> None:
     assert "Options: --model.latent_dim, --model.encoder, " in text
 
 
+def test_a_folder_of_a_training_in_python_says_how_it_is_loaded(tmp_path: Path) -> None:
+    weights = RunFolder(tmp_path).last_weights
+    weights.write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=rf"build the model again .*load_state_dict\(.*{weights.name}'"):
+        pyrovae.load(tmp_path)
+
+
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 
