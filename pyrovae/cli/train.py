@@ -31,7 +31,7 @@ def main(description: str | None = None) -> None:
             trainer, model = build_training(arguments, data)
             if left_open and data.scaling is None:  # values have no pixel policy
                 print(f"pixels: {trainer.pixels}, chosen from the images (--pixels sets another policy)", flush=True)
-                lost = unused_greys(model, trainer.pixels)
+                lost = unused_greys(model, policy_of(data, trainer.pixels))
                 if lost:
                     print(f"note: {lost}", flush=True)
             processes.check_batch(trainer.batch_size)
