@@ -140,7 +140,7 @@ def crossing(lower: Estimate, upper: Estimate) -> str | None:
 
     >>> crossing(Estimate(1.0, monte_carlo=0.3), Estimate(2.0, monte_carlo=0.4))
     >>> crossing(Estimate(2.0, monte_carlo=0.3), Estimate(1.5, monte_carlo=0.4))
-    'cross by 0.50 ± 0.50, within their errors: they meet'
+    'cross by 0.5 ± 0.5, within their errors: they meet'
     """
     over = lower - upper
     if not over.value > 0:
@@ -149,7 +149,7 @@ def crossing(lower: Estimate, upper: Estimate) -> str | None:
         return f"cross by {over.value:.2g}; the error of one of them is not known"
     own = over.error if math.isnan(over.monte_carlo) else over.monte_carlo
     if over.value <= 3 * own:
-        return f"cross by {over.value:.2f} ± {own:.2f}, within their errors: they meet"
+        return f"cross by {over.value:.2g} ± {own:.2g}, within their errors: they meet"
     return f"cross by {over.value:.2g} ± {own:.2g}, by more than their errors: these are too small, so trust neither"
 
 

@@ -113,6 +113,15 @@ def labels_in_turn(model: LatentVariableModel, count: int, device: torch.device)
 class VAE(LatentVariableModel):
     """Variational autoencoder, which does not use labels.
 
+    Its parts take images x in [0, 1], float32 (N, C, H, W), and codes z, (N, latent_dim), and return distributions:
+
+    >>> vae = VAE((1, 8, 8), latent_dim=2)
+    >>> q = vae.posterior(torch.zeros(5, 1, 8, 8))
+    >>> q.batch_shape, q.event_shape
+    (torch.Size([5]), torch.Size([2]))
+    >>> vae.likelihood(q.mean).mean.shape
+    torch.Size([5, 1, 8, 8])
+
     References:
         D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes (2014), arXiv:1312.6114.
 

@@ -61,6 +61,8 @@ def test_an_unknown_error_is_left_out() -> None:
     assert (f"{alone:.1f}", alone.errors, alone.percent) == ("2.0", "", "200 %")
     known = Estimate(2.0, sampling=0.5, monte_carlo=0.25)
     assert (f"{known:.1f}", known.errors) == ("2.0 ± 0.5", " ± 0.25 (Monte Carlo) ± 0.50 (sampling)")
+    small = crossing(Estimate(2.003, monte_carlo=0.004), Estimate(2.0, monte_carlo=0.003))
+    assert small == "cross by 0.003 ± 0.005, within their errors: they meet"
     said = crossing(Estimate(2.0), Estimate(1.5, monte_carlo=0.001))
     assert said == "cross by 0.5; the error of one of them is not known"
 

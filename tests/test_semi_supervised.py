@@ -288,7 +288,7 @@ def test_predictions_say_error_and_calibration(mixture: Mixture) -> None:
     wrong = float((model.classifier(mixture.x).logits.argmax(1) != mixture.y).double().mean())
     assert found.error.value == pytest.approx(wrong)
     assert found.error.sampling == pytest.approx((wrong * (1 - wrong) / 12) ** 0.5)
-    assert "q(y | x) names the wrong class of" in str(found)
+    assert f"q(y | x) names the class of {found.accuracy.percent} of" in str(found)
     assert 0 <= found.to_dict()["expected_calibration_error"] <= 1
     half = Split(mixture.x, torch.where(torch.arange(12) < 6, mixture.y, HIDDEN))
     filled = with_predicted_labels(model, half)

@@ -21,7 +21,7 @@ def main(description: str | None = None) -> None:
     """Simulate, rank, test, draw."""
     parser = run_parser(description)
     parser.add_option("--images", type=Count, default=1000, help="Images drawn from the model.")
-    parser.add_option("--draws", type=Count, default=99, help="Draws of the guide for each.")
+    parser.add_option("--draws", type=Count, default=99, help="Draws from the guide for each image.")
     parser.add_option("--mass", type=Probability, default=0.95, help="Probability that a calibrated guide passes.")
     add_shared(parser, "seed", "device")
     add_figure(parser)

@@ -21,8 +21,10 @@ def main(description: str | None = None) -> None:
     """Classify, check, draw."""
     parser = Parser(description=description)
     parser.add_option("run", type=str, help="Run folder of a conditional model, such as runs/NAME.")
-    parser.add_option("--images", type=Count, default=1000, help="How many of them.")
-    parser.add_option("--samples", type=Count, default=100, help="Codes for each image and class; 1 is the ELBO.")
+    parser.add_option("--images", type=Count, default=1000, help="Number of images, at most.")
+    parser.add_option(
+        "--samples", type=Count, default=100, help="Codes for each image and class; with 1 the bound is the ELBO."
+    )
     add_shared(parser, "split", "engine", "seed", "data_dir", "device")
     add_figure(parser)
     options = parser.parse_args()

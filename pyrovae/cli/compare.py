@@ -24,7 +24,9 @@ def main(description: str | None = None) -> None:
     """Measure each run on the same images, rank."""
     parser = Parser(description=description)
     parser.add_option("runs", type=str, nargs="+", help="Run folders, at least two.")
-    parser.add_option("--images", type=Count | None, default=None, help="So many of them; by default all.")
+    parser.add_option(
+        "--images", type=Count | None, default=None, help="Number of images; by default all of the split."
+    )
     parser.add_option("--samples", type=Count, default=1, help="Codes for each image; 1 is the ELBO.")
     add_shared(parser, "split", "engine", "seed", "data_dir", "device", output="File for the numbers, as JSON.")
     options = parser.parse_args()

@@ -100,7 +100,7 @@ def script_of(shell: str) -> str:
 def main(description: str | None = None) -> None:
     """Print the script."""
     parser = Parser(description=description)
-    parser.add_option("shell", type=Literal["bash", "zsh", "tcsh"], help="Whose completion.")
+    parser.add_option("shell", type=Literal["bash", "zsh", "tcsh"], help="The shell: bash, zsh or tcsh.")
     options = parser.parse_args()
     if find_spec("shtab") is None:
         raise ValueError(

@@ -93,6 +93,8 @@ def main(description: str | None = None) -> None:
     if run.model.shapes.latent_dim == 2 and "parts of the KL" not in report.missing:
         figure, (ax,) = new_figure(6, 5)
         plot_density_ratio(density_ratio(run.model, split.take(range(min(len(split), options.others)))), ax)
-        save_picture(figure, figure_path(options, "aggregate_posterior"), options)
+        picture = figure_path(options, "aggregate_posterior")
+        save_picture(figure, picture, options)
+        print(picture)
     if other is not None:
         print(compare_reports(report, other, (str(run.path), options.against)))

@@ -23,11 +23,24 @@ from pyrovae.runs.loading import open_run
 def main(description: str | None = None) -> None:
     """Encode, export, compute true posteriors, write."""
     parser = run_parser(description)
-    parser.add_option("--out", type=str | None, default=None, help="File; by default explore.html in the run's folder.")
-    parser.add_option("--images", type=Count, default=1500, help="Images whose codes are shown: as many as fit.")
-    parser.add_option("--posteriors", type=Place, default=6, help="Images whose true posterior is computed, if 2-D.")
+    parser.add_option("--out", type=str | None, default=None, help="HTML file; by default RUN/explore.html.")
     parser.add_option(
-        "--most_mb", type=Annotated[int, Within(1, 500)], default=MOST_BYTES // 10**6, help="Largest page, in MB."
+        "--images",
+        type=Count,
+        default=1500,
+        help="Number of images whose codes are shown, at most; fewer if the page would be too large.",
+    )
+    parser.add_option(
+        "--posteriors",
+        type=Place,
+        default=6,
+        help="Number of images whose true posterior is computed (2-D codes); 0 saves minutes.",
+    )
+    parser.add_option(
+        "--most_mb",
+        type=Annotated[int, Within(1, 500)],
+        default=MOST_BYTES // 10**6,
+        help="Largest size of the page, in MB.",
     )
     add_shared(parser, "split", "data_dir")
     options = parser.parse_args()

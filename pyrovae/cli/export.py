@@ -24,8 +24,10 @@ from pyrovae.runs.loading import Run, open_run
 def main(description: str | None = None) -> None:
     """Convert, check, write."""
     parser = run_parser(description)
-    parser.add_option("--out", type=str | None, default=None, help="Folder; by default onnx in the run's.")
-    parser.add_option("--images", type=Count, default=64, help="Images by which they are held against torch.")
+    parser.add_option("--out", type=str | None, default=None, help="Folder of the files; by default RUN/onnx.")
+    parser.add_option(
+        "--images", type=Count, default=64, help="Number of images on which the files are compared with torch."
+    )
     add_shared(parser, "split", "data_dir")
     options = parser.parse_args()
     need_libraries()

@@ -25,6 +25,7 @@ from pyrovae.inference.classes import with_predicted_labels
 from pyrovae.inference.imputation import LEAST_HELD_OUT, Imputation, impute
 from pyrovae.plots import new_figure, plot_image_grid
 from pyrovae.runs.config_file import run_info
+from pyrovae.runs.figures import with_columns
 from pyrovae.runs.loading import Run, open_run
 from pyrovae.runs.rows import load_rows
 
@@ -37,9 +38,11 @@ def _options(description: str | None) -> Namespace:
     parser.add_option("--samples", type=Count, default=1000, help="Codes drawn for each row, k.")
     parser.add_option("--draws", type=Count, default=20, help="Completed copies of the data that are kept.")
     parser.add_option("--mass", type=Probability, default=0.9, help="Probability in the intervals.")
-    parser.add_option("--calibrate", type=bool, default=True, help="Whether the validation rows set their width.")
+    parser.add_option(
+        "--calibrate", type=bool, default=True, help="Whether the validation rows set the width of the intervals."
+    )
     parser.add_option("--table", type=str | None, default=None, help="Another table, instead of the run's data.")
-    parser.add_option("--skip", type=list[str | int | float], default=[], help="Columns of it that are left out.")
+    parser.add_option("--skip", type=list[str | int | float], default=[], help="Columns of --table that are left out.")
     add_shared(parser, "seed", "data_dir", "device")
     add_figure(parser, "Picture; the tables are written beside it.")
     return parser.parse_args()
@@ -71,6 +74,7 @@ def main(description: str | None = None) -> None:
     grid = np.concatenate([seen[None], found.draws[:SHOWN_DRAWS], found.mean[None]])[:, chosen].swapaxes(0, 1)
     columns = ["seen", *[""] * (grid.shape[1] - 2), "mean"]
     plot_image_grid(grid, ax, row_labels=[str(row + 1) for row in chosen], column_labels=columns)
+    ax.set_title(with_columns("what is seen of some rows, draws of the rest, and their mean", run.data), fontsize=10)
     save_picture(figure, output, options)
     print(f"{found.diagnosis()}{why_not}")
     print("\n".join(map(str, [output, *written])))

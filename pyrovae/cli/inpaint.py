@@ -18,7 +18,9 @@ def main(description: str | None = None) -> None:
     parser = run_parser(description)
     parser.add_option("--images", type=list[Place], default=[3, 7, 12, 15], help="Numbers of images in the split.")
     parser.add_option("--seen", type=Half, default="left", help="The half that is seen.")
-    parser.add_option("--method", type=Method, default="auto", help="Of p(z | x_seen).")
+    parser.add_option(
+        "--method", type=Method, default="auto", help="How p(z | x_seen) is found: auto is quadrature up to 2-D."
+    )
     parser.add_option("--completions", type=Count, default=8, help="Completed images shown for each.")
     add_shared(parser, "split", "seed", "data_dir", "device")
     add_figure(parser)

@@ -36,11 +36,16 @@ def _options(description: str | None) -> Namespace:
     """Parse the command line."""
     parser = run_parser(description)
     parser.add_option("--images", type=list[Place], default=[3, 7, 12], help="Numbers of images in the split.")
-    parser.add_option("--method", type=Literal["auto", "quadrature", "nuts"], default="auto", help="Of the truth.")
+    parser.add_option(
+        "--method",
+        type=Literal["auto", "quadrature", "nuts"],
+        default="auto",
+        help="How the true posterior is found: auto is quadrature up to 2-D, else nuts.",
+    )
     parser.add_option(
         "--draws", type=Annotated[int, Within(4, 10**8)], default=300, help="Draws of each of four chains of NUTS."
     )
-    parser.add_option("--warmup", type=Count, default=300, help="Transitions before them.")
+    parser.add_option("--warmup", type=Count, default=300, help="Warm-up transitions of each chain.")
     parser.add_option("--target_accept", type=Probability, default=0.8, help="Higher: slower, with fewer divergences.")
     parser.add_option("--ais", type=Place, default=0, help="Temperatures of annealing, for log p(x); 0 for none.")
     add_shared(parser, "split", "seed", "data_dir", "device", "cluster")
@@ -88,7 +93,9 @@ def _check_predictions(
     print(*checks, sep="\n")
     figure, (ax,) = new_figure(0.9 * len(split) + 1.8, 4.7)
     plot_predictive(checks, ax)
-    save_picture(figure, output.with_name(f"{output.stem}-predictive{output.suffix}"), options)
+    picture = output.with_name(f"{output.stem}-predictive{output.suffix}")
+    save_picture(figure, picture, options)
+    print(picture)
     return [check.to_dict() for check in checks]
 
 

@@ -27,15 +27,29 @@ from pyrovae.runs.loading import open_run
 def _options(description: str | None) -> Namespace:
     """Parse the command line."""
     parser = run_parser(description)
-    parser.add_option("--images", type=Count | None, default=None, help="So many of them; by default all.")
+    parser.add_option(
+        "--images", type=Count | None, default=None, help="Number of images; by default all of the split."
+    )
     parser.add_option(
         "--masses", type=list[Probability], default=list(MASSES), help="Probabilities inside the ellipses."
     )
     parser.add_option("--classes", type=list[ClassName] | None, default=None, help="Labels to draw; by default all.")
-    parser.add_option("--estimate", type=Literal["aggregate", "averaged"], default="aggregate", help="Which moments.")
-    parser.add_option("--plane", type=Literal["pair", "pca", "lda"], default="pair", help="Which plane, above 2-D.")
+    parser.add_option(
+        "--estimate",
+        type=Literal["aggregate", "averaged"],
+        default="aggregate",
+        help="Covariance of a class: aggregate is right, averaged leaves out the scatter of the means.",
+    )
+    parser.add_option(
+        "--plane",
+        type=Literal["pair", "pca", "lda"],
+        default="pair",
+        help="Plane above 2-D: pair (--dims), pca, or lda, which separates the classes best.",
+    )
     parser.add_option("--dims", type=tuple[Place, Place], default=(0, 1), help="The two dimensions of --plane pair.")
-    parser.add_option("--shrink", type=Share, default=0.0, help="Share by which covariances are made round.")
+    parser.add_option(
+        "--shrink", type=Share, default=0.0, help="Share by which covariances are shrunk to a multiple of the identity."
+    )
     parser.add_option(
         "--against",
         type=Literal["halves", "train", "validation", "test"] | None,

@@ -33,7 +33,7 @@ def main(description: str | None = None) -> None:
 
     few = run.split(options.split).take(options.images)
     found = marginals(run.model, few, dims=options.dims)
-    print(found)
+    print(found.table(options.images, run.data.class_names))
     drawn = found
     if options.dims is None and len(found.dims) > MOST:
         largest = sorted(np.argsort(-found.kl.mean(0), kind="stable")[:MOST])

@@ -25,34 +25,34 @@ TRAININGS = "Trainings at a time on this machine; by default one a core."
 """What --workers is where runs are trained."""
 
 SHARED: dict[str, dict[str, Any]] = {
-    "split": {"type": SplitName, "default": "test", "help": "Which images."},
-    "engine": {"type": GraphEngine, "default": "graph", "help": "compiled pays for large jobs."},
-    "seed": {"type": Seed, "default": 0, "help": "Seed of everything drawn."},
-    "data_dir": {"type": str | None, "default": None, "help": "Folder of the images."},
+    "split": {"type": SplitName, "default": "test", "help": "Images to use: train, validation or test."},
+    "engine": {"type": GraphEngine, "default": "graph", "help": "compiled is faster for large jobs only."},
+    "seed": {"type": Seed, "default": 0, "help": "Seed of all random draws."},
+    "data_dir": {"type": str | None, "default": None, "help": "Folder of the image sets; by default as in training."},
     "device": {"type": str, "default": "auto", "help": "auto, cpu or cuda."},
-    "workers": {"type": Count | None, "default": None, "help": "Processes of this machine at a time."},
+    "workers": {"type": Count | None, "default": None, "help": "Number of processes on this machine."},
     "cluster": {
         "type": str | None,
         "default": None,
         "help": "Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers do it instead.",
     },
-    "output": {"type": str | None, "default": None, "help": "Picture; by default in the run's figures."},
+    "output": {"type": str | None, "default": None, "help": "File of the picture; by default in RUN/figures."},
     "size": {
         "type": tuple[Side, Side] | None,
         "default": None,
-        "help": "Width and height of the picture in inches, such as [6,4]; by default as what it shows needs.",
+        "help": "Width and height of the picture in inches, such as [6,4]; by default what its content needs.",
     },
     "format": {
         "type": FigureFormat | None,
         "default": None,
-        "help": "Its format; by default that of --output, or png.",
+        "help": "Format of the picture; by default that of --output, or png.",
     },
     "style": {
         "type": str | None,
         "default": None,
-        "help": "Settings of matplotlib that it is drawn with: a style's name, such as ggplot, or a file.",
+        "help": "Style of matplotlib for the picture: a name, such as ggplot, or a file of settings.",
     },
-    "dpi": {"type": Annotated[int, Within(10, 1200)], "default": 150, "help": "Pixels in an inch of it."},
+    "dpi": {"type": Annotated[int, Within(10, 1200)], "default": 150, "help": "Resolution, in pixels per inch."},
 }
 """The shared options by name."""
 

@@ -27,8 +27,10 @@ def main(description: str | None = None) -> None:
     parser = Parser(description=description)
     parser.add_argument("--space", type=str, action="append", default=[], help="OPTION=RANGE; give it several times.")
     parser.add_option("--trials", type=Count, default=20, help="Trials in all.")
-    parser.add_option("--sampler", type=Sampler, default="tpe", help="Who chooses what is tried.")
-    parser.add_option("--pruner", type=Pruner, default="median", help="Who stops a bad trial, by its epochs.")
+    parser.add_option(
+        "--sampler", type=Sampler, default="tpe", help="How trials are chosen: tpe learns from earlier ones."
+    )
+    parser.add_option("--pruner", type=Pruner, default="median", help="Rule that stops bad trials early.")
     parser.add_option("--sampler_seed", type=Seed, default=0, help="Seed of the sampler.")
     add_shared(parser, "cluster", workers="Trials at a time on this machine; by default one a core.")
     names = [name for action in parser._actions for name in action.option_strings]

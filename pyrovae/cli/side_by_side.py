@@ -21,9 +21,11 @@ from pyrovae.training import RunFolder
 def main(description: str | None = None) -> None:
     """Encode the same images with each run, draw."""
     parser = Parser(description=description)
-    parser.add_option("runs", type=list[str], help="Run folders.")
+    parser.add_option("runs", type=list[str], help="Run folders, in brackets: [runs/A,runs/B].")
     parser.add_option("--titles", type=list[str] | None, default=None, help="Titles; by default the folders' names.")
-    parser.add_option("--images", type=Count | None, default=None, help="So many of them; by default all.")
+    parser.add_option(
+        "--images", type=Count | None, default=None, help="Number of images; by default all of the split."
+    )
     parser.add_option("--dims", type=tuple[Place, Place], default=(0, 1), help="The two dimensions to draw.")
     parser.add_option(
         "--limit", type=Positive | None, default=None, help="Half the square's side; by default all fits."

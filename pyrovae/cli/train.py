@@ -14,6 +14,7 @@ from pyrovae.program import command_line
 from pyrovae.runs.shared import facts_of, open_shared, parse_shared
 from pyrovae.runs.training import build_training, finish_run, load_training_data
 from pyrovae.training import History, RunFolder, Trainer, joined
+from pyrovae.training.checks import unused_greys
 from pyrovae.training.processes import say
 
 
@@ -28,8 +29,11 @@ def main(description: str | None = None) -> None:
         left_open = arguments.pixels == "auto"
         with processes.together():
             trainer, model = build_training(arguments, data)
-            if left_open:
+            if left_open and data.scaling is None:  # values have no pixel policy
                 print(f"pixels: {trainer.pixels}, chosen from the images (--pixels sets another policy)", flush=True)
+                lost = unused_greys(model, policy_of(data, trainer.pixels))
+                if lost:
+                    print(f"note: {lost}", flush=True)
             processes.check_batch(trainer.batch_size)
             processes.device(trainer.device)
             processes.check_same(facts_of(arguments, data))

@@ -54,7 +54,12 @@ def main(description: str | None = None) -> None:
     parser.add_option("--dims", type=tuple[Place, Place], default=(0, 1), help="The dimensions of the grid.")
     parser.add_option("--label", type=ClassName | None, default=None, help="The class to decode with, of a CVAE.")
     parser.add_option("--axes", type=bool, default=False, help="Whether to traverse each dimension instead.")
-    parser.add_option("--every_class", type=bool, default=False, help="Whether to hold the code, one class a column.")
+    parser.add_option(
+        "--every_class",
+        type=bool,
+        default=False,
+        help="Whether to decode one code with every class, a column each (CVAE).",
+    )
     add_shared(parser, "data_dir")
     add_figure(parser)
     options = parser.parse_args()

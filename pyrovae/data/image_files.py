@@ -92,9 +92,13 @@ class ImageFiles:
             path = self.paths[numbers[place]]
             pixels = _decode_one(path, self.prepare)
             if pixels.shape != first.shape:
+                cure = "convert all to one mode, such as by Pillow's image.convert('RGB')"
+                if pixels.shape[2] == first.shape[2]:
+                    side = min(64, *first.shape[:2], *pixels.shape[:2])
+                    cure = f"image_size={side} (--image_size {side}) cuts and scales the middle of each"
                 raise ValueError(
                     f"images of one set must be of one size and mode, got {_describe(first)} in {self.paths[0]} and "
-                    f"{_describe(pixels)} in {path}; convert them, or for sizes give image_size"
+                    f"{_describe(pixels)} in {path}: {cure}"
                 )
             images[place] = torch.from_numpy(pixels).permute(2, 0, 1)
 
@@ -115,7 +119,8 @@ def _decode_one(path: Path, prepare: Callable[[Image.Image], Image.Image]) -> np
         raise ValueError(f"cannot read the image {path}: {error}; repair it or take it out") from error
     if pixels is None:
         raise ValueError(
-            f"images must be grey or RGB with 8 bits a channel, got mode {image.mode} in {path}; convert it"
+            f"images must be grey or RGB with 8 bits a channel, got mode {image.mode} in {path}; convert it, such as "
+            "by Pillow's image.convert('RGB'), which drops what is transparent"
         )
     return np.atleast_3d(pixels)
 

@@ -95,7 +95,7 @@ def tier_for(
         if name == "compiled" and note:
             continue
         if saved[name] > 0.1 * work.by_pyro and remaining * saved[name] > cost[name]:
-            return name, f"{run} of {seen} outweigh the {cost[name]:.1f} s that its graphs take about{note}"
+            return name, f"over {run} of {seen} it saves more than the {cost[name]:.1f} s or so of building it{note}"
     if saved["graph"] <= 0.1 * work.by_pyro:
         return "pyro", f"a graph of {seen} would not be faster{note}"
-    return "pyro", f"{run} of {seen} do not outweigh making a graph yet{note}"
+    return "pyro", f"over {run} of {seen} a graph saves less than building it takes{note}"

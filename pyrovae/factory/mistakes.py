@@ -130,7 +130,7 @@ def clear(message: str, options: list[str]) -> str:
             inside = re.search(r"(?:list|tuple)\[(\w+)", message)
             of = {"int": "whole numbers", "float": "numbers", "str": "texts"}.get(inside[1] if inside else "", "values")
             kinds = [
-                kind.replace("a list", f"a list of {of}, such as [1, 2]") for kind in kinds if kind != "a whole number"
+                kind.replace("a list", f"a list of {of}, such as [1,2]") for kind in kinds if kind != "a whole number"
             ]
         return f"{slot} must be {' or '.join(dict.fromkeys(filter(None, kinds)))}, got {given!r}"
     return _without_jargon(message, slot)

@@ -87,8 +87,18 @@ def explain(words: Sequence[str]) -> str | None:
         cls = next((cls for cls in part_classes(kind) if cls.__name__ == name.rpartition(".")[2]), None)
         # Other libraries' docstrings are written for a web page; their arguments are listed by the parser.
         if cls is not None and cls.__module__.startswith("pyrovae."):
-            parameters = inspect.signature(cls).parameters
-            chosen = [str(parameters[n].replace(annotation=inspect.Parameter.empty)) for n in arguments_of(cls)]
+            parameters, own = inspect.signature(cls).parameters, arguments_of(cls)
+            chosen = ", ".join(_with_default(parameters[name]) for name in own)
+            options = ", ".join(f"--{slot}.{name}" for name in own)
+            how = f"\n\nOptions: {options}" if own else ""
             shared = f"\n\n{inspect.getdoc(Weighting)}" if "`Weighting`" in (cls.__doc__ or "") else ""
-            return f"{cls.__name__}({', '.join(chosen)})\n\n{inspect.getdoc(cls) or ''}{shared}"
+            return f"{cls.__name__}({chosen})\n\n{inspect.getdoc(cls) or ''}{shared}{how}"
     return None
+
+
+def _with_default(parameter: inspect.Parameter) -> str:
+    """An argument and its default, a class by its name."""
+    default = parameter.default
+    if default is inspect.Parameter.empty:
+        return parameter.name
+    return f"{parameter.name}={default.__name__ if isinstance(default, type) else repr(default)}"

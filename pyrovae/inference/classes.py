@@ -173,7 +173,8 @@ class LabelPredictions(_Classified):
 
     def __str__(self) -> str:
         return (
-            f"q(y | x) names the wrong class of {self.error.percent} of {len(self.labels):,} images; "
+            f"q(y | x) names the class of {self.accuracy.percent} of {len(self.labels):,} images "
+            f"correctly; "
             f"-log q(right class) {self.log_score}, calibration error {self.reliability().expected_error:.3f}"
         )
 

@@ -46,11 +46,18 @@ class Marginals:
     exact: bool
 
     def __str__(self) -> str:
+        return self.table()
+
+    def table(self, names: Sequence[object] | None = None, class_names: Sequence[str] | None = None) -> str:
+        """A line of KL divergences for each image. `names` label the lines; classes have numbers, or `class_names`."""
+        names = range(len(self.labels)) if names is None else names
+        classes = [str(label) if class_names is None else class_names[label] for label in self.labels]
         how = "" if self.exact else f", densities estimated from {KERNEL_DRAWS:,} draws"
+        wide = max(map(len, ["class", *classes]))
         lines = [f"KL of each dimension's posterior from the prior, nats{how}"]
-        lines.append("class" + "".join(f"{f'z[{j}]':>8}" for j in self.dims) + "     sum")
-        for label, kl in zip(self.labels, self.kl, strict=True):
-            lines.append(f"{label:5}" + "".join(f"{value:8.3f}" for value in (*kl, kl.sum())))
+        lines.append(f"{'image':>6} {'class':>{wide}}" + "".join(f"{f'z[{j}]':>8}" for j in self.dims) + "     sum")
+        for name, label, kl in zip(names, classes, self.kl, strict=True):
+            lines.append(f"{name!s:>6} {label:>{wide}}" + "".join(f"{value:8.3f}" for value in (*kl, kl.sum())))
         return "\n".join(lines)
 
 

@@ -475,13 +475,14 @@ def _some(split: Split, count: int) -> Split:
 
 
 def _number(row: Row) -> tuple[str, str]:
-    """The number and its errors."""
+    """The number and its errors, but for one of 0, of what needs no draws; a count has no fraction."""
     errors, estimate = [], row.estimate
-    if not math.isnan(estimate.monte_carlo):
+    if not math.isnan(estimate.monte_carlo) and estimate.monte_carlo:
         errors.append(f"± {estimate.monte_carlo:.2g} (Monte Carlo)")
     if not math.isnan(estimate.sampling):
         errors.append(f"± {estimate.sampling:.2g}")
-    return f"{estimate.value:.3f}", " ".join(errors)
+    count = not estimate.is_known and float(estimate.value).is_integer()
+    return f"{estimate.value:,.0f}" if count else f"{estimate.value:.3f}", " ".join(errors)
 
 
 def _aligned(rows: Sequence[Sequence[str]], sides: str) -> list[str]:

@@ -40,7 +40,9 @@ def plot_history(history: History, axes: Sequence[Axes]) -> Sequence[Axes]:
             ax.plot(epochs, values, color=colour, label=split, marker="o" if len(epochs) < 2 else None)
         cut = _spend_axis_on_the_end(ax, epochs, [values for values, *_ in curves])
         ax.set(title=title, xlabel=f"epoch ({cut})" if cut else "epoch", ylabel="nats per image")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        if len(epochs) == 1:
+            ax.set_xticks(epochs)
         spare_axes(ax)
     axes[0].legend(frameon=False)
     return axes
@@ -107,5 +109,5 @@ def _spend_axis_on_the_end(ax: Axes, epochs: np.ndarray, curves: Sequence[np.nda
     cut = epochs[np.any([curve > high + margin for curve in curves], axis=0)]
     if not len(cut):
         return ""
-    first = "first " if np.array_equal(cut, epochs[: len(cut)]) else ""
-    return f"{first}{len(cut)} above the axis, up to {values.max():,.4g}"
+    first = "the first " if np.array_equal(cut, epochs[: len(cut)]) else ""
+    return f"not shown: {first}{len(cut)}, up to {values.max():,.4g}"

@@ -35,6 +35,7 @@ def plot_codes(
     _scatter(codes.means[:, dims], codes.labels, styles, ax)
     if legend:
         class_legend(class_names, styles, ax)
+    _show_all(codes.means[:, dims], ax)
     finish_plane(ax, (f"z[{dims[0]}]", f"z[{dims[1]}]"))
     return ax
 
@@ -58,8 +59,6 @@ def plot_code_facets(
         colours: Other colours than the usual; see `class_styles`.
     """
     points = codes.means[:, dims]
-    low, high = points.min(0), points.max(0)
-    margin = 0.05 * (high - low)
     for k, ((colour, _), ax) in enumerate(zip(class_styles(len(class_names), colours), axes, strict=True)):
         own = points[codes.labels == k]
         ax.scatter(points[:, 0], points[:, 1], color="#cccccc", s=2, linewidths=0, rasterized=True)
@@ -71,7 +70,7 @@ def plot_code_facets(
             linewidths=0,
             alpha=0.7,
         )
-        ax.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+        _show_all(points, ax)
         ax.set_title(f"{class_names[k]} ({len(own):,})", fontsize=9)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(4, integer=True))
@@ -129,6 +128,16 @@ def _scatter(points: np.ndarray, labels: np.ndarray, styles: Styles, ax: Axes) -
     for k, (colour, marker) in enumerate(styles):
         x, y = points[order][labels[order] == k].T
         ax.scatter(x, y, color=colour, marker=marker, s=size, linewidths=0, alpha=alpha, zorder=2)
+
+
+def _show_all(points: np.ndarray, ax: Axes) -> None:
+    """Have the axes hold all points, and neither side be much shorter than the other: ticks need room."""
+    if len(points):
+        low, high = points.min(0), points.max(0)
+        half = 0.55 * (high - low)
+        half = np.maximum(half, 0.75 * half.max() or 1.0)
+        (left, bottom), (right, top) = (low + high) / 2 - half, (low + high) / 2 + half
+        ax.set(xlim=(left, right), ylim=(bottom, top))
 
 
 def draw_prior(prior: Sequence[Ellipse], ax: Axes, over: bool = False, masses: bool = True) -> None:

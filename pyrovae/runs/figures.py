@@ -30,6 +30,8 @@ MOST_FACETS = 64
 """Classes up to which the codes of each are drawn alone."""
 MOST_PLANES = 10
 """Classes of a conditional model whose planes are drawn."""
+LONGEST_LINE = 80
+"""Characters of the names of columns in a title."""
 MOST_ROWS = 20_000
 """Rows of a table, about, whose columns are drawn."""
 VECTORS_A_SIDE = 10
@@ -44,13 +46,32 @@ def save_run_figures(
     Returns:
         The files.
     """
-    test = fixed_split(data.split("test" if len(data.splits["test"]) else "train"), pixels)
+    test = fixed_split(data.split(_which(data)), pixels)
     if model.infers_labels:  # which needs no labels, so that none is read
         test = with_predicted_labels(model, test.without_labels())
     figures = dict(_figures(model, data, test, history))
     for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png")
     return [folder / f"{name}.png" for name in figures]
+
+
+def _which(data: ImageSet) -> str:
+    """The split that is drawn: the training images where there are no test images."""
+    return "test" if len(data.splits["test"]) else "train"
+
+
+def _drawn(data: ImageSet) -> str:
+    """What is drawn, in words."""
+    return f"{_which(data)} {'rows' if data.columns else 'images'}"
+
+
+def with_columns(title: str, data: ImageSet) -> str:
+    """A title, with the names of the columns below it where each is a bar."""
+    if data.scaling is None or not 0 < len(data.columns) <= FEW_COLUMNS:
+        return title
+    names = ", ".join(data.columns)
+    order = names if len(names) <= LONGEST_LINE else "the columns in their order"
+    return f"{title}\nbars: {order}{'' if data.scaling.policy == 'none' else ', scaled'}"
 
 
 def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: History) -> Iterator[tuple[str, Figure]]:
@@ -62,7 +83,9 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
     chosen = torch.linspace(0, len(test) - 1, min(16, len(test))).long()
     pairs = reconstruct(model, Split(test.images[chosen], test.labels[chosen]))
     figure, (ax,) = new_figure(11, 1.9)
-    plot_reconstructions(pairs, ax).set_title("test images and their reconstructions, the mean of p(x | z)")
+    plot_reconstructions(pairs, ax).set_title(
+        with_columns(f"{_drawn(data)} and their reconstructions, the mean of p(x | z)", data)
+    )
     yield "reconstructions", figure
 
     figure, (ax,) = new_figure(6, 0.6 * (model.shapes.num_classes or 10) + 0.3)
@@ -70,10 +93,10 @@ def _figures(model: LatentVariableModel, data: ImageSet, test: Split, history: H
         samples = sample_per_class(model)
         names = [data.class_names[k] for k in samples.labels]  # type: ignore[union-attr]
         plot_image_grid(samples.images, ax, row_labels=names)
-        ax.set_title("samples: the mean of p(x | z, y), z from the prior, one class a row")
+        ax.set_title(with_columns("samples: the mean of p(x | z, y), z from the prior, one class a row", data))
     else:
         plot_image_grid(sample_prior(model).images, ax)
-        ax.set_title("samples: the mean of p(x | z), z from the prior")
+        ax.set_title(with_columns("samples: the mean of p(x | z), z from the prior", data))
     yield "samples", figure
 
     yield from _columns(model, data, test)
@@ -102,7 +125,7 @@ def _codes(codes: Codes, data: ImageSet, *, predicted: bool = False) -> Figure:
     figure, axes = new_facets(facets)
     plot_codes(codes, data.class_names, axes[0], legend=not facets)
     classes = ", classes as predicted" if predicted else ""
-    axes[0].set_title(f"posterior means of {len(codes):,} test images{classes}")
+    axes[0].set_title(f"posterior means of {len(codes):,} {_drawn(data)}{classes}")
     if facets:
         plot_code_facets(codes, data.class_names, axes[1:])
     return figure

@@ -168,10 +168,13 @@ def load(
     """Load the model of a run. It needs no data set and no training; nothing is unpickled.
 
     Args:
-        path: The run's folder.
+        path: The folder of a run of `pyrovae train`, whose settings rebuild the model.
         which: "best" (on the validation images) or "last" weights; by default the best where there are any.
         device: Where the model shall live: "cpu", "cuda", "mps" or "auto".
         allow_code: Whether modules other than pyrovae, torch and pyro, which the run names, may be imported.
+
+    Returns:
+        The model, in evaluation mode.
 
     Raises:
         FileNotFoundError: If the run or its weights do not exist.

@@ -64,6 +64,11 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
     if not path.is_file():
         there = "is no folder" if folder.path.exists() else "does not exist"
         what = "holds no config.yaml: it is no run of pyrovae" if folder.path.is_dir() else there
+        if folder.last_weights.is_file():
+            raise FileNotFoundError(
+                f"{folder.path} holds no config.yaml, as a training in Python writes none: build the model again and "
+                f"give it the weights, model.load_state_dict(safetensors.torch.load_file('{folder.last_weights}'))"
+            )
         raise FileNotFoundError(f"{folder.path} {what}; runs are folders that {command_line('train')} made")
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"))

@@ -115,6 +115,23 @@ def check_support(model: LatentVariableModel, data: ImageSet, pixels: PixelPolic
     )
 
 
+def unused_greys(model: LatentVariableModel, pixels: PixelPolicy) -> str | None:
+    """What to say where grey images become black and white by themselves, and the likelihood is one of grey values."""
+    if pixels == "none":
+        return None
+    shapes = model.shapes
+    with frozen(model) as device:
+        z = torch.zeros(1, shapes.latent_dim, device=device)
+        y = torch.zeros(1, dtype=torch.int64, device=device) if shapes.num_classes else None
+        grey = torch.full((1, *shapes.image_shape), 51 / 255, device=device)
+        if not bool(model.likelihood(z, y).support.check(grey).all()):
+            return None
+    return (
+        f"pixels are drawn black or white (pixels {pixels}, chosen from the images), and the likelihood "
+        f"{name_of(model.likelihood)} scores grey values too: --pixels none trains on these"
+    )
+
+
 def _seen(images: torch.Tensor) -> str:
     """What makes images photographs and not drawings."""
     if has_colour(images):

@@ -20,7 +20,7 @@ from pyrovae.runtime import MAX_SEED, choose_device, seeded
 from pyrovae.shapes import MOST, is_whole
 from pyrovae.training.batches import Batches
 from pyrovae.training.checkpoint import Checkpointer
-from pyrovae.training.checks import check_optimizer, check_shapes, check_support
+from pyrovae.training.checks import check_optimizer, check_shapes, check_support, unused_greys
 from pyrovae.training.early_stopping import EarlyStopping
 from pyrovae.training.footprint import check_footprint
 from pyrovae.training.history import History
@@ -116,7 +116,7 @@ class Trainer:
         """Find errors that would stop a training, without training. `fit` calls it first.
 
         Returns:
-            What the user should know of this objective with this model, in a line, or None.
+            What the user should know of this objective and these pixels with this model, in a line, or None.
 
         Raises:
             ValueError: If the device or the compiler of the engine does not exist, the images do not suit the model or
@@ -129,12 +129,14 @@ class Trainer:
         check_shapes(model, data)
         self.check_memory(model, data)
         notice = self.objective.check(model)
-        check_support(model, data, policy_of(data, self.pixels), chosen=self.pixels != "auto")
+        pixels = policy_of(data, self.pixels)
+        check_support(model, data, pixels, chosen=self.pixels != "auto")
+        notices = notice, None if self.pixels != "auto" else unused_greys(model, pixels)
         epochs = self.total_epochs(order_of(data, self.batch_size).per_epoch)
         check_optimizer(model, self.optimizer, self.scheduler, epochs)
         if self.patience and not len(data.splits["validation"]):
             raise ValueError("early stopping (patience) needs validation images, and there are none")
-        return notice
+        return "; ".join(filter(None, notices)) or None
 
     def check_memory(self, model: LatentVariableModel, data: ImageSet) -> None:
         """Refuse a training that does not fit into the memory that is left; a model on the device "meta" will do.

@@ -116,7 +116,7 @@ def test_mixed_sizes_are_refused_with_the_cure(folder):
     odd = save(folder / "dog" / "1.png", (8, 4))
     message = (
         f"^images of one set must be of one size and mode, got 6×4 grey in {folder / 'bird' / '0.png'} and "
-        f"8×4 grey in {odd}; convert them, or for sizes give image_size$"
+        rf"8×4 grey in {odd}: image_size=4 \(--image_size 4\) cuts and scales the middle of each$"
     )
     with pytest.raises(ValueError, match=message):
         load_images(f"folder:{folder}")
@@ -124,7 +124,7 @@ def test_mixed_sizes_are_refused_with_the_cure(folder):
 
 def test_mixed_modes_are_refused(folder):
     odd = save(folder / "dog" / "1.png", mode="RGB")
-    with pytest.raises(ValueError, match=f"got 6×4 grey in .* and 6×4 RGB in {odd}; convert"):
+    with pytest.raises(ValueError, match=f"got 6×4 grey in .* and 6×4 RGB in {odd}: convert all to one mode"):
         load_images(f"folder:{folder}", image_size=None)
 
 

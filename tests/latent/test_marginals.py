@@ -128,3 +128,16 @@ def test_moments_of_priors() -> None:
     mean, covariance = prior_moments(conditional)
     assert mean == pytest.approx([2.0])
     assert covariance[0, 0] == pytest.approx(5.0, rel=1e-5)
+
+
+def test_the_table_names_images_and_classes(split: Split) -> None:
+    found = marginals(VAE((1, 8, 8), 2), split)
+    assert str(found).splitlines()[1].split() == ["image", "class", "z[0]", "z[1]", "sum"]
+    assert [line.split()[:2] for line in str(found).splitlines()[2:]] == [
+        [str(i), str(int(label))] for i, label in enumerate(split.labels)
+    ]
+    lines = found.table([3, 7, 12, 15], [f"class-{k}" for k in range(10)]).splitlines()
+    assert [line.split()[:2] for line in lines[2:]] == [
+        [str(number), f"class-{label}"] for number, label in zip([3, 7, 12, 15], split.labels, strict=True)
+    ]
+    assert len({len(line) for line in lines[1:]}) == 1

@@ -75,8 +75,24 @@ def test_a_report_is_printed_and_kept_twice_the_same(runs: dict[str, str], monke
     assert errors["KL"] == 0
     assert 0 < errors["reconstruction"] == errors["-ELBO"] < 0.5
     assert kept["policy"] == {"data": "digits", "split": "test", "pixels": "dynamic", "score": "NLL"}
-    assert (Path(runs["vae"]) / "figures" / "aggregate_posterior.png").read_bytes().startswith(b"\x89PNG")
+    picture = Path(runs["vae"]) / "figures" / "aggregate_posterior.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert printed[0].splitlines()[-1] == str(picture)
     assert str(Report.from_dict(kept)) in printed[0]
+
+
+def test_counts_have_no_fraction_and_exact_numbers_no_error_of_draws() -> None:
+    rows = (
+        Row("active units", Estimate(2.0), 300, "of 2 dimensions"),
+        Row("KL", Estimate(2.206, sampling=0.051, monte_carlo=0.0), 300, "in closed form"),
+        Row("its bias", Estimate(-0.002), 300, "k = 10"),
+    )
+    lines = str(Report(Policy("digits", "test", "none", "NLL"), 0, rows, {})).splitlines()
+    assert [line.split(" 300 ")[0].split() for line in lines[1:]] == [
+        ["active", "units", "2"],
+        ["KL", "2.206", "±", "0.051"],
+        ["its", "bias", "-0.002"],
+    ]
 
 
 def test_which_numbers_exist(runs: dict[str, str], monkeypatch, capsys) -> None:

@@ -1,5 +1,6 @@
 """Plots draw what they are given, where it belongs, and save by the file's ending."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,8 @@ def test_epochs_that_leave_the_picture_are_named() -> None:
     ]
     _, axes = new_figure(columns=3)
     plot_history(History("NLL", rows), axes)
-    assert [ax.get_xlabel() for ax in axes] == ["epoch", "epoch", "epoch (first 1 above the axis, up to 1,000)"]
+    assert [ax.get_xlabel() for ax in axes] == ["epoch", "epoch", "epoch (not shown: the first 1, up to 1,000)"]
+    assert [tick % 10 for tick in axes[0].get_xticks()] == [0] * len(axes[0].get_xticks())
     assert axes[2].get_ylim()[1] < 200
 
 
@@ -156,6 +158,22 @@ def test_each_class_has_axes_of_its_own_with_its_count() -> None:
         np.testing.assert_array_equal(own, z[labels == k])
     assert len({ax.get_xlim() for ax in axes[1:]}) == 1
     figure.canvas.draw()
+
+
+@pytest.mark.parametrize("spread", [(0.3, 1.0), (3.0, 0.2), (0.0, 0.0)])
+def test_ticks_of_a_narrow_plane_do_not_lie_on_each_other(spread: tuple[float, float]) -> None:
+    z = np.random.default_rng(0).normal(size=(100, 2)) * spread
+    codes = Codes(z, z, z, np.arange(100) % 10)
+    figure, axes = new_facets(10)
+    plot_codes(codes, list("0123456789"), axes[0], legend=False)
+    plot_code_facets(codes, list("0123456789"), axes[1:])
+    figure.canvas.draw()
+    for ax in axes:
+        assert (z >= [ax.get_xlim()[0], ax.get_ylim()[0]]).all()
+        assert (z <= [ax.get_xlim()[1], ax.get_ylim()[1]]).all()
+        shown = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_visible() and t.get_text()]
+        shown = [box for box in shown if box.width]
+        assert not any(a.overlaps(b) for a, b in pairwise(shown))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 10, 47])

@@ -247,9 +247,20 @@ def test_help_explains_each_setting(capsys: pytest.CaptureFixture) -> None:
         text = capsys.readouterr().out
         assert text.startswith("VampPrior(components=")
         assert "Tomczak" in text
+        assert text.endswith("\n\nOptions: --model.prior.components\n")
     with pytest.raises(SystemExit):
         parse_training(["--model.help", "CVAE"])
-    assert "Number of dimensions of the latent code" in " ".join(capsys.readouterr().out.split())
+    text = capsys.readouterr().out
+    assert "Number of dimensions of the latent code" in " ".join(text.split())
+    assert text.startswith("CVAE(latent_dim=2, encoder=MLPEncoder, ")
+    assert "Options: --model.latent_dim, --model.encoder, " in text
+
+
+def test_a_folder_of_a_training_in_python_says_how_it_is_loaded(tmp_path: Path) -> None:
+    weights = RunFolder(tmp_path).last_weights
+    weights.write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=rf"build the model again .*load_state_dict\(.*{weights.name}'"):
+        pyrovae.load(tmp_path)
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------

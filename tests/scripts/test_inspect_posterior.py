@@ -63,7 +63,8 @@ def test_a_posterior_is_inspected_twice_alike(runs, run_script, capsys) -> None:
     assert "KL(q||p) = approximation +" in first
     assert "of pixels inside their 90% intervals" in first
     figures = Path(runs["vae"]) / "figures"
-    assert all(str(figures / name) in first for name in ("posteriors.png", "posteriors.json", "posteriors.nc"))
+    names = ("posteriors.png", "posteriors-predictive.png", "posteriors.json", "posteriors.nc")
+    assert all(str(figures / name) in first for name in names)
     assert (figures / "posteriors-predictive.png").read_bytes().startswith(b"\x89PNG")
     kept = json.loads((figures / "posteriors.json").read_text())
     assert kept["images"] == [3, 7]

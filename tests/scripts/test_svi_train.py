@@ -38,7 +38,7 @@ def test_a_run_leaves_a_folder_worth_looking_at(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("data: digits (1,372 train, 125 validation, 300 test images of 1×8×8)")
     assert lines[1].startswith("pixels: dynamic, chosen from the images")
-    assert lines[2] == "run: runs/digits-cvae-2d"
+    assert lines[2] == "run: runs/digits-cvae-2d"  # nothing to note
     assert any(line.startswith("test: -ELBO") for line in lines)
     assert "\r" not in done.stdout
     folder = tmp_path / "runs" / "digits-cvae-2d"

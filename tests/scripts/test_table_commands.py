@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import yaml
 import pyrovae
 from pyrovae.cli import compare as compare_command
 from pyrovae.cli import impute as impute_command
-from pyrovae.data import from_values
+from pyrovae.data import from_values, load_images
 from pyrovae.factory.build import build_model, instantiate
 from pyrovae.inference import imputation
+from pyrovae.runs import figures
 from pyrovae.runs.config_file import create_run, run_info
 from pyrovae.runs.loading import load_data, open_run
 from pyrovae.runs.rows import load_rows
@@ -58,6 +60,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "svi_train.py", "--data", f"table:{table}", "--data.label", "kind", *NORMAL, *TRAIN, monkeypatch=patch
         )
     return folder / "runs" / "mine-vae-2d-normal-likelihood"
+
+
+def test_titles_name_the_columns_that_are_bars_and_the_rows_that_are_drawn() -> None:
+    values = np.random.default_rng(0).normal(size=(60, 3))
+    data = from_values(values, columns=("a", "b", "c"))
+    assert figures.with_columns("samples", data) == "samples\nbars: a, b, c, scaled"
+    raw = from_values(values, columns=("a", "b" * 80, "c"), scaling="none")
+    assert figures.with_columns("samples", raw) == "samples\nbars: the columns in their order"
+    assert figures.with_columns("samples", from_values(np.zeros((60, 41)) + values[:, :1])) == "samples"
+    assert figures._drawn(data) == "test rows"
+    assert figures._drawn(replace(data, splits={**data.splits, "test": data.splits["test"][:0]})) == "train rows"
+    assert figures._drawn(load_images("digits")) == "test images"
 
 
 def test_a_table_leaves_a_run_with_its_scaling(run: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_run_is_kept_loaded_and_reported(tmp_path: Path) -> None:
     folder, found = train(tmp_path, "--data.labels", "100", "--model.alpha", "0.2", "--seed", "3")
     bound, labels = found
     assert str(bound).startswith("-ELBO")
-    assert str(labels).startswith("q(y | x) names the wrong class of")
+    assert str(labels).startswith("q(y | x) names the class of")
     told = json.loads(folder.test.read_text())
     assert told["labels"]["error"] == labels.error.value
     assert told["labels"]["error_error"] == labels.error.sampling

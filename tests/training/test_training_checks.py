@@ -12,8 +12,8 @@ from torch.optim import lr_scheduler
 import pyrovae
 from pyrovae import likelihoods
 from pyrovae.data import ImageSet, from_values
-from pyrovae.likelihoods import DiscretizedLogistic
-from pyrovae.models import VAE
+from pyrovae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Normal
+from pyrovae.models import CVAE, VAE
 from pyrovae.training import Trainer
 
 
@@ -79,6 +79,18 @@ def test_grey_photographs_neither(photographs: ImageSet) -> None:
     grey = ImageSet.from_arrays(photographs.images[:, :1], name="grey")
     with pytest.raises(ValueError, match=r"% of their pixels are neither nearly black nor nearly white"):
         Trainer().check(VAE((1, 8, 8), 2), grey)
+
+
+@pytest.mark.parametrize("likelihood", [ContinuousBernoulli, Normal, DiscretizedLogistic])
+def test_grey_values_are_not_lost_to_their_likelihood_without_a_word(likelihood, few_digits: ImageSet) -> None:
+    said = Trainer().check(VAE((1, 8, 8), 2, likelihood=likelihood), few_digits)
+    assert said is not None
+    assert said.endswith(f"the likelihood {likelihood.__name__} scores grey values too: --pixels none trains on these")
+    labelled = CVAE((1, 8, 8), 10, 2, likelihood=likelihood)
+    assert Trainer().check(labelled, few_digits) == said
+    for pixels in ("none", "dynamic"):  # who says so knows
+        assert Trainer(pixels=pixels).check(VAE((1, 8, 8), 2, likelihood=likelihood), few_digits) is None
+    assert Trainer().check(VAE((1, 8, 8), 2), few_digits) is None
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "patience"])

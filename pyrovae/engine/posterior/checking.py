@@ -132,6 +132,9 @@ def check(
             which the model is checked, not the guide.
         seed: Seed of all.
 
+    Returns:
+        A `Check`: the numbers, in nats where they are logarithms, and by `print` what they say and what helps.
+
     Raises:
         ModelError: If a program fails: names the site.
         ValueError: If another argument is out of its range.

@@ -41,7 +41,7 @@ def predictive(
 ) -> Any:
     """New data from a Pyro model at draws of its latents, in batches of bounded memory.
 
-    The latents are drawn by whoever: by `nuts`, from a guide by `guide_draws`, or from elsewhere. Observed sites are
+    The draws of the latents come from `nuts`, from a guide by `guide_draws`, or from elsewhere. Observed sites are
     drawn anew, and so are sites that the draws lack, such as the latents of new groups. The arguments may be others
     than those of the fit, with new covariates.
 
