@@ -43,6 +43,7 @@ from pyrovae.engine.records import (
     Copies,
     Empty,
     Generators,
+    Orders,
     Pickled,
     Places,
     Record,
@@ -106,11 +107,11 @@ class Watch:
         self.tensors: list[Tensor] = []
         self._items, self._cells, self._fields = Places(operator.getitem), Places(cell_contents), Places(getattr)
         self._unset = Places(lambda holder, key: getattr(holder, key, MISSING))  # slots without a value
-        self._sizes, self._empty, self._absent = Sizes(self._items), Empty(), Absent()
+        self._sizes, self._orders, self._empty, self._absent = Sizes(self._items), Orders(), Empty(), Absent()
         self._contents, self._copies, self._types = Contents(), Copies(), Types()
         self._records: tuple[Record, ...] = (
-            self._items, self._sizes, self._empty, self._absent, self._contents, self._cells, self._fields,
-            self._unset, self._copies, self._types,
+            self._items, self._sizes, self._orders, self._empty, self._absent, self._contents, self._cells,
+            self._fields, self._unset, self._copies, self._types,
         )  # fmt: skip
         self._generators = Generators()
         self._weak: list[tuple[Any, str]] = []
@@ -340,7 +341,7 @@ class Watch:
         for owner in value.__mro__:
             table = owner.__dict__
             if is_library_class(owner) and owner is not object:
-                self._sizes.add(table, _OF_LIBRARIES, owner.__name__)
+                self._sizes.add(table, _OF_LIBRARIES, owner.__name__, length_alone=True)
                 for key in _OF_LIBRARIES & table.keys():  # somebody may mend a library's class
                     self._items.add(table, key, table[key], f"{owner.__name__}.{key}")
             if is_library_class(owner):
@@ -372,9 +373,10 @@ class Watch:
         for name in _CONTENTS:
             table = attributes[name]
             self._seen[id(table)] = table
-            self._sizes.add(table, None, path)
-            if len(table) > 1:
-                self._contents.add(table.keys(), path)  # their order
+            if table:
+                self._orders.add(table, path)
+            else:
+                self._empty.add(table, path)
             for key, held in table.items():
                 self._item(table, key, held, f"{path}.{key}")
         for name in _HOOKS:

@@ -121,6 +121,30 @@ class Places(Record):
                     yield self._names[index]
 
 
+class Orders(Record):
+    """Keys of tables in their order."""
+
+    def __init__(self) -> None:
+        self._tables: list[Any] = []
+        self._keys: list[tuple[Any, ...]] = []
+        self._names: list[str] = []
+
+    def add(self, table: Any, name: str) -> None:
+        """Note the keys of a table."""
+        self._tables.append(table)
+        self._keys.append(tuple(table))
+        self._names.append(name)
+
+    def unchanged(self) -> bool:
+        """Whether all tables have the same keys."""
+        return list(map(tuple, self._tables)) == self._keys
+
+    def changes(self) -> Iterator[str]:
+        """Tables with other keys, or in another order."""
+        triples = zip(self._tables, self._keys, self._names, strict=True)
+        return (name for table, keys, name in triples if tuple(table) != keys)
+
+
 class Sizes(Record):
     """Lengths and last keys of tables, where a new entry, which is always the last, may hide another.
 
@@ -132,38 +156,43 @@ class Sizes(Record):
         self._known = known
         self._tables: list[Any] = []
         self._sizes: list[int] = []
-        self._last: list[Any] = []
         self._relevant: list[frozenset[str] | None] = []
         self._names: list[str] = []
+        self._whole: list[Any] = []
+        self._last: list[Any] = []
 
-    def add(self, table: Any, relevant: Iterable[str] | None, name: str) -> None:
-        """Note a length; a new entry matters if it is among `relevant`, or always for None."""
+    def add(self, table: Any, relevant: Iterable[str] | None, name: str, *, length_alone: bool = False) -> None:
+        """Note a table; a new entry matters if it is among `relevant`, or always for None."""
         self._tables.append(table)
         self._sizes.append(len(table))
-        self._last.append(_last_key(table))
         self._relevant.append(None if relevant is None else frozenset(relevant))
         self._names.append(name)
+        if not length_alone:
+            self._whole.append(table)
+            self._last.append(_last_key(table))
 
     def unchanged(self) -> bool:
         """Whether all lengths and last keys are the same."""
-        return (
-            list(map(len, self._tables)) == self._sizes
-            and list(map(next, map(reversed, self._tables), _NOTHING)) == self._last
-        )
+        return list(map(len, self._tables)) == self._sizes and self._last_keys() == self._last
+
+    def _last_keys(self) -> list[Any]:
+        return list(map(next, map(reversed, self._whole), itertools.repeat(None)))
 
     def changes(self) -> Iterator[str]:
-        """Tables with an entry more or less that matters."""
-        for index, (table, size, last) in enumerate(zip(self._tables, self._sizes, self._last, strict=True)):
-            if len(table) == size and _last_key(table) == last:
+        """Tables with an entry that is new and matters, or one less."""
+        last, found = self._last_keys(), False
+        moved = {id(table) for table, *two in zip(self._whole, last, self._last, strict=True) if two[0] != two[1]}
+        for index, (table, size) in enumerate(zip(self._tables, self._sizes, strict=True)):
+            if len(table) == size and id(table) not in moved:
                 continue
             relevant = self._relevant[index]
             if relevant is None or not relevant.isdisjoint(table.keys() - self._known.keys_of(table)):
+                found = True
                 yield self._names[index]
             else:
-                self._sizes[index], self._last[index] = len(table), _last_key(table)
-
-
-_NOTHING = itertools.repeat(None)
+                self._sizes[index] = len(table)
+        if not found:
+            self._last = last
 
 
 def _last_key(table: Any) -> Any:
