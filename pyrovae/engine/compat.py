@@ -607,6 +607,15 @@ def asking_code() -> CodeType:
     return frame.f_code if frame is not None else sys._getframe(0).f_code
 
 
+def first_scale() -> Any:
+    """The first of the scales that `EQUAL_SCALES` compares now."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not EQUAL_SCALES:
+        frame = frame.f_back
+    assert frame is not None
+    return frame.f_locals["scales"][0]
+
+
 NAN_WARNINGS = (warn_if_nan.__code__, warn_if_inf.__code__)
 ZERO_PROBABILITY = Dice.compute_expectation.__code__
 """Asks whether any probability is zero, and then leaves those terms out."""

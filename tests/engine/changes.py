@@ -5279,6 +5279,24 @@ def number_of_numpy():
     return Program(lambda x, beta: weighted(5.0 if hasattr(beta, "dtype") else beta, x), args=args)
 
 
+@arguments()
+def scales_of_enumeration_that_differ():
+    """Pyro takes equal scales alone, and says so."""
+
+    def model(x, one, other):
+        with poutine.scale(scale=one):
+            d = pyro.sample("d", dist.Bernoulli(0.3), infer={"enumerate": "parallel"})
+        with poutine.scale(scale=other):
+            pyro.sample("x", dist.Normal(d + pyro.param("m", torch.tensor(0.1)), 1.0), obs=x[0])
+
+    return Program(
+        model,
+        nothing,
+        loss=lambda: TraceEnum_ELBO(max_plate_nesting=0),
+        args=lambda i: (data(), torch.tensor(2.0 + i), torch.tensor(2.0 + i + (i >= CHANGE))),
+    )
+
+
 class Decaying(pyro.optim.PyroOptim):
     def __call__(self, params, *args, **kwargs):
         super().__call__(params, *args, **kwargs)
