@@ -370,7 +370,7 @@ class _Asked(TorchFunctionMode):
 
     def __init__(self):
         super().__init__()
-        self.codes, self.products, self.floats = [], [], []
+        self.codes, self.products, self.floats, self.scales = [], [], [], []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.Tensor.__bool__ or func is torch._is_all_true:
@@ -379,6 +379,7 @@ class _Asked(TorchFunctionMode):
             self.products.append(compat.asking_code())
         if func is torch.Tensor.__float__:
             self.floats.append(compat.asking_code())
+            self.scales.append(compat.first_scale() if compat.asking_code() is compat.EQUAL_SCALES else None)
         return func(*args, **(kwargs or {}))
 
 
@@ -410,6 +411,7 @@ def test_the_code_of_enumeration():
     assert compat.ZERO_PROBABILITY in asked.codes
     assert compat.EXPECTATION in asked.products
     assert compat.EQUAL_SCALES in asked.floats
+    assert 2.0 in asked.scales
 
 
 @pytest.mark.parametrize(
