@@ -23,6 +23,7 @@ import pyro.poutine.util
 import torch
 import torch.compiler
 import torch.distributions.distribution
+import torch.distributions.kl
 import torch.nn.modules.module
 from pyro.infer.traceenum_elbo import _get_common_scale
 from pyro.infer.util import Dice, _fulldot
@@ -41,6 +42,7 @@ from torch.fx.experimental.proxy_tensor import (
     get_proxy_slot,
     make_fx,
 )
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
@@ -480,6 +482,7 @@ def settings_around() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None),
         torch.are_deterministic_algorithms_enabled(),
+        *((torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")),
         _matmul_precision(),
         *(place.fp32_precision for place in _precisions().values()),
         pyro.distributions.util._VALIDATION_ENABLED,
@@ -487,18 +490,27 @@ def settings_around() -> tuple[Any, ...]:
         pyro.infer.util._VALIDATION_ENABLED,
         torch.distributions.distribution.Distribution._validate_args,
         pyro.nn.module._MODULE_LOCAL_PARAMS,
-        len(_MODULES._global_forward_hooks),
-        len(_MODULES._global_forward_pre_hooks),
-        len(_MODULES._global_backward_hooks),
+        *(tuple(table.values()) for table in _TABLES),
     )
 
 
 _MODULES: Any = torch.nn.modules.module
+_TABLES: tuple[dict[Any, Any], ...] = (
+    _MODULES._global_forward_hooks,
+    _MODULES._global_forward_pre_hooks,
+    _MODULES._global_backward_hooks,
+    _MODULES._global_backward_pre_hooks,
+    torch.distributions.kl._KL_REGISTRY,
+    torch.distributions.transform_to._registry,
+    torch.distributions.biject_to._registry,
+)
+"""Hooks of all modules, and what is registered with torch for pairs of distributions and for constraints."""
 
 
 def step_hooks(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimizer has hooks on its step."""
-    return bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+    """Whether an optimizer has hooks on its step, or all have."""
+    own = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    return bool(own or _global_optimizer_pre_hooks or _global_optimizer_post_hooks)
 
 
 # ---- Python
@@ -593,6 +605,15 @@ def asking_code() -> CodeType:
     while frame is not None and passes_on(frame):
         frame = frame.f_back
     return frame.f_code if frame is not None else sys._getframe(0).f_code
+
+
+def first_scale() -> Any:
+    """The first of the scales that `EQUAL_SCALES` compares now."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not EQUAL_SCALES:
+        frame = frame.f_back
+    assert frame is not None
+    return frame.f_locals["scales"][0]
 
 
 NAN_WARNINGS = (warn_if_nan.__code__, warn_if_inf.__code__)

@@ -9,12 +9,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 
 from pyrovae.engine.capture import Capture, capture, untouched
-from pyrovae.engine.compat import TreeSpec, settings_around, storage_of, tree_flatten, tree_unflatten
+from pyrovae.engine.compat import (
+    TreeSpec,
+    handlers_around,
+    modes_around,
+    settings_around,
+    storage_of,
+    tree_flatten,
+    tree_unflatten,
+)
 from pyrovae.engine.compilation import compiled, tf32
 from pyrovae.engine.cuda_graphs import RecordingError, Replay
 from pyrovae.engine.guards import Watch
@@ -37,7 +46,7 @@ MISSES_IN_A_ROW = 3
 """After so many, the branch that is taken now is traced."""
 
 _TENSOR = object()
-_PLAIN = (type(None), bool, int, str, bytes, torch.dtype, torch.device, torch.Size)
+_PLAIN = frozenset({type(None), bool, int, str, bytes, torch.dtype, torch.device, torch.Size})
 
 
 class TooManyGraphsError(RuntimeError):
@@ -300,6 +309,10 @@ class Graphs:
         self._before: dict[str, tuple[int, int]] = {}
         self._entries: dict[Any, Entry] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy makes graphs of its own: these hold tensors and objects of the original."""
+        return {**vars(self), "_entries": {}, "_trusted": None}
+
     def lookup(self, args: tuple, kwargs: dict[str, Any]) -> tuple[Entry, list[Tensor]]:
         """What is known of these arguments' signature, and the tensors among them.
 
@@ -521,6 +534,9 @@ class GraphFunction:
             CompilerError: If compilation is impossible or fails.
             TooManyGraphsError: After more than `MAX_GRAPHS` signatures or `MAX_RETRACES` changes.
         """
+        if handlers_around() or modes_around():  # which may do something else at each call
+            with self._graphs.switched(), torch.no_grad():
+                return self._function(*args, **kwargs)
         entry, tensors = self._graphs.lookup(args, kwargs)
         with self._graphs.switched():
             while (plan := self._graphs.ready(entry, tensors)) is None:
@@ -536,7 +552,8 @@ def compile_function(
     """Make any function of tensors one graph for each signature; its modules' parameters become inputs.
 
     The first call with a signature runs the function twice as Python, to see what it uses, and then traces it. Checks
-    that distributions make of their values hold for that call alone. Gradients do not flow through the results.
+    that distributions make of their values hold for that call alone. Gradients do not flow through the results. Where
+    a handler of Pyro or a mode of torch is active around a call, it runs as Python.
 
     Args:
         function: Takes and returns trees of tensors, such as an importance-sampling bound on a batch of images.
@@ -571,10 +588,12 @@ def _signature(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
         if leaf.is_sparse or leaf.dtype.is_complex:
             return leaf.shape, leaf.layout, leaf.is_conj(), leaf.dtype, leaf.device
-        return leaf.shape, leaf.stride(), leaf.dtype, leaf.device
-    if isinstance(leaf, float):
+        return leaf.shape, leaf.stride(), leaf.dtype, leaf.device, leaf.is_neg()
+    if type(leaf) is float:
         return float, leaf.hex()
-    return (type(leaf), leaf) if isinstance(leaf, _PLAIN) else (type(leaf), id(leaf))
+    if isinstance(leaf, np.generic) and not isinstance(leaf, np.void):
+        return type(leaf), str(leaf.dtype), leaf.tobytes()
+    return (type(leaf), leaf if type(leaf) in _PLAIN else id(leaf))
 
 
 def _why_not_repeatable(observation: Observation, watch: Watch) -> str | None:
@@ -591,7 +610,7 @@ def _why_not_repeatable(observation: Observation, watch: Watch) -> str | None:
 
 
 def _arguments_by_name(entry: Entry) -> dict[str, Any]:
-    objects = [leaf for leaf in entry.leaves if leaf is not _TENSOR and not isinstance(leaf, (float, *_PLAIN))]
+    objects = [leaf for leaf in entry.leaves if leaf is not _TENSOR and type(leaf) not in _PLAIN]
     return {f"argument {number}": value for number, value in enumerate(objects, 1)}
 
 

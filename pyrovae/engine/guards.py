@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import array
+import builtins
 import collections
 import contextvars
+import ctypes
 import functools
 import gc
 import io
@@ -40,6 +43,7 @@ from pyrovae.engine.records import (
     Copies,
     Empty,
     Generators,
+    Orders,
     Pickled,
     Places,
     Record,
@@ -61,6 +65,7 @@ _RANDOM = ("random.Random", "numpy.random", "torch._C.Generator")
 _REWRITTEN = ((AutoGuide, "plates"), (GuideMessenger, "trace"), (Transform, "_cached"), (Transform, "_inv"))
 _CONTENTS = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_DEFINITION = frozenset({"__name__", "__qualname__", "__doc__", "__annotations__"})
 _ASKS_THE_STORE = frozenset({"get_param_store", "_PYRO_PARAM_STORE", "ParamStoreDict"})
 _OF_LIBRARIES = frozenset({"__init__", "forward", "log_prob", "rsample", "sample", "support"})
 _TABLE_ENDS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
@@ -101,11 +106,12 @@ class Watch:
         self.refused: list[str] = []
         self.tensors: list[Tensor] = []
         self._items, self._cells, self._fields = Places(operator.getitem), Places(cell_contents), Places(getattr)
-        self._sizes, self._empty, self._absent = Sizes(self._items), Empty(), Absent()
+        self._unset = Places(lambda holder, key: getattr(holder, key, MISSING))  # slots without a value
+        self._sizes, self._orders, self._empty, self._absent = Sizes(self._items), Orders(), Empty(), Absent()
         self._contents, self._copies, self._types = Contents(), Copies(), Types()
         self._records: tuple[Record, ...] = (
-            self._items, self._sizes, self._empty, self._absent, self._contents, self._cells, self._fields,
-            self._copies, self._types,
+            self._items, self._sizes, self._orders, self._empty, self._absent, self._contents, self._cells,
+            self._fields, self._unset, self._copies, self._types,
         )  # fmt: skip
         self._generators = Generators()
         self._weak: list[tuple[Any, str]] = []
@@ -116,13 +122,16 @@ class Watch:
     def _walk(self, roots: Mapping[str, Any], slots: Iterable[tuple[Any, Any, str]]) -> None:
         self._pending.extend((v, k) for k, v in roots.items())
         self._drain()
-        self._add_unreached_functions()
         self._add_globals()
+        self._drain()
+        self._add_unreached_functions()
         if not self._observation.names.isdisjoint(_ASKS_THE_STORE):
             self._reach(stored_parameters(), "Pyro's parameter store")
             slots = [whole_store_slot(), *slots]
         for holder, key, path in slots:
             self._items.add(holder, key, holder[key], path)
+            if not isinstance(holder[key], Tensor):  # a constraint
+                self._reach(holder[key], path)
         self._drain()
         self._refuse_what_only_weak_references_reach()
 
@@ -163,8 +172,10 @@ class Watch:
         for kinds, visit in _VISITS:
             if isinstance(value, kinds):
                 visit(self, value, path)
+                if isinstance(value, _WITH_SUBCLASSES) and not is_library_class(type(value)):
+                    self._class_of(value)
                 return
-        if _qualified(type(value)).startswith(_RANDOM):
+        if any(_qualified(kind).startswith(_RANDOM) for kind in type(value).__mro__):
             self._generators.add(value, path)
         elif hasattr(type(value), "__next__") and not isinstance(value, io.IOBase):
             self.refused.append(f"{path} is an iterator, which every run moves")
@@ -184,6 +195,15 @@ class Watch:
 
     def _getter(self, value: operator.attrgetter, path: str) -> None:
         self._observation.add_names(name for path in value.__reduce__()[1] for name in path.split("."))
+
+    def _caller(self, value: operator.methodcaller, path: str) -> None:
+        reduced: Any = value.__reduce__()
+        maker, given = reduced
+        if isinstance(maker, functools.partial):  # there are keywords
+            self._reach(maker.keywords, path)
+            given = (*maker.args, *given)
+        self._observation.add_names(given[:1])
+        self._reach(given[1:], path)
 
     def _reach(self, value: Any, path: str) -> None:
         self._pending.append((value, path))
@@ -225,11 +245,13 @@ class Watch:
         if len(value) > LARGEST_CONTAINER:
             self.refused.append(f"{path} has {len(value):,} items, too many to be watched")
             return
-        self._copies.add(value, frozenset(value), path)
+        self._contents.add(value, path)
         for item in value:
             self._reach(item, path)
+        self._attributes(value, path)
 
-    def _array(self, value: np.ndarray, path: str) -> None:
+    def _array(self, value: np.ndarray | np.void, path: str) -> None:
+        self._attributes(value, path)
         if value.nbytes > LARGEST_ARRAY:
             self.refused.append(f"{path} is a NumPy array of {value.nbytes:,} bytes, too large to be watched")
         elif value.dtype.hasobject:
@@ -245,11 +267,18 @@ class Watch:
 
     def _bytes(self, value: Any, path: str) -> None:
         self._copies.add(value, bytes(value), path)
+        self._attributes(value, path)
+
+    def _error(self, value: BaseException, path: str) -> None:
+        self._fields.add(value, "args", value.args, f"{path}.args")
+        self._reach(value.args, f"{path}.args")
+        self._object(value, path)
 
     def _function(self, value: types.FunctionType, path: str) -> None:
         self._fields.add(value, "__code__", value.__code__, path)
+        self._of_definition(value, path)
         self._attributes(value, path)
-        if value.__code__ not in self._observation.functions:
+        if value.__code__ not in self._observation.functions and value.__code__ not in self._observation.closures:
             return
         self._functions.add(value.__code__)
         for name in ("__defaults__", "__kwdefaults__"):
@@ -260,6 +289,12 @@ class Watch:
             if content is not MISSING:
                 self._cells.add(cell, None, content, name)
                 self._reach(content, name)
+
+    def _of_definition(self, value: Any, path: str) -> None:
+        """What the definition of a function or class says of it, which is not among its attributes."""
+        for name in _DEFINITION & self._observation.names:
+            self._fields.add(value, name, getattr(value, name, None), f"{path}.{name}")
+            self._reach(getattr(value, name, None), f"{path}.{name}")
 
     def _method(self, value: types.MethodType, path: str) -> None:
         self._reach(value.__func__, path)
@@ -272,6 +307,10 @@ class Watch:
     def _cached(self, value: Any, path: str) -> None:
         self._fields.add(CacheMisses(value), "value", value.cache_info().misses, f"the cache of {path}")
         self._reach(value.__wrapped__, path)
+        for held in gc.get_referents(value):  # what it has returned may be changed, and is returned again
+            links = type(held) is dict and any(type(v).__name__ == "_lru_list_elem" for v in held.values())
+            if not links:
+                self._reach(held, f"the cache of {path}")
 
     def _property(self, value: Any, path: str) -> None:
         for name in ("fget", "__func__", "func"):
@@ -295,13 +334,14 @@ class Watch:
     def _class(self, value: type, path: str) -> None:
         names = self._names_for(value)
         if not is_library_class(value):
+            self._of_definition(value, value.__name__)
             self._fields.add(value, "__mro__", value.__mro__, value.__name__)
             if not is_library_class(type(value)):
                 self._reach(type(value), type(value).__name__)
         for owner in value.__mro__:
             table = owner.__dict__
             if is_library_class(owner) and owner is not object:
-                self._sizes.add(table, _OF_LIBRARIES, owner.__name__)
+                self._sizes.add(table, _OF_LIBRARIES, owner.__name__, length_alone=True)
                 for key in _OF_LIBRARIES & table.keys():  # somebody may mend a library's class
                     self._items.add(table, key, table[key], f"{owner.__name__}.{key}")
             if is_library_class(owner):
@@ -333,7 +373,10 @@ class Watch:
         for name in _CONTENTS:
             table = attributes[name]
             self._seen[id(table)] = table
-            self._sizes.add(table, None, path)
+            if table:
+                self._orders.add(table, path)
+            else:
+                self._empty.add(table, path)
             for key, held in table.items():
                 self._item(table, key, held, f"{path}.{key}")
         for name in _HOOKS:
@@ -345,6 +388,9 @@ class Watch:
 
     def _object(self, value: Any, path: str) -> None:
         self._attributes(value, path)
+        self._class_of(value)
+
+    def _class_of(self, value: Any) -> None:
         self._types.add(value)
         self._reach(type(value), type(value).__name__)
 
@@ -358,8 +404,8 @@ class Watch:
                     self._item(table, key, table[key], f"{path}.{key}")
         for key in _slot_names(type(value)):
             held = getattr(value, key, MISSING)
-            if held is not MISSING and (names is None or key in names):
-                self._fields.add(value, key, held, f"{path}.{key}")
+            if names is None or key in names:
+                (self._unset if held is MISSING else self._fields).add(value, key, held, f"{path}.{key}")
                 self._reach(held, f"{path}.{key}")
 
     # ---- what the programs reach by other ways than their objects
@@ -388,6 +434,8 @@ class Watch:
                     self._item(namespace, name, namespace[name], name)
                 else:  # one of Python's own, until somebody hides it
                     self._absent.add(namespace, name)
+                    if hasattr(builtins, name):
+                        self._items.add(vars(builtins), name, getattr(builtins, name), name)
 
 
 _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
@@ -399,6 +447,8 @@ _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
     (types.ModuleType, Watch._module_object),
     (functools.partial, Watch._partial),
     (operator.attrgetter, Watch._getter),
+    (operator.methodcaller, Watch._caller),
+    (BaseException, Watch._error),
     (type(functools.lru_cache(len)), Watch._cached),
     ((property, staticmethod, classmethod, functools.cached_property), Watch._property),
     (contextvars.ContextVar, Watch._variable),
@@ -406,10 +456,14 @@ _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
     (tuple, Watch._tuple),
     ((*MAPPINGS, list, collections.deque), Watch._container),
     ((set, frozenset), Watch._set),
-    (np.ndarray, Watch._array),
-    ((bytearray, memoryview), Watch._bytes),
+    ((np.ndarray, np.void), Watch._array),
+    ((bytearray, memoryview, array.array, ctypes.Structure, ctypes.Union, ctypes.Array), Watch._bytes),
     ((types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType), lambda watch, value, path: None),
 )
+_WITH_SUBCLASSES = (
+    tuple, list, dict, set, frozenset, collections.deque, bytearray, array.array, np.ndarray, Tensor,
+    functools.partial, property, types.ModuleType,
+)  # fmt: skip
 
 
 def _referent(reference: Any) -> Any:
@@ -435,11 +489,18 @@ def _qualified(kind: type) -> str:
 
 
 def _slot_names(kind: type) -> tuple[str, ...]:
-    found: list[str] = []
+    found: list[tuple[str, type]] = []
     for owner in kind.__mro__:
         slots = owner.__dict__.get("__slots__", ())
-        found += [slots] if isinstance(slots, str) else list(slots)
-    return tuple(name for name in found if not name.startswith("__"))
+        found += [(name, owner) for name in ([slots] if isinstance(slots, str) else slots)]
+    hidden = ("__dict__", "__weakref__")
+    return tuple(_mangled(name, owner) for name, owner in found if name not in hidden)
+
+
+def _mangled(name: str, owner: type) -> str:
+    """The name of an attribute as Python keeps it that begins with two underscores in the code of a class."""
+    private = name.startswith("__") and not name.endswith("__")
+    return f"_{owner.__name__.lstrip('_')}{name}" if private else name
 
 
 def _is_rewritten(owner: Any, name: str) -> bool:

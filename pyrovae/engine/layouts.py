@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-_FLAGS = operator.attrgetter("requires_grad", "shape", "_backward_hooks", "_post_accumulate_grad_hooks")
+_FLAGS = operator.attrgetter("requires_grad", "shape", "dtype", "_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class Layouts:
@@ -23,7 +23,7 @@ class Layouts:
         self._addresses = [t.data_ptr() for t in self._tensors]
         self._flags = list(map(_FLAGS, self._tensors))
         self._strides = list(map(Tensor.stride, self._tensors))
-        self._kinds = [(t.dtype, t.device) for t in self._tensors]
+        self._devices = [t.device for t in self._tensors]
 
     def changed(self) -> bool:
         """Whether any is no longer as it was."""
@@ -33,7 +33,7 @@ class Layouts:
         if addresses == self._addresses:
             return False
         self._addresses = addresses  # `parameter.data = other` of the same layout is read like any new value
-        return [(t.dtype, t.device) for t in self._tensors] != self._kinds
+        return [t.device for t in self._tensors] != self._devices
 
 
 class Placement:

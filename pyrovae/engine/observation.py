@@ -6,9 +6,10 @@ import dis
 import functools
 import inspect
 import random
+import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
@@ -50,7 +51,10 @@ _SEEDING = frozenset(
     for function in (torch.random.manual_seed, torch.random.seed, torch.random.set_rng_state, pyro.util.set_rng_seed)
 )
 _IMPORT = import_code()
-_ANY_ATTRIBUTE = frozenset({"vars", "__dict__", "globals", "locals", "__getattribute__"})
+_ANY_ATTRIBUTE = frozenset({
+    "vars", "__dict__", "globals", "locals", "__getattribute__", "asdict", "astuple", "dumps", "getmembers",
+    "getattr_static", "attrgetter", "methodcaller",
+})  # fmt: skip
 
 
 @dataclass
@@ -59,6 +63,7 @@ class Observation:
 
     Attributes:
         functions: The code that ran, each with its global names; without that of torch, Pyro and the standard library.
+        closures: Code of these libraries that ran and has variables of an enclosing function, such as decorators.
         names: Attribute names and strings in the code of `functions`.
         library_names: Attribute names in all code that ran.
         asked_for: Strings in code that calls `getattr` or `hasattr`, whose attributes may be missing.
@@ -69,6 +74,7 @@ class Observation:
     """
 
     functions: dict[CodeType, dict[str, Any]] = field(default_factory=dict)
+    closures: set[CodeType] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     library_names: set[str] = field(default_factory=set)
     asked_for: set[str] = field(default_factory=set)
@@ -90,7 +96,10 @@ class Observation:
             self.library_names.update(name for name in code.co_consts if isinstance(name, str))
             if code in _SEEDING:
                 self.impure.append("sets the seed of torch's random numbers")
-            if not in_library(code) and code.co_name != "<module>":
+            if in_library(code):
+                if code.co_freevars:
+                    self.closures.add(code)
+            elif code.co_name != "<module>":
                 self.functions[code] = namespace
                 uses = names_used(code)
                 self.names |= uses.attributes
@@ -203,8 +212,13 @@ def is_installed(module: ModuleType) -> bool:
 
 def is_library_class(kind: type) -> bool:
     """Whether a class is written down in such a module; one made by a library for its user is the user's."""
+    if not kind.__flags__ & _MADE_IN_PYTHON and kind.__module__ == "builtins":  # some have no name there
+        return True
     module = sys.modules.get(str(kind.__module__))
     return is_library_module(kind.__module__) and hasattr(module, kind.__qualname__.partition(".")[0])
+
+
+_MADE_IN_PYTHON = 1 << 9  # Python's own Py_TPFLAGS_HEAPTYPE
 
 
 def is_ours(name: object) -> bool:
@@ -239,39 +253,73 @@ def names_used(code: CodeType) -> Names:
     attributes: set[str] = set()
     imports: set[str] = set()
     computed = not _ANY_ATTRIBUTE.isdisjoint(code.co_names)
-    waiting = False  # for the name that a call of getattr is given
     # An object that stands for another hands the name on which its user's code shows.
     asked = code.co_varnames[1] if code.co_name == "__getattr__" and code.co_argcount == 2 else None
-    handed_on = False
+    instructions = list(dis.get_instructions(code))
+    if any(i.opname.startswith("STORE_") and asked in (i.argval, *_several(i.argval)) for i in instructions):
+        asked = None
     identity, before = False, ""
-    for instruction in dis.get_instructions(code):
+    for place, instruction in enumerate(instructions):
         name = instruction.argval
-        if instruction.opname.startswith("LOAD_"):
-            handed_on = asked is not None and (name[-1] if isinstance(name, tuple) else name) == asked
-        elif instruction.opname.startswith("STORE_") and asked in (name if isinstance(name, tuple) else (name,)):
-            asked = None
         identity |= instruction.opname == "IS_OP" and before != "LOAD_CONST"
         before = instruction.opname
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             of_globals.add(name)
-            computed |= waiting and name in ("getattr", "hasattr")
-            waiting = waiting or name in ("getattr", "hasattr")
+            if name in ("getattr", "hasattr"):
+                computed |= not _is_known(_name_given(instructions[place:]), asked)
+        elif instruction.opname == "MATCH_CLASS":
+            computed |= bool(instruction.arg)  # by place, which the class gives a name
         elif instruction.opname == "IMPORT_NAME":
             imports.add(name)
         elif instruction.opname == "LOAD_CONST":
             attributes.update(_strings(name))
-            waiting = waiting and not isinstance(name, str)
-        elif waiting and instruction.opname.startswith("CALL"):
-            computed, waiting = computed or not handed_on, False
+    if not {"import_module", "__import__"}.isdisjoint(code.co_names):
+        imports |= attributes  # its strings
     attributes.update(code.co_names)
     return Names(
         frozenset(attributes), frozenset(of_globals), frozenset(imports), computed, identity or "id" in of_globals
     )
 
 
+def _name_given(instructions: Sequence[dis.Instruction]) -> dis.Instruction | None:
+    """What makes the second argument of the call of `getattr` that begins here; None where that is not plain to see."""
+    depth, made = 0, None
+    for place, instruction in enumerate(instructions):
+        if "JUMP" in instruction.opname:
+            return None
+        depth += dis.stack_effect(instruction.opcode, instruction.arg)
+        if place == 0:
+            base = depth
+        elif depth < base:  # called
+            return made
+        elif depth == base + 2:
+            made = instruction
+    return None
+
+
+def _is_known(made: dis.Instruction | None, asked: str | None) -> bool:
+    """Whether a name is a constant of the code, or the one for which an object that stands for another was asked."""
+    if made is None:
+        return False
+    if made.opname == "LOAD_CONST":
+        return isinstance(made.argval, str)
+    last = (made.argval, *_several(made.argval))[-1]
+    return asked is not None and made.opname.startswith("LOAD_") and last == asked
+
+
+def _several(name: Any) -> tuple[Any, ...]:
+    """The names of an instruction for two variables at once."""
+    return name if isinstance(name, tuple) else ()
+
+
+_FIELD = re.compile(r"[^\W\d]\w*")
+
+
 def _strings(constant: Any) -> Iterator[str]:
     if isinstance(constant, str):
         yield constant
+        if "{" in constant:  # "{0.beta}".format(settings)
+            yield from _FIELD.findall(constant)
     elif isinstance(constant, (tuple, frozenset)):
         for item in constant:
             yield from _strings(item)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from pyro.optim import PyroOptim
+from pyro.optim.lr_scheduler import PyroLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
@@ -106,6 +107,10 @@ class Updater(ABC):
     def clips(self) -> bool:
         """Whether gradients are clipped before a step."""
         return False
+
+    def way_to_step(self) -> object:
+        """The code that lets the optimizers step, if it is not their own."""
+        return None
 
     def gradients_of_the_caller(self) -> bool:
         """Whether somebody has left a gradient, to which Pyro adds its own."""
@@ -268,7 +273,13 @@ class PyroUpdater(Updater):
         """The reason for which the update must run outside the graph, or None."""
         if self.clips():
             return "gradients are clipped"
+        if self.way_to_step() not in (PyroOptim.__call__, PyroLRScheduler.__call__):
+            return f"{type(self.optim).__name__} has a way to step of its own"
         return super().why_not_capturable()
+
+    def way_to_step(self) -> object:
+        """The code that lets Pyro's optimizers step."""
+        return type(self.optim).__call__
 
 
 def updater_for(optim: Any) -> Updater:
@@ -324,7 +335,7 @@ class StateWatch:
         self._options = self._options_now()
         self._states = [optimizer.state for optimizer in self._optimizers]
         self._counts = list(map(len, self._states))
-        self._hooks = list(map(_how_it_steps, self._optimizers))
+        self._hooks = [updater.way_to_step(), *map(_how_it_steps, self._optimizers)]
         self._reason = updater.why_not_capturable()
         pairs = [(s, k, v) for states in self._states for s in states.values() for k, v in s.items()]
         self._tensors = [(state, key, value) for state, key, value in pairs if isinstance(value, Tensor)]
@@ -339,7 +350,7 @@ class StateWatch:
             list(map(id, self._updater.optimizers)) != list(map(id, self._optimizers))
             or any(o.state is not s for o, s in zip(self._optimizers, self._states, strict=True))
             or list(map(len, self._states)) != self._counts
-            or list(map(_how_it_steps, self._optimizers)) != self._hooks
+            or [self._updater.way_to_step(), *map(_how_it_steps, self._optimizers)] != self._hooks
             or (bool(self._updater.clips()) and self._reason is None)
             or any(state.get(key) is not value for state, key, value in self._tensors)
             or self._options_now() != self._options

@@ -37,6 +37,7 @@ from pyrovae.engine.compat import (
     Message,
     Messenger,
     asking_code,
+    first_scale,
     mark_parameters,
     untraced,
 )
@@ -109,10 +110,14 @@ class _LossCode(TorchFunctionMode):
     Outside model and guide, `item()` detaches, and `backward()` puts the surrogate aside. Enumeration leaves terms of
     probability zero out by a choice of elements, not by a smaller tensor. In model and guide the methods keep their
     meaning, so that control flow that depends on data is found, not hidden.
+
+    Args:
+        conditions: Takes up that scales are equal which Pyro compares.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, conditions: list[Tensor]) -> None:
         super().__init__()
+        self._conditions = conditions
         self.surrogates: list[Tensor] = []
         self.program_depth = 0
 
@@ -131,6 +136,8 @@ class _LossCode(TorchFunctionMode):
                 self.surrogates.append(args[0])
                 return None
             if func is Tensor.__float__ and asking_code() is EQUAL_SCALES:
+                first = torch.as_tensor(first_scale(), dtype=torch.float64, device=args[0].device)
+                self._conditions.append(args[0].detach().double() == first.detach())
                 with untraced():
                     return func(*args)
             if func in (Tensor.mul, Tensor.__mul__, torch.tensordot) and asking_code() is EXPECTATION:
@@ -243,7 +250,7 @@ class Objective:
 
     def traced(self, args: tuple, kwargs: dict, values: TracedValues) -> Terms:
         """One pass in which nothing reads a value: every result is a tensor, and no gradient is taken yet."""
-        mode = _LossCode()
+        mode = _LossCode(values.valid)
         with TURN, mode, poutine.trace(param_only=True) as capture:
             loss = self._run(self._loss_and_grads(), args, kwargs, mode.user_program)
         surrogate: Any = sum(mode.surrogates) if mode.surrogates else None
@@ -254,7 +261,7 @@ class Objective:
 
     def traced_value(self, args: tuple, kwargs: dict, values: TracedValues) -> Terms:
         """Pyro's own loss as a tensor, without gradients."""
-        mode = _LossCode()
+        mode = _LossCode(values.valid)
         with TURN, torch.no_grad(), mode:
             loss = self._run(self._plain_loss(), args, kwargs, mode.user_program)
         return Terms(torch.as_tensor(loss).detach(), None, self._log_probs, {}, values.all_valid())

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions.constraints import Constraint
 
 MISSING = object()
 """Stands for an attribute, item or cell that does not exist."""
@@ -27,14 +26,14 @@ MAPPINGS = (dict, types.MappingProxyType)
 _EXACT_ATOMS = frozenset({
     type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented), re.Pattern,
     datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, types.CodeType, operator.itemgetter,
-    operator.methodcaller,
 })  # fmt: skip
-_ATOMS = (torch.dtype, torch.device, torch.layout, torch.memory_format, Constraint, np.generic, np.dtype)
+_LOOSELY_EQUAL = frozenset({complex, range, slice, datetime.datetime, decimal.Decimal})  # as 1.0 and 1.00
+_ATOMS = (torch.dtype, torch.device, torch.layout, torch.memory_format, np.generic, np.dtype)
 
 
 def is_atom(value: Any) -> bool:
     """Whether a value has no parts that could change."""
-    return type(value) in _EXACT_ATOMS or isinstance(value, _ATOMS)
+    return type(value) in _EXACT_ATOMS or (isinstance(value, _ATOMS) and not isinstance(value, np.void))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -48,10 +47,12 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, float):
         return one.hex() == other.hex()  # NaN equals NaN, and -0.0 is not 0.0
     if isinstance(one, np.generic):
-        return one.tobytes() == other.tobytes()
+        return one.dtype == other.dtype and one.tobytes() == other.tobytes()
     if isinstance(one, types.MethodType):
         return one.__self__ is other.__self__ and one.__func__ is other.__func__
-    return is_atom(one) and not isinstance(one, Constraint) and bool(one == other)
+    if type(one) in _LOOSELY_EQUAL and repr(one) != repr(other):
+        return False
+    return is_atom(one) and bool(one == other)
 
 
 def cell_contents(cell: types.CellType, _: None = None) -> Any:
@@ -120,8 +121,32 @@ class Places(Record):
                     yield self._names[index]
 
 
+class Orders(Record):
+    """Keys of tables in their order."""
+
+    def __init__(self) -> None:
+        self._tables: list[Any] = []
+        self._keys: list[tuple[Any, ...]] = []
+        self._names: list[str] = []
+
+    def add(self, table: Any, name: str) -> None:
+        """Note the keys of a table."""
+        self._tables.append(table)
+        self._keys.append(tuple(table))
+        self._names.append(name)
+
+    def unchanged(self) -> bool:
+        """Whether all tables have the same keys."""
+        return list(map(tuple, self._tables)) == self._keys
+
+    def changes(self) -> Iterator[str]:
+        """Tables with other keys, or in another order."""
+        triples = zip(self._tables, self._keys, self._names, strict=True)
+        return (name for table, keys, name in triples if tuple(table) != keys)
+
+
 class Sizes(Record):
-    """Lengths of tables, where a new entry may hide another.
+    """Lengths and last keys of tables, where a new entry, which is always the last, may hide another.
 
     Args:
         known: The entries that are noted by themselves.
@@ -133,28 +158,45 @@ class Sizes(Record):
         self._sizes: list[int] = []
         self._relevant: list[frozenset[str] | None] = []
         self._names: list[str] = []
+        self._whole: list[Any] = []
+        self._last: list[Any] = []
 
-    def add(self, table: Any, relevant: Iterable[str] | None, name: str) -> None:
-        """Note a length; a new entry matters if it is among `relevant`, or always for None."""
+    def add(self, table: Any, relevant: Iterable[str] | None, name: str, *, length_alone: bool = False) -> None:
+        """Note a table; a new entry matters if it is among `relevant`, or always for None."""
         self._tables.append(table)
         self._sizes.append(len(table))
         self._relevant.append(None if relevant is None else frozenset(relevant))
         self._names.append(name)
+        if not length_alone:
+            self._whole.append(table)
+            self._last.append(_last_key(table))
 
     def unchanged(self) -> bool:
-        """Whether all lengths are the same."""
-        return list(map(len, self._tables)) == self._sizes
+        """Whether all lengths and last keys are the same."""
+        return list(map(len, self._tables)) == self._sizes and self._last_keys() == self._last
+
+    def _last_keys(self) -> list[Any]:
+        return list(map(next, map(reversed, self._whole), itertools.repeat(None)))
 
     def changes(self) -> Iterator[str]:
-        """Tables with an entry more or less that matters."""
+        """Tables with an entry that is new and matters, or one less."""
+        last, found = self._last_keys(), False
+        moved = {id(table) for table, *two in zip(self._whole, last, self._last, strict=True) if two[0] != two[1]}
         for index, (table, size) in enumerate(zip(self._tables, self._sizes, strict=True)):
-            if len(table) == size:
+            if len(table) == size and id(table) not in moved:
                 continue
             relevant = self._relevant[index]
             if relevant is None or not relevant.isdisjoint(table.keys() - self._known.keys_of(table)):
+                found = True
                 yield self._names[index]
             else:
                 self._sizes[index] = len(table)
+        if not found:
+            self._last = last
+
+
+def _last_key(table: Any) -> Any:
+    return next(reversed(table), None)
 
 
 class _Names(Record):
@@ -312,9 +354,9 @@ class CacheMisses:
 
 
 def _as_copied(value: Any, copy: Any) -> bool:
-    if isinstance(copy, np.ndarray):
+    if isinstance(copy, (np.ndarray, np.void)):
         return value.dtype == copy.dtype and value.shape == copy.shape and value.tobytes() == copy.tobytes()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, np.void)):
         return same(_nested_tuple(value.tolist()), _nested_tuple(copy))
     if isinstance(copy, Tensor):
         return torch.equal(value, copy)

@@ -137,6 +137,11 @@ class SVI:
         if engine == "auto":
             self._reason = "engine pyro, until the first steps have shown what pays"
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("model", "guide", "optim", "loss", "loss_and_grads"):  # attributes of Pyro's SVI
+            raise AttributeError(f"the {name} of an SVI cannot be replaced: make another SVI")
+        super().__setattr__(name, value)
+
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         """The torch optimizer.

@@ -42,8 +42,10 @@ _SILENT_READS = tuple(
         "__format__",
     )
 )
-UNSEEN_STATE = tuple(getattr(Tensor, name).__get__ for name in ("grad", "_version"))
+_OF_TENSORS: dict[str, Any] = {name: getattr(Tensor, name) for name in ("data", "grad", "_version")}
+UNSEEN_STATE = (_OF_TENSORS["grad"].__get__, _OF_TENSORS["grad"].__set__, _OF_TENSORS["_version"].__get__)
 """What a graph does not see of a tensor, though a program may ask for it."""
+_OTHER_MEMORY = ("aten::set_", "aten::resize_", "aten::resize_as_")  # operators
 _FACTORIES = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 _DYNAMIC, _READS, _RANDOM = (
     torch.Tag.dynamic_output_shape,
@@ -139,6 +141,8 @@ class TracedValues(TorchFunctionMode):
                 return expected
             if args[0].dtype != torch.bool and args[0].numel() == 1:
                 args = (args[0] != 0,)
+        if func == _OF_TENSORS["data"].__set__:
+            raise ValueReadError(None, "assigns to the .data of a tensor")
         if func is Tensor.__deepcopy__:
             return args[0].detach().clone()
         if func in _FACTORIES and args and isinstance(args[0], (list, tuple)):
@@ -218,6 +222,8 @@ class _Operators(TorchDispatchMode):
                 return self._values.guess(func, args, kwargs or {})
             with untraced():
                 return func(*args, **(kwargs or {}))
+        if func.name().partition(".")[0] in _OTHER_MEMORY and _is_from_outside(args[0]):
+            raise ValueReadError(None, "gives a tensor other memory (set_(), resize_())")
         if _DYNAMIC in func.tags and _makes_a_shape(func, args, kwargs or {}):
             self._values.allow(args[1] if func is _INDEX else (args, kwargs))
         return func(*args, **(kwargs or {}))
@@ -228,6 +234,12 @@ def _makes_a_shape(operator: Any, args: tuple, kwargs: dict[str, Any]) -> bool:
     if operator is _INDEX:
         return any(isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1])
     return kwargs.get("output_size") is None
+
+
+def _is_from_outside(tensor: Tensor) -> bool:
+    """Whether a tensor was not made in the trace under way."""
+    node = node_of(tensor)
+    return node is None or node.op in ("get_attr", "placeholder")
 
 
 def _sources(tensor: Tensor) -> list[Tensor]:

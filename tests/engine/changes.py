@@ -19,6 +19,7 @@ import decimal
 import enum
 import fractions
 import functools
+import importlib
 import io
 import itertools
 import json
@@ -58,6 +59,7 @@ from pyro.infer import autoguide as auto
 from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import nn
 from torch.distributions import constraints
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 STEPS, CHANGE = 20, 6
 
@@ -4935,6 +4937,430 @@ table(
     },
     changed_argument,
 )
+
+# ---- what looks like it was: order, kinds of equal values, what stands behind functions of libraries
+
+
+def reordered(items, *keys):
+    """Take these out and put them in again, behind all others."""
+    for key in keys:
+        items[key] = items.pop(key)
+
+
+def first(items):
+    return 1.0 * next(iter(items))
+
+
+def with_attribute(kind, *args, **attributes):
+    """An object of a subclass of one of Python's classes, with attributes of its class."""
+    return type("Mine", (kind,), attributes)(*args)
+
+
+class Registers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        for name, value in {"a": 1.0, "b": 5.0, "c": 2.0}.items():
+            self.register_buffer(name, torch.tensor(value))
+
+
+class Private:
+    __slots__ = ("__beta", "other")
+
+    def __init__(self):
+        self.__beta, self.other = 1.0, lambda: None
+
+    def value(self):
+        return self.__beta
+
+    def put(self, value):
+        self.__beta = value
+
+
+class Numbered:
+    def __init__(self):
+        self.beta_1 = 1.0
+
+
+class Structure(ctypes.Structure):
+    _fields_ = (("beta", ctypes.c_double),)
+
+
+def by_place(thing):
+    match thing:
+        case Config(value):
+            return value
+
+
+def five(owner, name):
+    return lambda *_: setattr(owner, name, 5.0)
+
+
+OF_PYTHON = {
+    "dict": (dict,),
+    "list": (list, [1]),
+    "tuple": (tuple, (1,)),
+    "set": (set, (1,)),
+    "bytearray": (bytearray, b"1"),
+    "array": (np.ndarray, (1,)),
+    "tensor": (torch.Tensor,),
+    "python module": (types.ModuleType, "state"),
+    "deque": (collections.deque,),
+}
+
+table(
+    "python state",
+    {
+        "order of a set": (lambda: {0, 8}, lambda c: 1.0 + first(c), lambda c: (c.clear(), c.add(8), c.add(0))),
+        "kind of a number in a set": (
+            lambda: {1},
+            lambda c: 5.0 if isinstance(max(c), float) else 1.0,
+            lambda c: (c.clear(), c.add(1.0)),
+        ),
+        "range that counts the same": (
+            lambda: [range(0, 3, 2)],
+            lambda c: c[0].stop * 1.0,
+            lambda c: c.__setitem__(0, range(0, 4, 2)),
+        ),
+        "digits of a decimal": (
+            lambda: [decimal.Decimal("1.0")],
+            lambda c: len(str(c[0])) * 1.0,
+            lambda c: c.__setitem__(0, decimal.Decimal("1.000")),
+        ),
+        "record of an array": (
+            lambda: np.array([(1.0,)], dtype=[("beta", float)])[0],
+            lambda c: float(c["beta"]),
+            lambda c: c.__setitem__("beta", 5.0),
+        ),
+        "attribute of an array": (
+            lambda: with_attribute(np.ndarray, (1,)),
+            lambda c: getattr(c, "beta", 1.0),
+            lambda c: setattr(c, "beta", 5.0),
+        ),
+        "attribute of a set": (
+            lambda: with_attribute(set),
+            lambda c: getattr(c, "beta", 1.0),
+            lambda c: setattr(c, "beta", 5.0),
+        ),
+        "bound of a constraint": (
+            lambda: constraints.interval(0.0, 1.0),
+            lambda c: c.upper_bound,
+            lambda c: setattr(c, "upper_bound", 5.0),
+        ),
+        "subclass of an array of Python": (
+            lambda: with_attribute(array.array, "d", [1.0]),
+            lambda c: c[0],
+            lambda c: c.__setitem__(0, 5.0),
+        ),
+        "subclass of a structure in C": (lambda: Structure(1.0), lambda c: c.beta, lambda c: setattr(c, "beta", 5.0)),
+        "arguments of an exception": (
+            lambda: ValueError(1.0),
+            lambda c: c.args[0],
+            lambda c: setattr(c, "args", (5.0,)),
+        ),
+        "private slot": (Private, Private.value, lambda c: c.put(5.0)),
+        "slot that is filled": (
+            lambda: Private.__new__(Private),
+            lambda c: getattr(c, "other", 1.0),
+            lambda c: setattr(c, "other", 5.0),
+        ),
+        "attribute for another one": (
+            lambda: type("Mine", (Namespace,), {"beta": 1.0})(unused=0),
+            lambda c: c.beta,
+            lambda c: (vars(c).pop("unused"), setattr(c, "beta", 5.0)),
+        ),
+        "order of buffers": (
+            Registers,
+            lambda c: next(c.buffers()) * 1.0,
+            lambda c: reordered(c._buffers, "a", "c"),
+        ),
+        "order of modules": (
+            lambda: nn.ModuleDict({"a": nn.Tanh(), "b": nn.Softplus()}),
+            lambda c: functools.reduce(lambda value, layer: layer(value), c.values(), torch.ones(())),
+            lambda c: reordered(c, "a"),
+        ),
+        "kind of a tensor behind the same address": (
+            lambda: torch.ones(2),
+            lambda c: c.double().sum() % 7 + 1,
+            lambda c: setattr(c, "data", c.data.view(torch.int64)),
+        ),
+        **{
+            f"class attribute of a subclass of {name}": (
+                functools.partial(with_attribute, *args, beta=1.0),
+                lambda c: c.beta,
+                lambda c: setattr(type(c), "beta", 5.0),
+            )
+            for name, args in OF_PYTHON.items()
+        },
+        **{
+            f"class of a subclass of {name}": (
+                functools.partial(with_attribute, *args, beta=1.0),
+                lambda c: c.beta,
+                lambda c: setattr(c, "__class__", type("Other", type(c).__bases__, {"beta": 5.0})),
+            )
+            for name, args in OF_PYTHON.items()
+            if name != "tuple"
+        },
+    },
+    closed_over,
+)
+table(
+    "implicit reads",
+    {
+        "name made by an f-string": (Numbered, lambda c, i=1: getattr(c, f"beta_{i}"), five, "beta_1"),
+        "name made by a sum": (Numbered, lambda c, i="1": getattr(c, "beta_" + i, 2.0), five, "beta_1"),
+        "name made by a method": (Config, lambda c: getattr(c, "BETA".lower()), five, "beta"),
+        "name made by a condition": (Numbered, lambda c, i=1: getattr(c, i and "beta_1"), five, "beta_1"),
+        "getter made inside": (Numbered, lambda c, i=1: operator.attrgetter(f"beta_{i}")(c), five, "beta_1"),
+        "attribute by its place": (Config, by_place, five, "beta"),
+        "fields as a tuple": (Config, lambda c: dataclasses.astuple(c)[0], five, "beta"),
+        "fields as a dict": (Config, lambda c: sum(dataclasses.asdict(c).values()), five, "beta"),
+        "attribute in a format": (Config, lambda c: float(f"{c.beta}"), five, "beta"),
+        "name of a function": (
+            lambda: lambda: None,
+            lambda c: {"<lambda>": 1.0}.get(c.__name__, 5.0),
+            lambda c, name: lambda: setattr(c, name, "other"),
+            "__name__",
+        ),
+        "doc of a function": (
+            attribute_of_function,
+            lambda c: 5.0 if c.__doc__ else 1.0,
+            lambda c, name: lambda: setattr(c, name, "loud"),
+            "__doc__",
+        ),
+        "name of a class": (
+            lambda: type("Quiet", (), {}),
+            lambda c: {"Quiet": 1.0}.get(c.__name__, 5.0),
+            lambda c, name: lambda: setattr(c, name, "Loud"),
+            "__name__",
+        ),
+    },
+    lambda make, read, change, name: (lambda c: reading(lambda: read(c), change(c, name)))(make()),
+)
+
+
+@case("implicit reads")
+def method_by_a_caller_replaced():
+    """No code of the programs shows the name of the method."""
+    kind = type("Kind", (), {"weigh": lambda self, box: box[0]})
+    thing, box = kind(), [1.0]
+    call = operator.methodcaller("weigh", box)
+    return reading(lambda: call(thing), lambda: (box.__setitem__(0, 2.0), setattr(kind, "weigh", lambda *_: 5.0)))
+
+
+@case("implicit reads")
+def module_by_its_name():
+    helpers = types.ModuleType("more_helpers_of_the_tests")
+    helpers.beta = 1.0
+    sys.modules[helpers.__name__] = helpers
+    return reading(lambda: importlib.import_module("more_helpers_of_the_tests").beta, setting(helpers, beta=5.0))
+
+
+def cached_by(decorator):
+    """A function with a cache, whose result the caller changes in place."""
+
+    @decorator
+    def settings():
+        return {"beta": 1.0}
+
+    return reading(lambda: settings()["beta"], lambda: settings().update(beta=5.0))
+
+
+table(
+    "python state",
+    {"result in a cache": (functools.lru_cache,), "result in an endless cache": (functools.cache,)},
+    cached_by,
+)
+
+
+def behind(decorator, call):
+    """A default that only the wrapper of a library leads to."""
+
+    def helper(*_, box=(1.0,)):
+        return torch.tensor(box[0])
+
+    wrapper = decorator(helper)
+    return reading(lambda: call(wrapper), lambda: setattr(helper, "__kwdefaults__", {"box": (5.0,)}))
+
+
+table(
+    "python state",
+    {
+        "default behind no_grad": (torch.no_grad(), operator.call),
+        "default behind vmap": (torch.func.vmap, lambda f: f(torch.ones(2)).sum() / 2),
+    },
+    behind,
+)
+
+
+@python_state()
+def default_of_a_context_manager():
+    @contextlib.contextmanager
+    def louder(*, scale=1.0):
+        with poutine.scale(scale=scale):
+            yield
+
+    def model(x):
+        with louder():
+            weighted(1.0, x)
+
+    return Program(model, change=lambda: louder.__wrapped__.__kwdefaults__.update(scale=5.0))
+
+
+@python_state()
+def function_of_python_replaced():
+    return reading(
+        lambda: abs(1.0),
+        lambda: setattr(builtins, "abs", lambda _: 5.0),
+        undo=lambda: setattr(builtins, "abs", operator.abs),
+    )
+
+
+@modules()
+def global_forward_hook_replaced():
+    register = torch.nn.modules.module.register_module_forward_hook
+    torch.manual_seed(0)
+    handles = [register(lambda module, inputs, output: output * 1.1)]
+
+    def change():
+        handles.pop().remove()
+        handles.append(register(lambda module, inputs, output: output * 2.0))
+
+    return trained(small(), change, undo=lambda: handles.pop().remove())
+
+
+@libraries()
+def divergence_registered():
+    """Between the distribution of the guide and Normal; before, the one of its base class served."""
+    kind = type("Mine", (dist.Normal,), {})
+
+    def guide(x):
+        a = pyro.param("a", torch.tensor(0.5))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", kind(a * x, 0.5))
+
+    register = torch.distributions.kl.register_kl(kind, torch.distributions.Normal)
+    change = lambda: register(lambda p, q: 3 * (p.loc - q.loc) ** 2)  # noqa: E731
+    return Program(lambda x: weighted(1.0, x), guide, change, loss=TraceMeanField_ELBO)
+
+
+@libraries()
+def transform_registered():
+    kind = type("Positive", (type(constraints.positive),), {})
+    mine = kind(0.0)
+    register = functools.partial(torch.distributions.transform_to.register, kind)
+    register(lambda _: dist.transforms.ExpTransform())
+
+    def guide(x):
+        c = pyro.param("c", torch.tensor(0.7), constraint=mine)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.0, c))
+
+    change = lambda: register(lambda _: dist.transforms.SoftplusTransform())  # noqa: E731
+    return Program(lambda x: weighted(1.0, x), guide, change)
+
+
+def marked(kind, number):
+    """An argument that equals a number, and has an attribute."""
+
+    def args(i):
+        argument = kind(number)
+        argument.mark = 1.0 if i < CHANGE else 5.0
+        return data(), argument
+
+    return Program(lambda x, beta: weighted(beta.mark, x), args=args)
+
+
+table("arguments", {f"{k.__name__} with a mark": (k, 1) for k in (Marked, type("Whole", (int,), {}))}, marked)
+
+
+@arguments()
+def number_of_numpy():
+    args = lambda i: (data(), np.float64(1.0) if i >= CHANGE else 1.0)  # noqa: E731
+    return Program(lambda x, beta: weighted(5.0 if hasattr(beta, "dtype") else beta, x), args=args)
+
+
+@arguments()
+def scales_of_enumeration_that_differ():
+    """Pyro takes equal scales alone, and says so."""
+
+    def model(x, one, other):
+        with poutine.scale(scale=one):
+            d = pyro.sample("d", dist.Bernoulli(0.3), infer={"enumerate": "parallel"})
+        with poutine.scale(scale=other):
+            pyro.sample("x", dist.Normal(d + pyro.param("m", torch.tensor(0.1)), 1.0), obs=x[0])
+
+    return Program(
+        model,
+        nothing,
+        loss=lambda: TraceEnum_ELBO(max_plate_nesting=0),
+        args=lambda i: (data(), torch.tensor(2.0 + i), torch.tensor(2.0 + i + (i >= CHANGE))),
+    )
+
+
+class Decaying(pyro.optim.PyroOptim):
+    def __call__(self, params, *args, **kwargs):
+        super().__call__(params, *args, **kwargs)
+        for p in params:
+            p.data.mul_(0.9)
+
+
+@optimizers(static=True)
+def optimizer_with_its_own_call():
+    return Program(lambda x: weighted(1.0, x), optim=lambda: Decaying(torch.optim.Adam, {"lr": 0.05}))
+
+
+@optimizers()
+def hook_of_all_optimizers():
+    handles = []
+
+    def hook(optimizer, *_):
+        for p in optimizer.param_groups[0]["params"]:
+            p.data.mul_(0.9)
+
+    return Program(
+        lambda x: weighted(1.0, x),
+        change=lambda: handles.append(register_optimizer_step_post_hook(hook)),
+        undo=lambda: [handle.remove() for handle in handles],
+    )
+
+
+@randomness()
+def subclass_of_random():
+    source = type("Mine", (random.Random,), {})(0)
+    return reading(lambda: 1.0 + source.random(), still=lambda: source.seed(0))
+
+
+def remade(assign):
+    """The model gives a tensor that it keeps other memory."""
+    factor = torch.ones(())
+
+    def model(x):
+        assign(factor, factor.detach() * 1.1)
+        weighted(factor * 1.0, x)
+
+    return Program(model, state=lambda: factor, still=lambda: factor.data.fill_(1.0))
+
+
+table(
+    "state that programs write",
+    {
+        "data assigned inside": (lambda tensor, value: setattr(tensor, "data", value),),
+        "tensor set inside": (lambda tensor, value: tensor.set_(value),),
+    },
+    remade,
+)
+
+
+@written(static=True)
+def gradient_assigned_inside():
+    def guide(x):
+        a = pyro.param("a", torch.tensor(0.5))
+        a.unconstrained().grad = torch.ones(())
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(a * x, 0.5))
+
+    return Program(lambda x: weighted(1.0, x), guide)
+
 
 # Settings of other libraries that a program reads: the closed list in docs/engine.md names them.
 LEFT_TO_THE_CHECK = {

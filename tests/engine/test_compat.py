@@ -19,6 +19,7 @@ import torch._dynamo.utils
 import torch._inductor
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.engine import compat
@@ -287,8 +288,14 @@ def test_settings_around():
     torch.set_default_dtype(torch.float32)
     handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
     assert compat.settings_around() != before
+    hooked = compat.settings_around()
     handle.remove()
     assert compat.settings_around() == before
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    assert compat.settings_around() != hooked, "another hook"
+    handle.remove()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert compat.settings_around() != before
 
 
 def test_core_decompositions():
@@ -321,6 +328,9 @@ def test_slow_products_are_those_of_mkl_on_another_makers_processor(monkeypatch,
 def test_step_hooks():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     assert not compat.step_hooks(optimizer)
+    handle = register_optimizer_step_post_hook(lambda *_: None)
+    assert compat.step_hooks(optimizer)
+    handle.remove()
     optimizer.register_step_pre_hook(lambda *_: None)
     assert compat.step_hooks(optimizer)
 
@@ -360,7 +370,7 @@ class _Asked(TorchFunctionMode):
 
     def __init__(self):
         super().__init__()
-        self.codes, self.products, self.floats = [], [], []
+        self.codes, self.products, self.floats, self.scales = [], [], [], []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.Tensor.__bool__ or func is torch._is_all_true:
@@ -369,6 +379,7 @@ class _Asked(TorchFunctionMode):
             self.products.append(compat.asking_code())
         if func is torch.Tensor.__float__:
             self.floats.append(compat.asking_code())
+            self.scales.append(compat.first_scale() if compat.asking_code() is compat.EQUAL_SCALES else None)
         return func(*args, **(kwargs or {}))
 
 
@@ -400,6 +411,7 @@ def test_the_code_of_enumeration():
     assert compat.ZERO_PROBABILITY in asked.codes
     assert compat.EXPECTATION in asked.products
     assert compat.EQUAL_SCALES in asked.floats
+    assert 2.0 in asked.scales
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,14 @@ def test_unknown_options(make_pair):
         compile_function(torch.sin, "pyro")
 
 
+@pytest.mark.parametrize("name", ["model", "guide", "optim", "loss", "loss_and_grads"])
+def test_attributes_of_pyros_svi_are_not_set_in_vain(name, make_pair):
+    pair = make_pair()
+    svi = SVI(pair.model, pair.guide, sgd(pair.parameters()))
+    with pytest.raises(AttributeError, match=f"the {name} of an SVI cannot be replaced"):
+        setattr(svi, name, None)
+
+
 @pytest.mark.parametrize("engine", ["pyro", "graph"])
 def test_observation_of_wrong_shape_names_the_site(engine, make_pair):
     pair = make_pair()

@@ -441,3 +441,41 @@ def test_a_step_by_pyro_that_is_not_finite_undoes_no_earlier_step(engine):
         expected = train(pyro.infer.SVI)
         assert train(lambda *given: SVI(*given, engine=engine, check_every=None)) == expected
     pyro.clear_param_store()
+
+
+def test_a_copy_of_an_svi_is_a_training_of_its_own(make_pair, images):
+    """What its graphs would watch are dictionaries of the original, and of nobody after the copy."""
+
+    def trained(engine):
+        pair = make_pair()
+        svi = SVI(pair.model, pair.guide, adam(pair), engine=engine)
+        torch.manual_seed(0)
+        losses = [svi.step(images) for _ in range(4)]
+        twin = copy.deepcopy(svi)
+        losses += [twin.step(images) for _ in range(4)]
+        own = twin.training.objective.model.__self__
+        own.decoder[1] = nn.ReLU()
+        losses += [twin.step(images) for _ in range(4)]
+        losses += [svi.step(images) for _ in range(2)]
+        return losses, pair, own
+
+    (losses, *pairs), (expected, *theirs) = trained("graph"), trained("pyro")
+    assert_close(losses, expected, rtol=1e-5, atol=0.0)
+    for pair, other in zip(pairs, theirs, strict=True):
+        assert_close(list(pair.parameters()), list(other.parameters()), rtol=1e-4, atol=1e-6)
+
+
+def test_compile_function_inside_handlers_and_autocast():
+    """They are no part of a graph: a call inside a handler runs as Python, and autocast has a graph of its own."""
+    draw = compile_function(lambda: pyro.sample("u", dist.Normal(0.0, 1.0)), "graph")
+    product = compile_function(lambda x: x @ x, "graph")
+    x = torch.randn(3, 3)
+    for _ in range(2):
+        draw()
+        assert product(x).dtype == torch.float32
+    for value in (1.0, 2.0):
+        with pyro.condition(data={"u": torch.tensor(value)}):
+            assert draw() == value
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert product(x).dtype == torch.bfloat16
+    assert product(x).dtype == torch.float32
