@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fake_gpu import HERE, FakeGpu
 
-from pyrovae.engine import compilation, graph_engine, observation
+from pyrovae.engine import compat, compilation, functions, graph_engine, observation
 
 Compilation = tuple[Any, list[Any], dict[str, Any]]
 """What Inductor is given: a graph, its inputs, and options."""
@@ -24,12 +24,12 @@ def fake_machine(compilations: list[Compilation]) -> Iterator[FakeGpu]:
         compilations.append((graph, list(inputs), options))
         return graph.forward
 
-    around = graph_engine.modes_around
     with pytest.MonkeyPatch.context() as patch:
         if importlib.util.find_spec("triton") is None:
             patch.setitem(sys.modules, "triton", types.ModuleType("triton"))
         patch.setattr(compilation, "inductor_compile", compiled)
-        patch.setattr(graph_engine, "modes_around", lambda: around() - 1)  # the fake GPU is a mode itself
+        for engine in (functions, graph_engine):  # the fake GPU is a mode itself
+            patch.setattr(engine, "modes_around", lambda: compat.modes_around() - 1)
         patch.setattr(observation, "_TRUSTED", (*observation._TRUSTED, HERE))  # no code of the programs
         with FakeGpu() as gpu:
             yield gpu
