@@ -5,7 +5,8 @@ pyrovae list runs/study-quick --sort bound
 pyrovae list --json
 
 Parts are listed that are not the usual ones. The bound is -ELBO in nats per image with its sampling error; bounds of
-other data or pixels are of other things. Only small files are read.
+other data or pixels are of other things. "(no KL)" stands by the number of an autoencoder, which is its reconstruction
+error alone and no bound. Only small files are read.
 """
 
 import argparse
@@ -67,6 +68,7 @@ def _row(run: ListedRun, folder: Path, now: float) -> tuple[str, ...]:
     number = "-" if run.test is None else f"{run.test:.2f}"
     number += "" if run.error is None else f" ± {run.error:.2f}"
     number += f" ({run.score})" if run.score not in (None, "NLL") else ""
+    number += " (no KL)" if run.model == "Autoencoder" and run.test is not None else ""
     return (
         _name(run, folder),
         run.data or "?",

@@ -50,6 +50,7 @@ from pyrovae.engine.records import (
     Sizes,
     Types,
     cell_contents,
+    held_by,
     is_atom,
 )
 
@@ -221,15 +222,16 @@ class Watch:
         return self._observation.library_names if library else self._observation.names
 
     def _container(self, value: Any, path: str) -> None:
-        if len(value) > LARGEST_CONTAINER:
-            self.refused.append(f"{path} has {len(value):,} items, too many to be watched")
+        held = held_by(value)
+        if len(held) > LARGEST_CONTAINER:
+            self.refused.append(f"{path} has {len(held):,} items, too many to be watched")
             return
         mapping = isinstance(value, MAPPINGS)
         self._contents.add(value, path)
         if isinstance(value, collections.defaultdict):
             self._fields.add(value, "default_factory", value.default_factory, path)
             self._reach(value.default_factory, path)
-        for key, item in value.items() if mapping else enumerate(value):
+        for key, item in held.items() if mapping else enumerate(held):
             if not is_atom(item):
                 self._reach(item, f"{path}[{key!r}]")
             if mapping and not is_atom(key):
@@ -237,16 +239,17 @@ class Watch:
         self._attributes(value, path)
 
     def _tuple(self, value: tuple, path: str) -> None:
-        for index, item in enumerate(value):
+        for index, item in enumerate(held_by(value)):
             self._reach(item, f"{path}[{index}]")
         self._attributes(value, path)
 
     def _set(self, value: Any, path: str) -> None:
-        if len(value) > LARGEST_CONTAINER:
-            self.refused.append(f"{path} has {len(value):,} items, too many to be watched")
+        held = held_by(value)
+        if len(held) > LARGEST_CONTAINER:
+            self.refused.append(f"{path} has {len(held):,} items, too many to be watched")
             return
         self._contents.add(value, path)
-        for item in value:
+        for item in held:
             self._reach(item, path)
         self._attributes(value, path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextvars
 import datetime
 import decimal
@@ -23,6 +24,9 @@ MISSING = object()
 """Stands for an attribute, item or cell that does not exist."""
 
 MAPPINGS = (dict, types.MappingProxyType)
+_CONTAINERS = frozenset({
+    collections.OrderedDict, dict, types.MappingProxyType, list, tuple, collections.deque, set, frozenset,
+})  # fmt: skip
 _EXACT_ATOMS = frozenset({
     type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented), re.Pattern,
     datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, types.CodeType, operator.itemgetter,
@@ -53,6 +57,14 @@ def same(one: Any, other: Any) -> bool:
     if type(one) in _LOOSELY_EQUAL and repr(one) != repr(other):
         return False
     return is_atom(one) and bool(one == other)
+
+
+def held_by(container: Any) -> Any:
+    """The items as Python's own container holds them, whatever methods a subclass has put over its own."""
+    if type(container) in _CONTAINERS:
+        return container
+    kind: Any = next(kind for kind in type(container).__mro__ if kind in _CONTAINERS)
+    return dict(kind.items(container)) if issubclass(kind, dict) else list(kind.__iter__(container))
 
 
 def cell_contents(cell: types.CellType, _: None = None) -> Any:
@@ -263,7 +275,8 @@ class Contents(Record):
 
 
 def _parts(container: Any) -> tuple[Any, ...]:
-    return (container, container.values()) if isinstance(container, MAPPINGS) else (container,)
+    held = held_by(container)
+    return (held, held.values()) if isinstance(held, MAPPINGS) else (held,)
 
 
 class Copies(Record):

@@ -5041,6 +5041,41 @@ table(
             lambda c: getattr(c, "beta", 1.0),
             lambda c: setattr(c, "beta", 5.0),
         ),
+        "list that shows nothing": (
+            lambda: with_attribute(list, [1.0], __iter__=lambda c: iter(()), __len__=lambda c: 0),
+            lambda c: c[0],
+            lambda c: c.__setitem__(0, 5.0),
+        ),
+        "dictionary that shows nothing": (
+            lambda: with_attribute(dict, {"a": 1.0}, __iter__=lambda c: iter(()), items=dict, values=list, keys=list),
+            lambda c: c["a"],
+            lambda c: c.update(a=5.0),
+        ),
+        "tuple that shows nothing": (
+            lambda: with_attribute(tuple, [[1.0]], __iter__=lambda c: iter(()), __len__=lambda c: 0),
+            lambda c: c[0][0],
+            lambda c: c[0].__setitem__(0, 5.0),
+        ),
+        "queue that shows nothing": (
+            lambda: with_attribute(collections.deque, [1.0], __iter__=lambda c: iter(())),
+            lambda c: c[0],
+            lambda c: c.__setitem__(0, 5.0),
+        ),
+        "set that shows nothing": (
+            lambda: with_attribute(set, [1.0], __iter__=lambda c: iter(())),
+            lambda c: 1.0 if 1.0 in c else 5.0,
+            lambda c: c.clear(),
+        ),
+        "ordered dictionary that shows nothing": (
+            lambda: with_attribute(
+                collections.OrderedDict,
+                {"a": 1.0, "b": 5.0},
+                __iter__=lambda c: iter(()),
+                first=lambda c: next(iter(c.values())),
+            ),
+            lambda c: c.first(),
+            lambda c: c.move_to_end("a"),
+        ),
         "bound of a constraint": (
             lambda: constraints.interval(0.0, 1.0),
             lambda c: c.upper_bound,

@@ -136,6 +136,13 @@ def test_the_table(folder: Path, monkeypatch, capsys) -> None:
     assert "holds no runs; pyrovae train --runs_dir" in capsys.readouterr().out
 
 
+def test_the_number_of_an_autoencoder_is_no_bound(tmp_path: Path, digits, monkeypatch, capsys) -> None:
+    finish(make_run(tmp_path, digits, "--name", "plain", "--model", "Autoencoder"), 1, 30.5)
+    monkeypatch.setattr(sys, "argv", ["pyrovae", "list", str(tmp_path)])
+    main()
+    assert "30.50 ± 0.25 (no KL)" in capsys.readouterr().out
+
+
 def test_the_usual_parts_are_the_models_own() -> None:
     arguments = inspect.signature(VAE).parameters
     assert {slot: arguments[slot].default.__name__ for slot in USUAL_PARTS} == USUAL_PARTS

@@ -89,7 +89,7 @@ class Check:
     def __str__(self) -> str:
         head = (
             f"Pareto k-hat {self.pareto_k:.2f} (limit {self.limit:.2f}), "
-            f"ELBO {self.elbo:.3f} +- {self.elbo_error:.3f}, log evidence {self.log_evidence:.3f}"
+            f"ELBO {self.elbo:.3f} ± {self.elbo_error:.3f}, log evidence {self.log_evidence:.3f}"
         )
         if self.trend is not None:
             head += f", trend of the loss {self.trend:+.1f} standard errors"
