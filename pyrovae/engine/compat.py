@@ -485,13 +485,19 @@ def settings_around() -> tuple[Any, ...]:
         *((torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")),
         _matmul_precision(),
         *(place.fp32_precision for place in _precisions().values()),
-        pyro.distributions.util._VALIDATION_ENABLED,
-        pyro.poutine.util._VALIDATION_ENABLED,
-        pyro.infer.util._VALIDATION_ENABLED,
-        torch.distributions.distribution.Distribution._validate_args,
-        pyro.nn.module._MODULE_LOCAL_PARAMS,
+        *(getattr(owner, name) for owner, name in _pyro_settings(len(pyro.settings._REGISTRY))),
         *(tuple(table.values()) for table in _TABLES),
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _pyro_settings(count: int) -> list[tuple[Any, str]]:
+    """The owner and the name of each of Pyro's settings, of which there are so many."""
+    places = []
+    for module, path, _ in pyro.settings._REGISTRY.values():
+        *owners, name = path.split(".")
+        places.append((functools.reduce(getattr, owners, importlib.import_module(module)), name))
+    return places
 
 
 _MODULES: Any = torch.nn.modules.module

@@ -152,6 +152,8 @@ class GraphEngine(Engine):
             return "a torch mode is active around the step"
         if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
             return "autocast is on"
+        if torch.is_anomaly_enabled():
+            return "torch looks for anomalies"
         if not torch.is_grad_enabled():
             return "gradients are switched off"
         if self._training.updater.gradients_of_the_caller():

@@ -11,6 +11,7 @@ import functools
 import gc
 import io
 import operator
+import os
 import pickle
 import sys
 import types
@@ -26,6 +27,8 @@ from torch.distributions import Transform
 
 from pyrovae.engine.compat import stored_parameters, whole_store_slot
 from pyrovae.engine.observation import (
+    ANY_ATTRIBUTE,
+    BY_NAME,
     Observation,
     is_installed,
     is_library_class,
@@ -69,6 +72,9 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 _DEFINITION = frozenset({"__name__", "__qualname__", "__doc__", "__annotations__"})
 _ASKS_THE_STORE = frozenset({"get_param_store", "_PYRO_PARAM_STORE", "ParamStoreDict"})
 _OF_LIBRARIES = frozenset({"__init__", "forward", "log_prob", "rsample", "sample", "support"})
+_FILLED = frozenset({"__defaults__", "__kwdefaults__", "__closure__"})
+_CALLABLES = (types.FunctionType, types.BuiltinFunctionType, types.WrapperDescriptorType, type)
+_BY_ANY_NAME = ANY_ATTRIBUTE | BY_NAME
 _TABLE_ENDS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 
 
@@ -95,9 +101,9 @@ class Watch:
         self, roots: Mapping[str, Any], observation: Observation, slots: Iterable[tuple[Any, Any, str]] = ()
     ) -> None:
         self._observation = observation
-        known = -1
-        while known != len(observation.names):  # an `attrgetter` on the way brings names that no code shows
-            known = len(observation.names)
+        known = None
+        while known != (now := (len(observation.names), observation.any_attribute)):
+            known = now  # an `attrgetter` on the way brings names that no code shows, another name of `getattr` all
             self._clear()
             self._walk(roots, slots)
         self.reached = frozenset(map(id, self.tensors))
@@ -129,6 +135,10 @@ class Watch:
         if not self._observation.names.isdisjoint(_ASKS_THE_STORE):
             self._reach(stored_parameters(), "Pyro's parameter store")
             slots = [whole_store_slot(), *slots]
+        if "environ" in self._observation.names:
+            self._reach(os.environ, "the environment")
+        for value in self._observation.returned:
+            self._reach(value, getattr(value, "name", type(value).__name__))
         for holder, key, path in slots:
             self._items.add(holder, key, holder[key], path)
             if not isinstance(holder[key], Tensor):  # a constraint
@@ -170,6 +180,8 @@ class Watch:
     def _visit(self, value: Any, path: str) -> None:
         if is_ours(type(value).__module__):
             return
+        if isinstance(value, _CALLABLES) and value.__name__ in _BY_ANY_NAME:
+            self._observation.any_attribute = True
         for kinds, visit in _VISITS:
             if isinstance(value, kinds):
                 visit(self, value, path)
@@ -217,6 +229,8 @@ class Watch:
         """The attribute names that matter of objects of a class; None for all."""
         foreign = str(owner.__module__).partition(".")[0] not in ("torch", "pyro")
         if self._observation.any_attribute and (foreign or issubclass(owner, nn.Module)):
+            return None
+        if self._observation.compares and issubclass(owner, types.SimpleNamespace):  # by all of its attributes
             return None
         library = any(is_library_class(c) and c is not object for c in owner.__mro__)
         return self._observation.library_names if library else self._observation.names
@@ -281,7 +295,8 @@ class Watch:
         self._fields.add(value, "__code__", value.__code__, path)
         self._of_definition(value, path)
         self._attributes(value, path)
-        if value.__code__ not in self._observation.functions and value.__code__ not in self._observation.closures:
+        ran = value.__code__ in self._observation.functions or value.__code__ in self._observation.closures
+        if not (ran or self._observation.any_attribute or _FILLED & self._observation.names):
             return
         self._functions.add(value.__code__)
         for name in ("__defaults__", "__kwdefaults__"):
@@ -314,6 +329,12 @@ class Watch:
             links = type(held) is dict and any(type(v).__name__ == "_lru_list_elem" for v in held.values())
             if not links:
                 self._reach(held, f"the cache of {path}")
+
+    def _view(self, value: Any, path: str) -> None:
+        self._reach(value.mapping, path)
+
+    def _descriptor(self, value: Any, path: str) -> None:
+        self._observation.add_names([value.__name__])
 
     def _property(self, value: Any, path: str) -> None:
         for name in ("fget", "__func__", "func"):
@@ -429,9 +450,14 @@ class Watch:
     def _add_globals(self) -> None:
         for code, namespace in self._observation.functions.items():
             uses = names_used(code)
-            for name in uses.imports & sys.modules.keys():
-                self._item(sys.modules, name, sys.modules[name], name)
+            for name in uses.imports:
+                if name in sys.modules:
+                    self._item(sys.modules, name, sys.modules[name], name)
+                else:
+                    self._absent.add(sys.modules, name)
             by_name = uses.attributes if uses.any_attribute else frozenset()
+            if self._observation.any_attribute:
+                by_name |= uses.attributes & namespace.keys()
             for name in sorted(uses.globals | by_name):
                 if name in namespace:
                     self._item(namespace, name, namespace[name], name)
@@ -441,6 +467,8 @@ class Watch:
                         self._items.add(vars(builtins), name, getattr(builtins, name), name)
 
 
+_MAPPINGS: tuple[dict[Any, Any], ...] = ({}, collections.OrderedDict())
+_VIEWS = tuple(type(view) for mapping in _MAPPINGS for view in (mapping.keys(), mapping.values(), mapping.items()))
 _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
     ((weakref.ref, *weakref.ProxyTypes), Watch._reference),
     (Tensor, Watch._tensor),
@@ -461,7 +489,9 @@ _VISITS: tuple[tuple[Any, Callable[[Watch, Any, str], None]], ...] = (
     ((set, frozenset), Watch._set),
     ((np.ndarray, np.void), Watch._array),
     ((bytearray, memoryview, array.array, ctypes.Structure, ctypes.Union, ctypes.Array), Watch._bytes),
-    ((types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType), lambda watch, value, path: None),
+    (_VIEWS, Watch._view),
+    ((types.GetSetDescriptorType, types.MemberDescriptorType), Watch._descriptor),
+    (types.CodeType, lambda watch, value, path: None),
 )
 _WITH_SUBCLASSES = (
     tuple, list, dict, set, frozenset, collections.deque, bytearray, array.array, np.ndarray, Tensor,

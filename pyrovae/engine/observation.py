@@ -5,10 +5,13 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import logging
+import multiprocessing
 import random
 import re
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,16 +48,55 @@ _IMPURE: dict[str, frozenset[str]] = {
     "_posixsubprocess": frozenset({"*"}),
     "datetime": frozenset({"now", "today", "utcnow"}),
     "_thread": frozenset({"start_new_thread", "start_joinable_thread"}),
+    "torch": frozenset({"from_file"}),
+    "torch._C": frozenset({"seed", "initial_seed"}),  # of a generator
+    "numpy": frozenset({"fromfile"}),
 }
-_SEEDING = frozenset(
-    inspect.unwrap(function).__code__
-    for function in (torch.random.manual_seed, torch.random.seed, torch.random.set_rng_state, pyro.util.set_rng_seed)
+# What torch or NumPy read of files they read for the program; Python reads its own code to show it in messages.
+_FILES = {module: frozenset({"open", "open_code"}) for module in ("io", "_io")}
+_SHOWING_CODE = ("linecache.py", "tokenize.py")
+# Calls that tell of Python and of the machine, which Python's own code makes for reasons of its own.
+_STATES: dict[str, frozenset[str]] = {
+    "sys": frozenset({
+        "getrecursionlimit", "getrefcount", "getswitchinterval", "getallocatedblocks", "gettrace", "getprofile",
+        "get_int_max_str_digits",
+    }),
+    "gc": frozenset({"*"}),
+    "resource": frozenset({"*"}),
+    "type": frozenset({"__subclasses__"}),
+    "_locale": frozenset({"*"}),
+    "decimal": frozenset({"getcontext", "localcontext"}),
+    "torch": frozenset({"get_num_threads", "get_num_interop_threads"}),
+}  # fmt: skip
+# Functions of libraries in Python, whose result or effect is not the same at every run, in words.
+_TOLD = {
+    inspect.unwrap(function).__code__: words
+    for words, functions in {
+        "sets the seed of torch's random numbers": (
+            torch.random.manual_seed, torch.random.seed, torch.random.set_rng_state, pyro.util.set_rng_seed
+        ),
+        "asks for the seed of torch's random numbers": (torch.random.initial_seed,),
+        "asks for the state of Python's random numbers": (random.Random.getstate,),
+        "asks for NumPy's settings": (numpy.geterr, numpy.get_printoptions),
+    }.items()
+    for function in functions
+}  # fmt: skip
+_SEED_OF_PYTHON = random.Random.seed.__code__
+_REGISTRIES = frozenset(
+    function.__code__
+    for function in (logging.Manager.getLogger, threading.current_thread, multiprocessing.current_process)
 )
+"""Functions that return an object which others may change."""
 _IMPORT = import_code()
-_ANY_ATTRIBUTE = frozenset({
-    "vars", "__dict__", "globals", "locals", "__getattribute__", "asdict", "astuple", "dumps", "getmembers",
-    "getattr_static", "attrgetter", "methodcaller",
+ANY_ATTRIBUTE = frozenset({
+    "vars", "dir", "__dict__", "globals", "__globals__", "locals", "__getattribute__", "asdict", "astuple", "dumps",
+    "getmembers", "getattr_static", "attrgetter", "methodcaller",
 })  # fmt: skip
+"""Names of what reads attributes by names that it is given or finds."""
+BY_NAME = frozenset({"getattr", "hasattr"})
+_ENVIRONMENT = frozenset({"environ"})  # what `os.getenv` reads
+# Modules of Python's own that compute names of functions and classes, and hand on objects as they are.
+_HANDING_ON = ("functools.py", "contextlib.py", "copy.py", "typing.py", "enum.py", "abc.py")
 
 
 @dataclass
@@ -69,6 +111,8 @@ class Observation:
         asked_for: Strings in code that calls `getattr` or `hasattr`, whose attributes may be missing.
         any_attribute: Whether the code reads attributes whose names it computes.
         identity: Whether the code asks whether objects are identical.
+        compares: Whether the code asks whether objects are equal, or for their text.
+        returned: Objects that came out of registries of the standard library, such as loggers.
         impure: Calls that are not the same at every run, in words.
         calls: How many Python functions were called, a measure of what the run costs in Python.
     """
@@ -80,6 +124,8 @@ class Observation:
     asked_for: set[str] = field(default_factory=set)
     any_attribute: bool = False
     identity: bool = False
+    compares: bool = False
+    returned: list[Any] = field(default_factory=list)
     impure: list[str] = field(default_factory=list)
     calls: int = 0
 
@@ -89,16 +135,20 @@ class Observation:
         self.names |= new
         self.library_names |= new
 
-    def close(self, codes: dict[CodeType, dict[str, Any]]) -> None:
-        """Sort the code that ran."""
+    def close(self, codes: dict[CodeType, dict[str, Any]], for_user: set[CodeType]) -> None:
+        """Sort the code that ran; `for_user` is Python's own that neither torch nor Pyro called."""
         for code, namespace in codes.items():
             self.library_names.update(code.co_names)
             self.library_names.update(name for name in code.co_consts if isinstance(name, str))
-            if code in _SEEDING:
-                self.impure.append("sets the seed of torch's random numbers")
+            if code in _TOLD:
+                self.impure.append(_TOLD[code])
             if in_library(code):
                 if code.co_freevars:
                     self.closures.add(code)
+                if code in for_user:
+                    handing_on = code.co_filename.endswith(_HANDING_ON)
+                    self.any_attribute |= names_used(code).any_attribute and not handing_on
+                    self.names |= _ENVIRONMENT.intersection(code.co_names)
             elif code.co_name != "<module>":
                 self.functions[code] = namespace
                 uses = names_used(code)
@@ -108,6 +158,7 @@ class Observation:
                 # Packages compute names all the time, of objects of their own.
                 self.any_attribute |= uses.any_attribute and not code.co_filename.startswith(_PACKAGES)
                 self.identity |= uses.identity
+                self.compares |= uses.compares
         self.library_names |= self.names
 
 
@@ -122,6 +173,7 @@ class observing:  # noqa: N801 (a context manager)
         self.found = Observation()
         self._importing = 0
         self._codes: dict[CodeType, dict[str, Any]] = {}
+        self._for_user: set[CodeType] = set()
         self._impure: dict[str, None] = {}
 
     def __enter__(self) -> Observation:
@@ -139,7 +191,7 @@ class observing:  # noqa: N801 (a context manager)
         self.found.impure += [f"calls {name}" for name in self._impure]
         if not _same(self._generators, _python_generators()):
             self.found.impure.append("draws from Python's or NumPy's random numbers")
-        self.found.close(self._codes)
+        self.found.close(self._codes, self._for_user)
 
     def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
         if frame.f_code is _IMPORT:
@@ -147,11 +199,24 @@ class observing:  # noqa: N801 (a context manager)
         if self._importing:  # what a module does when it is made is done once, by this run alone
             return
         if event == "call":
-            self._codes.setdefault(frame.f_code, frame.f_globals)
+            code = frame.f_code
+            self._codes.setdefault(code, frame.f_globals)
             self.found.calls += 1
+            if code not in self._for_user and _is_standard(code.co_filename) and not _for_library(frame):
+                self._for_user.add(code)
+            if code is _SEED_OF_PYTHON and frame.f_locals.get("a") is None:
+                self.found.impure.append("draws a seed from the system")
+        elif event == "return" and frame.f_code in _REGISTRIES and not _for_library(frame):
+            self.found.returned.append(argument)
         elif event == "c_call":
-            name = _impure(argument)
-            if name and not _for_library(frame):
+            name = _listed(argument, _IMPURE)
+            if name is not None and _for_library(frame):
+                name = None
+            if name is None and not in_library(frame.f_code):
+                name = _listed(argument, _STATES)
+            if name is None and not frame.f_code.co_filename.endswith(_SHOWING_CODE):
+                name = _listed(argument, _FILES)
+            if name is not None:
                 self._impure[name] = None
 
 
@@ -161,18 +226,20 @@ def _for_library(frame: FrameType | None) -> bool:
         file = frame.f_code.co_filename
         if file.startswith(_TRUSTED):
             return True
-        if not file.startswith(_STANDARD) or file.startswith(_PACKAGES):
+        if not _is_standard(file):
             return False
         frame = frame.f_back
     return False
 
 
-def _impure(function: Any) -> str | None:
-    module = getattr(function, "__module__", None)
+def _listed(function: Any, table: dict[str, frozenset[str]]) -> str | None:
+    """The name of a function in C for messages, if a table of such functions has it."""
+    module, owner = getattr(function, "__module__", None), getattr(function, "__self__", None)
+    if isinstance(owner, type) and function.__name__ in table.get("type", ()):
+        return f"type.{function.__name__}"
     if module is None:
-        owner = getattr(function, "__self__", None)
         module = getattr(owner if isinstance(owner, type) else type(owner), "__module__", None)
-    names = _IMPURE.get(module) if isinstance(module, str) else None
+    names = table.get(module) if isinstance(module, str) else None
     if names is None or not ("*" in names or function.__name__ in names):
         return None
     return function.__name__ if module == "builtins" else f"{str(module).lstrip('_')}.{function.__name__}"
@@ -190,8 +257,10 @@ def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
 def in_library(code: CodeType) -> bool:
     """Whether code belongs to torch, Pyro, this package or Python's standard library."""
     file = code.co_filename
-    if file.startswith(_TRUSTED):
-        return True
+    return file.startswith(_TRUSTED) or _is_standard(file)
+
+
+def _is_standard(file: str) -> bool:
     return file.startswith(_STANDARD) and not file.startswith(_PACKAGES)
 
 
@@ -237,6 +306,7 @@ class Names:
         imports: Of modules that it imports when it runs.
         any_attribute: Whether it reads attributes by names that it computes.
         identity: Whether it asks whether objects are identical, and not only whether one is None.
+        compares: Whether it asks whether objects are equal, or for their text.
     """
 
     attributes: frozenset[str]
@@ -244,6 +314,7 @@ class Names:
     imports: frozenset[str]
     any_attribute: bool
     identity: bool
+    compares: bool
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -252,20 +323,24 @@ def names_used(code: CodeType) -> Names:
     of_globals: set[str] = set()
     attributes: set[str] = set()
     imports: set[str] = set()
-    computed = not _ANY_ATTRIBUTE.isdisjoint(code.co_names)
+    computed = not ANY_ATTRIBUTE.isdisjoint(code.co_names)
     # An object that stands for another hands the name on which its user's code shows.
     asked = code.co_varnames[1] if code.co_name == "__getattr__" and code.co_argcount == 2 else None
     instructions = list(dis.get_instructions(code))
     if any(i.opname.startswith("STORE_") and asked in (i.argval, *_several(i.argval)) for i in instructions):
         asked = None
-    identity, before = False, ""
+    identity, compares, before = False, False, ""
     for place, instruction in enumerate(instructions):
         name = instruction.argval
         identity |= instruction.opname == "IS_OP" and before != "LOAD_CONST"
+        compares |= instruction.opname.startswith(_COMPARES)
+        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
+            computed |= name in BY_NAME or (name in _FORMATS and before != "LOAD_CONST")
         before = instruction.opname
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             of_globals.add(name)
-            if name in ("getattr", "hasattr"):
+            compares |= name in _TEXTS
+            if name in BY_NAME:
                 computed |= not _is_known(_name_given(instructions[place:]), asked)
         elif instruction.opname == "MATCH_CLASS":
             computed |= bool(instruction.arg)  # by place, which the class gives a name
@@ -277,7 +352,12 @@ def names_used(code: CodeType) -> Names:
         imports |= attributes  # its strings
     attributes.update(code.co_names)
     return Names(
-        frozenset(attributes), frozenset(of_globals), frozenset(imports), computed, identity or "id" in of_globals
+        frozenset(attributes),
+        frozenset(of_globals),
+        frozenset(imports),
+        computed,
+        identity or "id" in of_globals,
+        compares,
     )
 
 
@@ -312,6 +392,9 @@ def _several(name: Any) -> tuple[Any, ...]:
     return name if isinstance(name, tuple) else ()
 
 
+_FORMATS = frozenset({"format", "format_map"})
+_TEXTS = frozenset({"str", "repr", "format"})
+_COMPARES = ("COMPARE_OP", "CONTAINS_OP", "FORMAT_", "CONVERT_VALUE")
 _FIELD = re.compile(r"[^\W\d]\w*")
 
 

@@ -20,6 +20,7 @@ import enum
 import fractions
 import functools
 import importlib
+import inspect
 import io
 import itertools
 import json
@@ -30,6 +31,7 @@ import os
 import pickle
 import queue
 import random
+import string
 import sys
 import tempfile
 import threading
@@ -5172,6 +5174,138 @@ table(
     lambda make, read, change, name: (lambda c: reading(lambda: read(c), change(c, name)))(make()),
 )
 
+NAMES, FORMATS = ["beta"], ["{0.beta}"]
+another_getattr, another_globals = getattr, globals
+
+
+def by_default(owner, get=getattr):
+    return get(owner, NAMES[0])
+
+
+def descriptor_of_a_slot():
+    private = Private()
+    return private, vars(Private)["_Private__beta"].__get__
+
+
+def absent_module():
+    sys.modules.pop("module_of_changes", None)
+
+
+def imported():
+    try:
+        import module_of_changes
+    except ImportError:
+        return 1.0
+    return module_of_changes.beta
+
+
+def made_anew(make, read, change):
+    """A program that leaves its surroundings as `make` makes them."""
+    return dataclasses.replace(closed_over(make, read, change), undo=make)
+
+
+table(
+    "implicit reads",
+    {
+        "getattr by another name": (Config, lambda c: another_getattr(c, NAMES[0])),
+        "getattr as a default": (Config, by_default),
+        "getattr of builtins": (Config, lambda c: builtins.getattr(c, NAMES[0])),
+        "getattr that is mapped": (Config, lambda c: next(map(another_getattr, [c], NAMES))),
+        "getattr that is folded": (Config, lambda c: functools.reduce(another_getattr, NAMES, c)),
+        "getattr in a partial": (
+            lambda: (c := Config(), functools.partial(getattr, c)),
+            lambda c: c[1](NAMES[0]),
+            lambda c: setattr(c[0], "beta", 5.0),
+        ),
+        "globals by another name": (
+            lambda: globals().update(BETA=1.0),
+            lambda _: another_globals()["BETA"],
+            lambda _: globals().update(BETA=5.0),
+        ),
+        "globals of a function": (
+            lambda: globals().update(BETA=1.0),
+            lambda _: by_default.__globals__["BETA"],
+            lambda _: globals().update(BETA=5.0),
+        ),
+        "format that is data": (Config, lambda c: float(FORMATS[0].format(c))),
+        "format by a formatter": (Config, lambda c: float(string.Formatter().format(FORMATS[0], c))),
+        "text of a namespace of options": (lambda: Namespace(beta=1.0), lambda c: float(repr(c)[15:-1])),
+        "text of a namespace": (lambda: types.SimpleNamespace(beta=1.0), lambda c: float(repr(c)[15:-1])),
+        "equal namespaces": (
+            lambda: types.SimpleNamespace(beta=1.0),
+            lambda c: 1.0 if c == types.SimpleNamespace(**dict.fromkeys(NAMES, 1.0)) else 5.0,
+        ),
+        "attributes that there are": (Config, lambda c: 1.0 + ("loud" in dir(c)), lambda c: setattr(c, "loud", True)),
+        "descriptor of a slot": (descriptor_of_a_slot, lambda c: c[1](c[0]), lambda c: c[0].put(5.0)),
+        "default of a function that does not run": (
+            lambda: lambda beta=1.0: beta,
+            lambda c: inspect.signature(c).parameters["beta"].default,
+            lambda c: setattr(c, "__defaults__", (5.0,)),
+        ),
+        "view of a dict": (
+            lambda: (d := {"a": 1.0}, d.values()),
+            lambda c: sum(c[1]),
+            lambda c: c[0].update(a=5.0),
+        ),
+        "variable of the environment": (
+            lambda: os.environ.update(LEVEL_OF_CHANGES="1.0"),
+            lambda _: float(os.getenv("LEVEL_OF_CHANGES")),
+            lambda _: os.environ.update(LEVEL_OF_CHANGES="5.0"),
+        ),
+        "name of the thread": (
+            lambda: setattr(threading.current_thread(), "name", "MainThread"),
+            lambda _: len(threading.current_thread().name) / 10,
+            lambda _: setattr(threading.current_thread(), "name", "5 times MainThread"),
+        ),
+        "module that could not be imported": (
+            absent_module,
+            lambda _: imported(),
+            lambda _: sys.modules.update(module_of_changes=types.SimpleNamespace(beta=5.0)),
+        ),
+        "search for anomalies": (
+            lambda: torch.autograd.set_detect_anomaly(False),
+            lambda _: 5.0 if torch.is_anomaly_enabled() else 1.0,
+            lambda _: torch.autograd.set_detect_anomaly(True, check_nan=False),
+        ),
+    },
+    lambda make, read, change=lambda c: setattr(c, "beta", 5.0): made_anew(make, read, change),
+)
+
+FOLDER = tempfile.TemporaryDirectory()
+
+
+def on_disk(write):
+    """A file by `write` of 1, and how `write` puts 5 there."""
+    path = Path(FOLDER.name) / "value.npy"
+    return lambda: (write(path, np.ones(1)), path)[1], lambda path: write(path, np.full(1, 5.0))
+
+
+table(
+    "outside Python",
+    {
+        f"file read by {name}": (make, read, change)
+        for name, read, (make, change) in (
+            ("NumPy", lambda path: float(np.load(path)[0]), on_disk(np.save)),
+            ("NumPy as text", lambda path: float(np.loadtxt(path)), on_disk(np.savetxt)),
+            ("NumPy in C", lambda path: float(np.fromfile(path)[0]), on_disk(lambda path, a: a.tofile(path))),
+            ("torch", lambda path: float(torch.load(path)), on_disk(lambda path, a: torch.save(float(a[0]), path))),
+            (
+                "torch in C",
+                lambda path: torch.from_file(str(path), size=1, dtype=torch.float64)[0],
+                on_disk(lambda path, a: a.tofile(path)),
+            ),
+        )
+    }
+    | {
+        "subclasses": (
+            lambda: [type("Kind", (), {})],
+            lambda c: 1.0 + len(c[0].__subclasses__()),
+            lambda c: c.append(type("More", (c[0],), {})),
+        ),
+    },
+    made_anew,
+)
+
 
 @case("implicit reads")
 def method_by_a_caller_replaced():
@@ -5395,16 +5529,3 @@ def gradient_assigned_inside():
             pyro.sample("z", dist.Normal(a * x, 0.5))
 
     return Program(lambda x: weighted(1.0, x), guide)
-
-
-# Settings of other libraries that a program reads: the closed list in docs/engine.md names them.
-LEFT_TO_THE_CHECK = {
-    "decimal_context",
-    "error_state_of_numpy_read",
-    "generator_state_read",
-    "recursion_limit_read",
-    "root_logger_read",
-    "seed_read",
-    "settings_of_pyro_read",
-}
-CASES[:] = [dataclasses.replace(c, beyond=c.beyond or c.name in LEFT_TO_THE_CHECK) for c in CASES]
