@@ -240,35 +240,40 @@ class SVI:
         """One update for each tuple of arguments, with the least host work between them.
 
         Args:
-            batches: The arguments of each step. Between the steps nothing but tensors may change.
+            batches: The arguments of each step, a tuple. The steps of a list or tuple of batches are a row, at whose
+                first step alone it is looked whether anything of Python has changed. Any other iterable, such as a
+                generator, is asked for a batch when its step is due; it may change anything.
 
         Returns:
             Losses and log-probabilities, shape (steps,).
+
+        Raises:
+            TypeError: If a batch is no tuple.
+            ValueError: If there is none.
         """
-        batches = [self._rows(batch) for batch in batches]
-        if not batches:
-            raise ValueError("run needs at least one batch")
         done = Done()
-        while done.taken < len(batches):
-            if self._settled:
-                self._run_settled(batches, done)
-            else:
-                done.add(self.update(*batches[done.taken]))
+        for row in [batches] if isinstance(batches, (list, tuple)) else ([batch] for batch in batches):
+            self._run_row([self._rows(_as_arguments(batch)) for batch in row], done)
+        if not done.taken:
+            raise ValueError("run needs at least one batch")
         self._unread = True
         return done.joined()
 
-    def _run_settled(self, batches: list[tuple], done: Done) -> None:
-        """Take as many of the remaining steps as one engine takes."""
+    def _run_row(self, batches: list[tuple], done: Done) -> None:
+        """Take these steps; nothing but tensors changes between them."""
+        before = done.taken
 
         def go_on(engine: Engine) -> Step:
+            """Take as many of those that remain as one engine takes."""
             stands_in = engine is self._pyro and self.engine != "pyro"  # for a step that has no graph
-            engine.run(batches[done.taken :][: 1 if stands_in else None], done)
+            engine.run(batches[done.taken - before :][: 1 if stands_in else None], done)
             assert done.last is not None
             return done.last
 
-        step = self._guarded(go_on)
-        if step is not done.last:
-            done.add(step)
+        while (taken := done.taken - before) < len(batches):
+            step = self._guarded(go_on) if self._settled else self.update(*batches[taken])
+            if step is not done.last:
+                done.add(step)
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss, without a gradient or a change to any parameter."""
@@ -430,6 +435,15 @@ class SVI:
         self.engine, self._settled = engine, True
         self._reason = f"engine {engine}, because {reason}"
         logger.warning(self._reason)
+
+
+def _as_arguments(batch: Any) -> tuple:
+    if not isinstance(batch, (tuple, list)):
+        raise TypeError(
+            f"each batch must be a tuple of a step's arguments, got a {type(batch).__name__}: "
+            f"of one argument it is (x,)"
+        )
+    return tuple(batch)
 
 
 def _as_returned(step: Step) -> Any:

@@ -95,6 +95,37 @@ def test_a_run_is_its_steps_to_the_bit(seed: int, monkeypatch: pytest.MonkeyPatc
     assert sum(rows) > 10, "few steps were taken in rows"
 
 
+@pytest.mark.parametrize("length", [1, 20])
+def test_a_generator_of_batches_may_change_anything(length: int) -> None:
+    """It fills the same memory anew for each step, and reassigns what the model reads."""
+    outcomes = []
+    for together in (True, False):
+        training, given, memory = Training(), batches(4, length), torch.zeros(FULL, dtype=torch.int64)
+
+        def changing(training=training, given=given, memory=memory):
+            for weight, index in given:
+                memory.copy_(index)
+                training.net.norm.eps = 1.0 + float(weight)
+                yield weight, memory
+
+        training.one_by_one(batches(5, 10))
+        run = training.svi.run if together else (lambda made, training=training: training.one_by_one(made))
+        found = run(changing())
+        outcomes.append([found.loss if together else found, *training.state()])
+    assert same(*outcomes)
+
+
+def test_a_batch_that_is_no_tuple_is_refused() -> None:
+    training = Training()
+    with pytest.raises(
+        TypeError, match=r"must be a tuple of a step's arguments, got a Tensor: of one argument it is \(x,\)"
+    ):
+        training.svi.run([torch.zeros(1, 5)])
+    with pytest.raises(ValueError, match="at least one batch"):
+        training.svi.run(iter(()))
+    assert training.svi.steps_taken == {}
+
+
 @pytest.mark.parametrize("place", [3, 11, 19])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_row_that_is_cut_off_leaves_whole_steps(place: int, error: type, monkeypatch: pytest.MonkeyPatch) -> None:
