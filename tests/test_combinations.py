@@ -200,20 +200,26 @@ def test_training_lowers_the_loss(likelihood: Row, digits: ImageSet) -> None:
         assert sum(losses[-3:]) < sum(losses[:3]), (cls, prior, posterior, objective)
 
 
-def covering() -> list[tuple[type, Row, Row, Row]]:
-    """Programs in which every part has its turn at least once: as few as there are parts of one kind, or nearly."""
+def covering(without: str = "") -> list[tuple[type, Row, Row, Row]]:
+    """Programs in which every part has its turn at least once: as few as there are parts of one kind, or nearly.
+
+    One posterior may be left out by its name.
+    """
+    allowed = [pair for pair in ALLOWED if pair[2].part.__name__ != without]
     pairs: list[tuple[type, Row, Row]] = []
-    left = {f"{side} {pair[side]}" for pair in ALLOWED for side in (1, 2)}
+    left = {f"{side} {pair[side]}" for pair in allowed for side in (1, 2)}
     while left:
-        pairs.append(max(ALLOWED, key=lambda pair: sum(f"{side} {pair[side]}" in left for side in (1, 2))))
+        pairs.append(max(allowed, key=lambda pair: sum(f"{side} {pair[side]}" in left for side in (1, 2))))
         left -= {f"{side} {pairs[-1][side]}" for side in (1, 2)}
     count = max(len(pairs), len(LIKELIHOODS))
     turns = zip(itertools.cycle(pairs), itertools.cycle(LIKELIHOODS), range(count), strict=False)
     return [(cls, prior, likelihood, posterior) for (cls, prior, posterior), likelihood, _ in turns]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("program", covering(), ids=lambda program: "-".join(map(repr, program[1:])))
+@pytest.mark.slow  # the compiler takes minutes over steps within a step, which have a test of their own
+@pytest.mark.parametrize(
+    "program", covering(without="SemiAmortised"), ids=lambda program: "-".join(map(repr, program[1:]))
+)
 def test_every_part_is_compiled_to_the_losses_of_pyro(program: tuple[type, Row, Row, Row], digits: ImageSet) -> None:
     """Plain gradient descent, whose steps are the gradients; of flows a single transform, to compile less."""
     cls, *rows = program

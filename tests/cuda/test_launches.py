@@ -32,6 +32,7 @@ MODELS: dict[str, tuple[Callable[[], Any], int, dict[str, int]]] = {
     "flow": (lambda: VAE(IMAGES, 2, posterior=posteriors.Flow), 128, {"Triton": 45, "products": 29, "other": 2}),
 }
 """Model, batch size, and the launches of a step when they were last counted: lower them when they become fewer."""
+OFTEN = ("default", "Burda")
 
 
 def compiled_step(model: Any, batch: int) -> Compilation:
@@ -46,7 +47,7 @@ def compiled_step(model: Any, batch: int) -> Compilation:
     return compilations[0]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [n if n in OFTEN else pytest.param(n, marks=pytest.mark.full) for n in MODELS])
 def test_launches_of_a_step(name: str) -> None:
     make, batch, known = MODELS[name]
     torch.manual_seed(0)

@@ -77,7 +77,7 @@ def test_a_training_reads_no_other_label(few: ImageSet) -> None:
             assert list(first.column(name)) == list(second.column(name)), name
 
 
-@pytest.mark.parametrize("engine", ["graph", "auto", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["graph", "auto", pytest.param("compiled", marks=pytest.mark.full)])
 def test_engines_have_equal_losses(few: ImageSet, engine: str) -> None:
     _, expected = fit(few)
     _, found = fit(few, engine=engine)
@@ -225,7 +225,7 @@ TABLE = ["--epochs", "60", "--batch_size", "32", "--model.likelihood", "Normal",
          "--model.likelihood.noise", "per_pixel", "--model.missing", "mask", "--data.label", "kind"]  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_missing_labels_of_a_table_are_hidden_ones(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the file to test.json, the commands and the completed table."""
     truth = partly_labelled(tmp_path / "mine.csv", seed)
